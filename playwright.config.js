@@ -1,0 +1,25 @@
+import { defineConfig } from "@playwright/test";
+
+export default defineConfig({
+  testDir: "tests/browser",
+  // One Chromium at a time: its software WebGPU takes every core.
+  workers: 1,
+  timeout: 60_000,
+  reporter: "list",
+  forbidOnly: !!process.env.CI,
+  use: {
+    browserName: "chromium",
+    launchOptions: {
+      executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+      args: [
+        "--no-sandbox",
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+        "--enable-features=Vulkan",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--disable-sync",
+      ],
+    },
+  },
+});

@@ -1,0 +1,29 @@
+// Appended to every kernel.
+
+// The index of this invocation when `grid()` has folded a long row of workgroups into two dimensions.
+fn flat_index(group: vec3u, groups: vec3u, size: u32, local: u32) -> u32 {
+    return (group.y * groups.x + group.x) * size + local;
+}
+
+// `x != x` is optimised away and `clamp` swallows a NaN on some drivers; the bits tell.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+fn sigmoid(x: f32) -> f32 {
+    return select(1.0 / (1.0 + exp(-clamp(x, -80.0, 80.0))), x, is_nan(x));
+}
+
+// WGSL's own tanh is NaN beyond |x| = 44 to 88 on several drivers. Near 0 the quotient loses its digits and the odd
+// polynomial (Cephes, tanhf) does not.
+fn tangent(x: f32) -> f32 {
+    let z = x * x;
+    let near = ((((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z + 1.33314422036e-1) * z
+        - 3.33332819422e-1) * z * x + x;
+    let far = sign(x) * (1.0 - 2.0 / (exp(min(2.0 * abs(x), 80.0)) + 1.0));
+    return select(select(far, near, abs(x) < 0.625), x, is_nan(x));
+}

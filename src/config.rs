@@ -1,0 +1,280 @@
+//! Every option of a run, once: the command line's flags, the config file's keys and their help are this struct.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Missing;
+use crate::error::{Error, Result};
+use crate::kernels::{Clip, LossKind, OptimizerKind, Rule};
+
+/// Where the linear head reads the LSTM's output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// At the last time step: one forecast a window
+    #[default]
+    Last,
+    /// At every time step: each learns to forecast, the last one's forecast counts
+    Every,
+}
+
+/// Everything that decides what a training run computes. Names are PyTorch's where PyTorch has one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct Config {
+    /// CSV file with a header line; without it the built-in monthly sunspot numbers
+    #[cfg_attr(feature = "cli", arg(value_name = "FILE.csv", help_heading = "Data"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Time column [default: found by its form]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Input columns [default: every numeric column]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN,…", value_delimiter = ',', help_heading = "Data"))]
+    pub features: Vec<String>,
+    /// Columns to forecast [default: the last one]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN,…", value_delimiter = ',', help_heading = "Data"))]
+    pub target: Vec<String>,
+    /// What to do about missing values
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "error|interpolate|forward|drop",
+            help_heading = "Data"
+        )
+    )]
+    pub missing: Missing,
+    /// Rows that a forecast looks back on
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().window, help_heading = "Data"))]
+    pub window: usize,
+    /// Rows ahead that are forecast at once
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().horizon, help_heading = "Data"))]
+    pub horizon: usize,
+    /// Share of the rows, the first ones, to train on
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = Self::default().train_share, help_heading = "Data"))]
+    pub train_share: f64,
+    /// Share of the rows after those to validate on; the rest is the test
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = Self::default().validation_share, help_heading = "Data"))]
+    pub validation_share: f64,
+    /// Rows in a season, for the seasonal-naive forecast and MASE [default: from the time column]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", help_heading = "Data"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub season: Option<usize>,
+
+    /// Units of each layer
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().hidden_size, help_heading = "Model"))]
+    pub hidden_size: usize,
+    /// Layers
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().num_layers, help_heading = "Model"))]
+    pub num_layers: usize,
+    /// Whether the LSTM layers have bias vectors
+    #[cfg_attr(feature = "cli", arg(long, value_name = "true|false", action = clap::ArgAction::Set, hide_possible_values = true, default_value_t = Self::default().bias, help_heading = "Model"))]
+    pub bias: bool,
+    /// Where the linear head reads the output
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "last|every",
+            help_heading = "Model"
+        )
+    )]
+    pub head: Head,
+
+    /// Loss to minimise
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "mse|l1|huber",
+            help_heading = "Training"
+        )
+    )]
+    pub loss: LossKind,
+    /// Where the Huber loss turns from squared to absolute, in scaled units
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DELTA", default_value_t = Self::default().huber_delta, help_heading = "Training"))]
+    pub huber_delta: f64,
+    /// Optimizer
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "adam|adamw|sgd",
+            help_heading = "Training"
+        )
+    )]
+    pub optimizer: OptimizerKind,
+    /// Learning rate
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().lr, help_heading = "Training"))]
+    pub lr: f64,
+    /// Adam's decay of its first moment
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BETA", default_value_t = Self::default().beta1, help_heading = "Training"))]
+    pub beta1: f64,
+    /// Adam's decay of its second moment
+    #[cfg_attr(feature = "cli", arg(long, value_name = "BETA", default_value_t = Self::default().beta2, help_heading = "Training"))]
+    pub beta2: f64,
+    /// Adam's term against division by zero
+    #[cfg_attr(feature = "cli", arg(long, value_name = "EPS", default_value_t = Self::default().eps, help_heading = "Training"))]
+    pub eps: f64,
+    /// Adam with the largest second moment so far
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Training"))]
+    pub amsgrad: bool,
+    /// Momentum of sgd
+    #[cfg_attr(feature = "cli", arg(long, value_name = "MU", default_value_t = Self::default().momentum, help_heading = "Training"))]
+    pub momentum: f64,
+    /// Weight decay, as the optimizer defines it
+    #[cfg_attr(feature = "cli", arg(long, value_name = "LAMBDA", default_value_t = Self::default().weight_decay, help_heading = "Training"))]
+    pub weight_decay: f64,
+    /// Clip the gradients' common norm to this; 0 switches it off
+    #[cfg_attr(feature = "cli", arg(long, value_name = "NORM", default_value_t = Self::default().max_norm, help_heading = "Training"))]
+    pub max_norm: f64,
+    /// Clip each gradient to ± this instead
+    #[cfg_attr(feature = "cli", arg(long, value_name = "VALUE", help_heading = "Training"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f64>,
+    /// Windows in a batch
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().batch_size, help_heading = "Training"))]
+    pub batch_size: usize,
+    /// Batches whose gradients are added up before each step
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().accumulate, help_heading = "Training"))]
+    pub accumulate: usize,
+    /// Most epochs to train
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().epochs, help_heading = "Training"))]
+    pub epochs: usize,
+    /// Stop after this many epochs without a better validation loss; 0 never stops
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().patience, help_heading = "Training"))]
+    pub patience: usize,
+    /// Steps between two reports within an epoch
+    #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = Self::default().log_every, help_heading = "Training"))]
+    pub log_every: usize,
+    /// Seed of the start weights and of the order of the windows (also as a global flag)
+    #[cfg_attr(feature = "cli", arg(skip = Self::default().seed))]
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: None,
+            time: None,
+            features: Vec::new(),
+            target: Vec::new(),
+            missing: Missing::default(),
+            window: 132,
+            horizon: 12,
+            train_share: 0.70,
+            validation_share: 0.15,
+            season: None,
+            hidden_size: 64,
+            num_layers: 2,
+            bias: true,
+            head: Head::default(),
+            loss: LossKind::default(),
+            huber_delta: 1.0,
+            optimizer: OptimizerKind::default(),
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            amsgrad: false,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            max_norm: 1.0,
+            clip_value: None,
+            batch_size: 64,
+            accumulate: 1,
+            epochs: 200,
+            patience: 20,
+            log_every: 50,
+            seed: 0,
+        }
+    }
+}
+
+impl Config {
+    /// Fails on values that cannot be used.
+    ///
+    /// # Errors
+    /// Names the option, says why, and what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("window", self.window),
+            ("horizon", self.horizon),
+            ("hidden_size", self.hidden_size),
+            ("num_layers", self.num_layers),
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+            ("log_every", self.log_every),
+        ];
+        for (option, value) in sizes {
+            if value == 0 {
+                return Err(Error::option(option, "is 0", "use a whole number from 1 on"));
+            }
+        }
+        let mut positive = vec![("lr", self.lr), ("eps", self.eps), ("huber_delta", self.huber_delta)];
+        positive.extend(self.clip_value.map(|value| ("clip_value", value)));
+        for (option, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Error::option(option, format!("is {value}"), "use a number above 0"));
+            }
+        }
+        for (option, value) in [("weight_decay", self.weight_decay), ("max_norm", self.max_norm)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Error::option(option, format!("is {value}"), "use 0 or a number above it"));
+            }
+        }
+        for (option, value) in [("beta1", self.beta1), ("beta2", self.beta2), ("momentum", self.momentum)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::option(
+                    option,
+                    format!("is {value}"),
+                    "use a number from 0 up to, not including, 1",
+                ));
+            }
+        }
+        if self.season == Some(0) {
+            return Err(Error::option("season", "is 0", "use the number of rows in a season, 12 for monthly rows"));
+        }
+        Ok(())
+    }
+
+    /// The optimizer with its settings.
+    pub fn rule(&self) -> Rule {
+        let clip = match (self.clip_value, self.max_norm) {
+            (Some(value), _) => Clip::Value(value),
+            (None, 0.0) => Clip::None,
+            (None, max) => Clip::Norm(max),
+        };
+        Rule {
+            kind: self.optimizer,
+            betas: (self.beta1, self.beta2),
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            amsgrad: self.amsgrad,
+            momentum: self.momentum,
+            clip,
+        }
+    }
+
+    /// The config file's text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a config is a flat table")
+    }
+}

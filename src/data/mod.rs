@@ -1,0 +1,24 @@
+//! Files → [`Series`] → windows, on the host and in `f64`. Plain Rust: nothing here knows of a device.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `series.rs` | a table of numbers with names and, if known, the time of each row; the built-in sunspots; features and targets |
+//! | `csv_file.rs` | CSV → series: separators, decimal commas, missing values, and an error for everything else |
+//! | `time.rs` | which column is time, that it increases, its step and season, labels beyond the last row |
+//! | `split.rs` | training, validation and test rows; the windows whose targets lie in each |
+//! | `scaler.rs` | mean and scale of each column over the training rows |
+//! | `forecast.rs` | naive forecasts, and the scores that every forecast gets |
+
+mod csv_file;
+mod forecast;
+mod scaler;
+mod series;
+mod split;
+mod time;
+
+pub use csv_file::{CsvOptions, Missing, Parsed, parse_csv, read_csv};
+pub use forecast::{Scorer, Scores, repeat_last, seasonal};
+pub use scaler::{Scaler, check_constant, constant_columns};
+pub use series::{Columns, Series};
+pub use split::{Split, Windows, windows};
+pub use time::{Clock, Form, Step, TimeIndex};

@@ -1,0 +1,557 @@
+//! A WebGPU adapter as a device: kernels, buffers, and a recorder that turns operations into few submissions.
+//!
+//! Operations only append dispatches to an open compute pass. Pipelines, bind groups and constant parameters are made
+//! when first used and found again afterwards, so that from the second training step on nothing is created.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+use super::{Device, Need};
+use crate::error::{Bytes, Error, Result};
+
+/// How a kernel uses a storage buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    Write,
+}
+
+/// One WGSL file: its parameters at binding 0, its storage buffers at bindings 1, 2, …
+#[derive(Debug)]
+pub struct Kernel {
+    /// The file's name without its ending.
+    pub name: &'static str,
+    /// The file's text; `common.wgsl` is appended before it is compiled.
+    pub source: &'static str,
+    /// The parameter struct's fields: name and WGSL type.
+    pub params: &'static [(&'static str, &'static str)],
+    /// The storage buffers in the order of their bindings.
+    pub storage: &'static [Access],
+    /// Whether the parameters change at every call (a step number, a learning rate), so that keeping them would leak.
+    pub varying: bool,
+}
+
+impl Kernel {
+    /// The whole text that is compiled.
+    pub fn wgsl(&self) -> String {
+        format!("{}\n{}", self.source, include_str!("../../shaders/common.wgsl"))
+    }
+}
+
+/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with [`params!`](crate::device::params).
+pub trait Params: bytemuck::Pod {
+    /// Name and WGSL type of each field in order.
+    const FIELDS: &'static [(&'static str, &'static str)];
+}
+
+/// Declares a kernel's parameter struct and its list of fields from one text.
+macro_rules! params {
+    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($field: $kind),* }
+        impl $crate::device::Params for $name {
+            const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
+        }
+    };
+}
+/// Names a WGSL file in `shaders/`, its parameter struct and the access to its storage buffers.
+macro_rules! kernel {
+    ($name:literal, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
+        $crate::device::Kernel {
+            name: $name,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            params: <$params as $crate::device::Params>::FIELDS,
+            storage: &[$($crate::device::Access::$access),*],
+            varying: kernel!(@ $($varying)?),
+        }
+    };
+    (@) => { false };
+    (@ varying) => { true };
+}
+pub(crate) use {kernel, params};
+
+/// The number of workgroups for `count` items at `size` a workgroup, folded into two dimensions where one is too short.
+/// `common.wgsl`'s `flat_index` is the other half.
+pub fn grid(count: usize, size: usize) -> [u32; 3] {
+    let groups = count.div_ceil(size).max(1);
+    let rows = groups.div_ceil(MAX_GROUPS);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+const MAX_GROUPS: usize = 65_535;
+
+/// Uniform offsets must be multiples of this on every adapter.
+const SLOT: u64 = 256;
+/// Slots in one uniform buffer.
+const PAGE: usize = 1024;
+
+/// Numbers in the memory of a [`Gpu`].
+pub struct GpuBuffer {
+    id: u64,
+    buffer: wgpu::Buffer,
+    dropped: Rc<RefCell<Vec<u64>>>,
+}
+
+impl Drop for GpuBuffer {
+    fn drop(&mut self) {
+        self.dropped.borrow_mut().push(self.id);
+    }
+}
+
+/// Which adapter to take, and how to run on it.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, in any case.
+    pub adapter: Option<String>,
+    /// Refuse software rasterisers.
+    pub hardware_only: bool,
+    /// Keep the driver's bounds checks and loop limits. They cost time; the kernels do not need them.
+    pub checked: bool,
+    /// Fresh buffers hold NaN, so that a test notices what was never written.
+    pub poison: bool,
+}
+
+/// A WebGPU adapter in use.
+pub struct Gpu {
+    name: String,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    shares_memory: bool,
+    options: GpuOptions,
+    faults: Arc<Mutex<Option<String>>>,
+    allocated: Cell<u64>,
+    next_id: Cell<u64>,
+    dropped: Rc<RefCell<Vec<u64>>>,
+    recorder: RefCell<Recorder>,
+}
+
+#[derive(Default)]
+struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    pass: Option<wgpu::ComputePass<'static>>,
+    pipelines: HashMap<&'static str, (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
+    groups: HashMap<GroupKey, wgpu::BindGroup>,
+    fixed: Slots,
+    varying: Slots,
+    in_flight: Option<wgpu::SubmissionIndex>,
+    staging: Option<wgpu::Buffer>,
+    dispatches: u64,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct GroupKey {
+    kernel: &'static str,
+    varying: bool,
+    page: usize,
+    buffers: Vec<u64>,
+}
+
+/// Parameter structs in uniform memory, one a slot.
+#[derive(Default)]
+struct Slots {
+    pages: Vec<wgpu::Buffer>,
+    known: HashMap<Vec<u8>, usize>,
+    used: usize,
+    pending: Vec<u8>,
+}
+
+/// Every adapter this machine offers.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    #[cfg(not(target_arch = "wasm32"))]
+    return instance.enumerate_adapters(wgpu::Backends::all()).await;
+    #[cfg(target_arch = "wasm32")]
+    return instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
+}
+
+/// The best adapter first: discrete, integrated, virtual, unknown, software.
+fn rank(info: &wgpu::AdapterInfo) -> u32 {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+impl Gpu {
+    /// Opens the best adapter that `options` allow.
+    ///
+    /// # Errors
+    /// No adapter fits, or the adapter has less than WebGPU's default limits.
+    pub async fn open(options: GpuOptions) -> Result<Self> {
+        let mut found = adapters().await;
+        found.sort_by_key(|adapter| rank(&adapter.get_info()));
+        let names: Vec<_> = found.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
+        let wanted = options.adapter.as_deref().map(str::to_lowercase);
+        let adapter = found.into_iter().find(|adapter| {
+            let info = adapter.get_info();
+            let software = info.device_type == wgpu::DeviceType::Cpu;
+            wanted.as_ref().is_none_or(|name| info.name.to_lowercase().contains(name))
+                && !(software && options.hardware_only)
+        });
+        let Some(adapter) = adapter else {
+            let problem = match (&options.adapter, names.is_empty()) {
+                (_, true) => "no GPU adapter was found".to_owned(),
+                (Some(name), _) => format!("no adapter's name contains `{name}`; there is {}", names.join(", ")),
+                (None, _) => format!("no hardware GPU was found, only {}", names.join(", ")),
+            };
+            return Err(Error::device(problem, "use `--device cpu`, or install a Vulkan, Metal or DirectX 12 driver"));
+        };
+        Self::from_adapter(&adapter, options).await
+    }
+
+    async fn from_adapter(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self> {
+        let info = adapter.get_info();
+        let offered = adapter.limits();
+        let required_limits = wgpu::Limits {
+            max_buffer_size: offered.max_buffer_size,
+            max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+            ..wgpu::Limits::default()
+        };
+        let descriptor = wgpu::DeviceDescriptor { label: Some("bptt"), required_limits, ..Default::default() };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|refusal| {
+            Error::device(
+                format!("`{}` cannot be used: {refusal}", info.name),
+                "use another --adapter, or `--device cpu`",
+            )
+        })?;
+        let faults = Arc::new(Mutex::new(None));
+        let note = |faults: &Arc<Mutex<Option<String>>>| {
+            let faults = faults.clone();
+            move |what: String| _ = faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(what)
+        };
+        let uncaptured = note(&faults);
+        device.on_uncaptured_error(Arc::new(move |error| uncaptured(error.to_string())));
+        let lost = note(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the last handle also "loses" the device; nobody waits for it then.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lost(format!("the device was lost: {message}"));
+            }
+        });
+        Ok(Self {
+            name: info.name,
+            device,
+            queue,
+            shares_memory: matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu),
+            options,
+            faults,
+            allocated: Cell::new(0),
+            next_id: Cell::new(0),
+            dropped: Rc::default(),
+            recorder: RefCell::default(),
+        })
+    }
+
+    /// Dispatches recorded since the device was opened.
+    pub fn dispatches(&self) -> u64 {
+        self.recorder.borrow().dispatches
+    }
+
+    /// Appends one dispatch: `kernel` with `params` and its storage `buffers`, on `groups` workgroups.
+    pub fn run<P: Params>(&self, kernel: &'static Kernel, params: &P, buffers: &[&GpuBuffer], groups: [u32; 3]) {
+        assert_eq!(kernel.storage.len(), buffers.len(), "{}: storage buffers", kernel.name);
+        assert!(std::ptr::eq(kernel.params, P::FIELDS) || kernel.params == P::FIELDS, "{}: parameters", kernel.name);
+        assert!(groups.iter().all(|&n| n as usize <= MAX_GROUPS), "{}: {groups:?} workgroups", kernel.name);
+        let recorder = &mut *self.recorder.borrow_mut();
+        if kernel.varying && recorder.varying.used == PAGE {
+            self.flush(recorder);
+        }
+        for id in self.dropped.borrow_mut().drain(..) {
+            recorder.groups.retain(|key, _| !key.buffers.contains(&id));
+        }
+        let slots = if kernel.varying { &mut recorder.varying } else { &mut recorder.fixed };
+        let slot = slots.place(bytemuck::bytes_of(params), kernel.varying, &self.device, &self.queue);
+        let page = slot / PAGE;
+        let (pipeline, layout) = recorder
+            .pipelines
+            .entry(kernel.name)
+            .or_insert_with(|| compile(&self.device, kernel, self.options.checked));
+        let key = GroupKey {
+            kernel: kernel.name,
+            varying: kernel.varying,
+            page,
+            buffers: buffers.iter().map(|b| b.id).collect(),
+        };
+        let group = recorder.groups.entry(key).or_insert_with(|| {
+            let uniform =
+                wgpu::BufferBinding { buffer: &slots.pages[page], offset: 0, size: wgpu::BufferSize::new(SLOT) };
+            let mut entries =
+                vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniform) }];
+            entries.extend(buffers.iter().zip(1..).map(|(storage, binding)| wgpu::BindGroupEntry {
+                binding,
+                resource: storage.buffer.as_entire_binding(),
+            }));
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(kernel.name),
+                layout,
+                entries: &entries,
+            })
+        });
+        let pass = recorder.pass.get_or_insert_with(|| {
+            let encoder =
+                recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+        });
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, &*group, &[(slot % PAGE) as u32 * SLOT as u32]);
+        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        recorder.dispatches += 1;
+    }
+
+    /// Submits what was recorded and waits until no more than one submission is on its way, so that neither memory nor
+    /// the time to stop grows.
+    fn flush(&self, recorder: &mut Recorder) {
+        recorder.pass = None;
+        let Some(encoder) = recorder.encoder.take() else { return };
+        recorder.varying.upload(&self.queue);
+        let submitted = self.queue.submit([encoder.finish()]);
+        if let Some(previous) = recorder.in_flight.replace(submitted) {
+            _ = self.device.poll(wgpu::PollType::Wait { submission_index: Some(previous), timeout: None });
+        }
+    }
+
+    fn fault(&self) -> Result<()> {
+        match self.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+            Some(problem) => Err(Error::device(
+                format!("`{}`: {problem}", self.name),
+                "go on from the last checkpoint with `--resume`, with a smaller model or batch, or with `--device cpu`",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Slots {
+    /// The slot that holds `bytes`: a known one, or the next free one.
+    fn place(&mut self, bytes: &[u8], varying: bool, device: &wgpu::Device, queue: &wgpu::Queue) -> usize {
+        assert!(bytes.len() as u64 <= SLOT, "{} bytes of parameters", bytes.len());
+        if !varying && let Some(&slot) = self.known.get(bytes) {
+            return slot;
+        }
+        let slot = self.used;
+        self.used += 1;
+        if slot / PAGE == self.pages.len() {
+            self.pages.push(device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("parameters"),
+                size: SLOT * PAGE as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            }));
+        }
+        if varying {
+            self.pending.extend_from_slice(bytes);
+            self.pending.resize(self.used * SLOT as usize, 0);
+        } else {
+            queue.write_buffer(&self.pages[slot / PAGE], (slot % PAGE) as u64 * SLOT, bytes);
+            self.known.insert(bytes.to_vec(), slot);
+        }
+        slot
+    }
+
+    /// Sends the slots of one submission ahead of it and frees them for the next.
+    fn upload(&mut self, queue: &wgpu::Queue) {
+        if !self.pending.is_empty() {
+            queue.write_buffer(&self.pages[0], 0, &self.pending);
+            self.pending.clear();
+            self.used = 0;
+        }
+    }
+}
+
+fn compile(device: &wgpu::Device, kernel: &Kernel, checked: bool) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(kernel.name),
+        source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
+    };
+    let module = if checked {
+        device.create_shader_module(descriptor)
+    } else {
+        // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each, and `tests/kernels.rs` runs
+        // each with the checks on and compares the bits.
+        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    };
+    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+    entries.extend(kernel.storage.iter().zip(1..).map(|(access, binding)| {
+        entry(binding, wgpu::BufferBindingType::Storage { read_only: *access == Access::Read }, false)
+    }));
+    let label = Some(kernel.name);
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        })),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    (pipeline, layout)
+}
+
+impl Device for Gpu {
+    type Element = f32;
+    type Buffer = GpuBuffer;
+    type Indices = GpuBuffer;
+
+    fn kind(&self) -> &'static str {
+        "gpu"
+    }
+    fn adapter(&self) -> &str {
+        &self.name
+    }
+    fn allocated(&self) -> u64 {
+        self.allocated.get()
+    }
+
+    fn check(&self, need: &[Need]) -> Result<()> {
+        let limits = self.device.limits();
+        let names = ["max_storage_buffer_binding_size", "max_buffer_size"];
+        let values = [limits.max_storage_buffer_binding_size, limits.max_buffer_size];
+        for part in need {
+            let bytes = part.len as u64 * 4;
+            if let Some(index) = values.iter().position(|&limit| bytes > limit) {
+                return Err(Error::Memory {
+                    need: part.name.into(),
+                    bytes: Bytes(bytes),
+                    limit: format!("{} of `{}`", names[index], self.name),
+                    allowed: Bytes(values[index]),
+                    remedy: format!("lower {}", part.lower),
+                });
+            }
+        }
+        // Memory of its own: WebGPU does not tell how much there is. Shared memory is the machine's.
+        if self.shares_memory { super::Cpu::<f32>::new().check(need) } else { Ok(()) }
+    }
+
+    fn buffer(&self, name: &'static str, len: usize) -> GpuBuffer {
+        let size = len.max(1) as u64 * 4;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        if self.options.poison {
+            self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; len.max(1)]));
+        }
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        self.allocated.set(self.allocated.get() + len as u64 * 4);
+        GpuBuffer { id, buffer, dropped: self.dropped.clone() }
+    }
+    fn indices(&self, name: &'static str, len: usize) -> GpuBuffer {
+        self.buffer(name, len)
+    }
+
+    fn write(&self, buffer: &mut GpuBuffer, values: &[f32]) {
+        self.write_bytes(buffer, bytemuck::cast_slice(values));
+    }
+    fn write_indices(&self, indices: &mut GpuBuffer, values: &[u32]) {
+        self.write_bytes(indices, bytemuck::cast_slice(values));
+    }
+
+    fn zero(&self, buffer: &mut GpuBuffer, offset: usize, len: usize) {
+        if len > 0 {
+            let recorder = &mut *self.recorder.borrow_mut();
+            recorder.pass = None;
+            let encoder =
+                recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+            encoder.clear_buffer(&buffer.buffer, offset as u64 * 4, Some(len as u64 * 4));
+        }
+    }
+
+    fn submit(&self) -> Result<()> {
+        self.flush(&mut self.recorder.borrow_mut());
+        self.fault()
+    }
+
+    fn read(&self, buffer: &GpuBuffer, range: Range<usize>) -> impl Future<Output = Result<Vec<f32>>> {
+        let size = range.len() as u64 * 4;
+        let staging = self.copy_out(buffer, range.start as u64 * 4, size);
+        async move {
+            let mapped = map(&staging, &self.device).await;
+            self.fault()?;
+            mapped.map_err(|error| {
+                Error::device(format!("`{}`: {error}", self.name), "try again, or use `--device cpu`")
+            })?;
+            let refused =
+                |error| Error::device(format!("`{}`: {error:?}", self.name), "try again, or use `--device cpu`");
+            let values = bytemuck::cast_slice(&staging.get_mapped_range(..size).map_err(refused)?).to_vec();
+            staging.unmap();
+            self.recorder.borrow_mut().staging = Some(staging);
+            Ok(values)
+        }
+    }
+}
+
+impl Gpu {
+    fn write_bytes(&self, buffer: &mut GpuBuffer, bytes: &[u8]) {
+        // A write overtakes every command that is not submitted yet.
+        self.flush(&mut self.recorder.borrow_mut());
+        self.queue.write_buffer(&buffer.buffer, 0, bytes);
+    }
+
+    /// Submits a copy of `size` bytes into memory that can be mapped; the last such buffer is used again.
+    fn copy_out(&self, buffer: &GpuBuffer, from: u64, size: u64) -> wgpu::Buffer {
+        assert!(size > 0, "nothing to read");
+        let recorder = &mut *self.recorder.borrow_mut();
+        let staging = recorder.staging.take().filter(|staging| staging.size() >= size).unwrap_or_else(|| {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read-back"),
+                size,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        });
+        recorder.pass = None;
+        let encoder = recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+        encoder.copy_buffer_to_buffer(&buffer.buffer, from, &staging, 0, size);
+        self.flush(recorder);
+        staging
+    }
+}
+
+/// Waits until `staging` can be read. A browser calls back by itself; natively somebody has to poll.
+async fn map(staging: &wgpu::Buffer, device: &wgpu::Device) -> Result<(), wgpu::BufferAsyncError> {
+    type Answer = (Option<Result<(), wgpu::BufferAsyncError>>, Option<Waker>);
+    let answer = Arc::new(Mutex::new(Answer::default()));
+    let sender = answer.clone();
+    staging.map_async(wgpu::MapMode::Read, .., move |result| {
+        let mut answer = sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        answer.0 = Some(result);
+        if let Some(waker) = answer.1.take() {
+            waker.wake();
+        }
+    });
+    _ = device.poll(wgpu::PollType::wait_indefinitely());
+    std::future::poll_fn(move |context| {
+        let mut answer = answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match answer.0.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                answer.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,88 @@
+//! Where numbers live and who computes with them: [`Gpu`] (any WebGPU adapter) or [`Cpu`] (the definition).
+//!
+//! This is the only module that owns `wgpu` objects. A run chooses its device once and never changes it.
+
+mod cpu;
+mod gpu;
+
+pub use cpu::{Cpu, Real};
+pub use gpu::{Access, Gpu, GpuBuffer, GpuOptions, Kernel, Params, adapters, grid};
+pub(crate) use gpu::{kernel, params};
+
+use std::future::Future;
+use std::ops::Range;
+
+use crate::error::Result;
+
+/// Which engine a run computes on, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// A hardware GPU if there is one, else the CPU
+    #[default]
+    Auto,
+    /// A WebGPU adapter, a software one if `--adapter` names it or there is no other
+    Gpu,
+    /// The processor's cores
+    Cpu,
+}
+
+/// Buffers and their traffic, the same on every device.
+///
+/// Commands are carried out in the order given. Nothing comes back until [`read`](Device::read).
+pub trait Device {
+    /// One number as the device computes with it: `f32`, or `f64` for the definition.
+    type Element: Real;
+    /// Numbers in the device's memory.
+    type Buffer;
+    /// Row numbers in the device's memory.
+    type Indices;
+
+    /// "gpu" or "cpu".
+    fn kind(&self) -> &'static str;
+    /// The adapter's or the processor's name.
+    fn adapter(&self) -> &str;
+    /// Bytes of all buffers made so far.
+    fn allocated(&self) -> u64;
+    /// Fails, before anything is allocated, if buffers of these lengths (in elements) exceed a limit of the device.
+    fn check(&self, need: &[Need]) -> Result<()>;
+    /// A buffer of `len` elements. Its contents are not specified: write before reading.
+    fn buffer(&self, name: &'static str, len: usize) -> Self::Buffer;
+    /// A buffer of `len` row numbers.
+    fn indices(&self, name: &'static str, len: usize) -> Self::Indices;
+    /// Writes `values` to the start of `buffer`.
+    fn write(&self, buffer: &mut Self::Buffer, values: &[Self::Element]);
+    /// Writes `values` to the start of `indices`.
+    fn write_indices(&self, indices: &mut Self::Indices, values: &[u32]);
+    /// Sets `len` elements from `offset` on to zero.
+    fn zero(&self, buffer: &mut Self::Buffer, offset: usize, len: usize);
+    /// Hands the commands given so far to the device and returns before they are done, unless many are waiting.
+    ///
+    /// # Errors
+    /// What the device refused since the last call, or that it is lost.
+    fn submit(&self) -> Result<()>;
+    /// Waits for all commands and returns the elements `range` of `buffer`.
+    ///
+    /// # Errors
+    /// What the device refused since the last call, or that it is lost.
+    fn read(&self, buffer: &Self::Buffer, range: Range<usize>) -> impl Future<Output = Result<Vec<Self::Element>>>;
+}
+
+/// One buffer that a run is going to need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What it is for, as the user would say it.
+    pub name: &'static str,
+    /// Its length in elements.
+    pub len: usize,
+    /// The options that make it smaller.
+    pub lower: &'static str,
+}
+
+impl Need {
+    /// `len` elements for `name`; lowering the options named in `lower` makes it smaller.
+    pub fn new(name: &'static str, len: usize, lower: &'static str) -> Self {
+        Self { name, len, lower }
+    }
+}

@@ -1,0 +1,202 @@
+//! On the CPU, and so the definition: each thread takes a few sequences through all time steps.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::{Lstm, LstmShape, LstmTape, input_of};
+use crate::device::{Cpu, Real};
+use crate::kernels::product::{Matrix, Product, ProductShape, multiply_add};
+
+/// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
+/// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
+const TILE: usize = 16;
+
+impl<F: Real> Lstm for Cpu<F> {
+    fn lstm_forward(&self, shape: &LstmShape, params: &Vec<F>, x: &Vec<F>, tape: &mut LstmTape<Vec<F>>) {
+        let gates = shape.gates();
+        for index in 0..shape.num_layers {
+            let (below, layers) = tape.layers.split_at_mut(index);
+            let layer = &mut layers[0];
+            let places = shape.layer(index);
+            let (input, offset) = input_of(shape, index, x, below);
+            let product = ProductShape {
+                m: shape.steps * shape.batch,
+                n: gates,
+                k: places.input_size,
+                a: Matrix::rows(offset, places.input_size),
+                b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
+                c: 0,
+            };
+            self.product(&product, input, params, params, &places.biases(), &mut layer.gates);
+
+            let w_hh = &params[places.weight_hh..][..gates * shape.hidden_size];
+            let w_hh_t = &mut tape.packed[..w_hh.len()];
+            transpose(w_hh, w_hh_t, shape.hidden_size);
+            let tiles = tiles(&mut layer.gates, shape, gates)
+                .zip(tiles(&mut layer.h, shape, shape.hidden_size))
+                .zip(tiles(&mut layer.c, shape, shape.hidden_size));
+            tiles.collect::<Vec<_>>().into_par_iter().for_each(|((mut gates, mut h), mut c)| {
+                for t in 0..shape.steps {
+                    let (h_before, h_t) = neighbours(&mut h, t);
+                    let (c_before, c_t) = neighbours(&mut c, t);
+                    add_recurrent(h_before, w_hh_t, gates[t], shape.hidden_size);
+                    Arch::new().dispatch(|| forward_step(gates[t], c_before, c_t, h_t, shape.hidden_size));
+                }
+            });
+        }
+    }
+
+    fn lstm_backward(
+        &self,
+        shape: &LstmShape,
+        params: &Vec<F>,
+        x: &Vec<F>,
+        (d_y, from): (&Vec<F>, usize),
+        tape: &mut LstmTape<Vec<F>>,
+        d_params: &mut Vec<F>,
+        mut d_x: Option<&mut Vec<F>>,
+    ) {
+        let (rows, gates, hidden) = (shape.steps * shape.batch, shape.gates(), shape.hidden_size);
+        let LstmTape { layers, between, scratch, .. } = tape;
+        for index in (0..shape.num_layers).rev() {
+            let (below, above) = layers.split_at_mut(index);
+            let layer = &mut above[0];
+            let places = shape.layer(index);
+            let (upstream, from) = if index + 1 == shape.num_layers { (d_y, from) } else { (&*between, 0) };
+            let w_hh = &params[places.weight_hh..][..gates * hidden];
+            let c = &layer.c;
+            let tiles = tiles(&mut layer.gates, shape, gates)
+                .zip(layer.d_h[..shape.state()].chunks_mut(TILE * hidden))
+                .zip(layer.d_c[..shape.state()].chunks_mut(TILE * hidden))
+                .enumerate();
+            tiles.collect::<Vec<_>>().into_par_iter().for_each(|(tile, ((mut gates, d_h), d_c))| {
+                let tile = tile * TILE * hidden..tile * TILE * hidden + d_h.len();
+                let rows_of = |values: &'_ [F], step: usize| -> std::ops::Range<usize> {
+                    debug_assert!(values.len() >= step * shape.state() + tile.end);
+                    step * shape.state() + tile.start..step * shape.state() + tile.end
+                };
+                for t in (0..shape.steps).rev() {
+                    if t >= from {
+                        let d_y = &upstream[rows_of(upstream, t - from)];
+                        d_h.iter_mut().zip(d_y).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
+                    }
+                    let (c_before, c_t) = (&c[rows_of(c, t)], &c[rows_of(c, t + 1)]);
+                    Arch::new().dispatch(|| backward_step(gates[t], c_before, c_t, d_h, d_c, hidden));
+                    d_h.fill(F::zero());
+                    add_transposed(gates[t], w_hh, d_h, hidden);
+                }
+            });
+
+            let (input, offset) = input_of(shape, index, x, below);
+            let weight =
+                |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: Matrix::rows(0, gates).transposed(), b, c };
+            let w_ih = weight(places.input_size, Matrix::rows(offset, places.input_size), places.weight_ih);
+            self.product_add(&w_ih, &layer.gates, input, d_params, scratch);
+            let w_hh = weight(hidden, Matrix::rows(0, hidden), places.weight_hh);
+            self.product_add(&w_hh, &layer.gates, &layer.h, d_params, scratch);
+            if shape.bias {
+                self.column_sums(rows, gates, &layer.gates, &places.biases(), d_params, scratch);
+            }
+            let d_input = if index > 0 { Some(&mut *between) } else { d_x.as_deref_mut() };
+            if let Some(d_input) = d_input {
+                let n = places.input_size;
+                let b = Matrix::rows(places.weight_ih, n);
+                let product = ProductShape { m: rows, n, k: gates, a: Matrix::rows(0, gates), b, c: 0 };
+                self.product(&product, &layer.gates, params, params, &[], d_input);
+            }
+        }
+    }
+
+    fn packed_len(&self, shape: &LstmShape) -> usize {
+        shape.gates() * shape.hidden_size
+    }
+}
+
+/// Cuts `[steps, N, width]` into tiles of sequences: for each tile the list of its blocks, one a time step.
+fn tiles<'a, F>(
+    values: &'a mut [F],
+    shape: &LstmShape,
+    width: usize,
+) -> impl Iterator<Item = Vec<&'a mut [F]>> + use<'a, F> {
+    let mut tiles: Vec<Vec<&mut [F]>> =
+        (0..shape.batch.div_ceil(TILE)).map(|_| Vec::with_capacity(shape.steps + 1)).collect();
+    for step in values.chunks_exact_mut(shape.batch * width).take(shape.steps + 1) {
+        tiles.iter_mut().zip(step.chunks_mut(TILE * width)).for_each(|(tile, block)| tile.push(block));
+    }
+    tiles.into_iter()
+}
+
+/// Blocks `t`, to read, and `t + 1`, to write.
+fn neighbours<'a, F>(blocks: &'a mut [&mut [F]], t: usize) -> (&'a [F], &'a mut [F]) {
+    let (before, after) = blocks.split_at_mut(t + 1);
+    (&*before[t], &mut *after[0])
+}
+
+/// `transposed[j, i] = matrix[i, j]` for rows of `columns`.
+fn transpose<F: Copy>(matrix: &[F], transposed: &mut [F], columns: usize) {
+    let rows = matrix.len() / columns;
+    for (i, row) in matrix.chunks_exact(columns).enumerate() {
+        for (j, &value) in row.iter().enumerate() {
+            transposed[j * rows + i] = value;
+        }
+    }
+}
+
+/// gates `[n, 4H]` += h `[n, H]` · W_hhᵀ `[H, 4H]`
+fn add_recurrent<F: Real>(h: &[F], w_hh_t: &[F], gates: &mut [F], hidden: usize) {
+    let (a, b) = (Matrix::rows(0, hidden), Matrix::rows(0, 4 * hidden));
+    multiply_add(&ProductShape { m: h.len() / hidden, n: 4 * hidden, k: hidden, a, b, c: 0 }, h, w_hh_t, gates);
+}
+
+/// d_h `[n, H]` += d_gates `[n, 4H]` · W_hh `[4H, H]`
+fn add_transposed<F: Real>(d_gates: &[F], w_hh: &[F], d_h: &mut [F], hidden: usize) {
+    let (a, b) = (Matrix::rows(0, 4 * hidden), Matrix::rows(0, hidden));
+    multiply_add(&ProductShape { m: d_h.len() / hidden, n: hidden, k: 4 * hidden, a, b, c: 0 }, d_gates, w_hh, d_h);
+}
+
+/// Splits a row of gates into i, f, g and o.
+#[inline(always)]
+fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
+    let (i, rest) = gates.split_at_mut(hidden);
+    let (f, rest) = rest.split_at_mut(hidden);
+    let (g, o) = rest.split_at_mut(hidden);
+    [i, f, g, &mut o[..hidden]]
+}
+
+#[inline(always)]
+fn forward_step<F: Real>(gates: &mut [F], c_before: &[F], c_t: &mut [F], h_t: &mut [F], hidden: usize) {
+    for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+        let [i, f, g, o] = quarters(gates, hidden);
+        let row = n * hidden..(n + 1) * hidden;
+        let (c_before, c_t, h_t) = (&c_before[row.clone()], &mut c_t[row.clone()], &mut h_t[row]);
+        for j in 0..hidden {
+            i[j] = i[j].sigmoid();
+            f[j] = f[j].sigmoid();
+            g[j] = g[j].tangent();
+            o[j] = o[j].sigmoid();
+            c_t[j] = f[j] * c_before[j] + i[j] * g[j];
+            h_t[j] = o[j] * c_t[j].tangent();
+        }
+    }
+}
+
+/// Turns activated gates into the gradients before activation, and `d_c` into the gradient for the step before.
+#[inline(always)]
+fn backward_step<F: Real>(gates: &mut [F], c_before: &[F], c_t: &[F], d_h: &[F], d_c: &mut [F], hidden: usize) {
+    let one = F::one();
+    for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+        let [i, f, g, o] = quarters(gates, hidden);
+        let row = n * hidden..(n + 1) * hidden;
+        let (c_before, c_t, d_h, d_c) = (&c_before[row.clone()], &c_t[row.clone()], &d_h[row.clone()], &mut d_c[row]);
+        for j in 0..hidden {
+            let tanh_c = c_t[j].tangent();
+            let d_c_t = d_c[j] + d_h[j] * o[j] * (one - tanh_c * tanh_c);
+            d_c[j] = d_c_t * f[j];
+            o[j] = d_h[j] * tanh_c * o[j] * (one - o[j]);
+            f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
+            let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
+            i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
+            g[j] = d_g;
+        }
+    }
+}

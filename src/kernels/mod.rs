@@ -1,0 +1,33 @@
+//! The operations, one a file: contract, [`Gpu`](crate::device::Gpu) implementation, [`Cpu`](crate::device::Cpu)
+//! implementation. `Cpu<f64>` is the definition of each.
+//!
+//! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `O` outputs, `L` layers, `K` the
+//! summed dimension of a product, `P` all parameters; `4H` in PyTorch's gate order i f g o. Sequences are time-major
+//! `[T, N, …]`, so that one time step of a batch is one block of memory. A gradient is `d_` and the name of its value.
+
+mod loss;
+mod lstm;
+mod optimizer;
+mod product;
+mod windows;
+
+pub use loss::{Loss, LossKind, LossShape, Record};
+pub use lstm::{LayerTape, Lstm, LstmShape, LstmTape, Tensor};
+pub use optimizer::{Clip, Optimize, OptimizerKind, Rule, Status};
+pub use product::{Matrix, Product, ProductShape};
+pub use windows::{WindowShape, Windows};
+
+use crate::device::{Cpu, Gpu, Kernel, Real};
+
+/// Every operation a training run needs. A device that misses one does not compile.
+pub trait Kernels: Windows + Product + Lstm + Loss + Optimize {}
+impl Kernels for Gpu {}
+impl<F: Real> Kernels for Cpu<F> {}
+
+/// Every WGSL kernel, for the tests that validate them.
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    [windows::KERNELS, product::KERNELS, lstm::KERNELS, loss::KERNELS, optimizer::KERNELS]
+        .into_iter()
+        .flatten()
+        .copied()
+}

@@ -1,0 +1,118 @@
+//! Random numbers from a counter: the same (seed, stream, position) gives the same number on every machine, and a run
+//! can go on from any position without having kept a state.
+
+/// Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3").
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let [a, b, c, d] = counter;
+        let (x, y) = (u64::from(a) * 0xD251_1F53, u64::from(c) * 0xCD9E_8D57);
+        counter = [(y >> 32) as u32 ^ b ^ key[0], y as u32, (x >> 32) as u32 ^ d ^ key[1], x as u32];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+/// What a stream of numbers is for. Numbers of one purpose never depend on how many another one took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Start values of the parameters.
+    Init,
+    /// Order of the training windows in an epoch.
+    Shuffle {
+        /// The epoch, counted from 0.
+        epoch: u32,
+    },
+}
+
+/// The numbers of one stream in order.
+#[derive(Clone, Debug)]
+pub struct Rng {
+    key: [u32; 2],
+    stream: [u32; 2],
+    position: u64,
+    block: [u32; 4],
+}
+
+impl Rng {
+    /// The start of `stream` for `seed`.
+    pub fn new(seed: u64, stream: Stream) -> Self {
+        let stream = match stream {
+            Stream::Init => [0, 0],
+            Stream::Shuffle { epoch } => [1, epoch],
+        };
+        Self { key: [seed as u32, (seed >> 32) as u32], stream, position: 0, block: [0; 4] }
+    }
+
+    /// The next 32 random bits.
+    pub fn bits(&mut self) -> u32 {
+        let lane = (self.position % 4) as usize;
+        if lane == 0 {
+            let block = self.position / 4;
+            self.block = philox([block as u32, (block >> 32) as u32, self.stream[0], self.stream[1]], self.key);
+        }
+        self.position += 1;
+        self.block[lane]
+    }
+
+    /// A number in [0, 1), a multiple of 2⁻²⁴, so that it is exact in f32.
+    pub fn uniform(&mut self) -> f64 {
+        f64::from(self.bits() >> 8) / f64::from(1u32 << 24)
+    }
+
+    /// A whole number below `bound`, each equally likely (Lemire 2019).
+    pub fn below(&mut self, bound: u32) -> u32 {
+        assert!(bound > 0);
+        let unfair = bound.wrapping_neg() % bound;
+        loop {
+            let wide = u64::from(self.bits()) * u64::from(bound);
+            if wide as u32 >= unfair {
+                return (wide >> 32) as u32;
+            }
+        }
+    }
+
+    /// Puts `values` into a random order, each order equally likely (Fisher & Yates).
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for last in (1..values.len()).rev() {
+            values.swap(last, self.below(last as u32 + 1) as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers published with Random123.
+    #[test]
+    fn philox_gives_the_published_answers() {
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox([!0; 4], [!0; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        let pi = philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]);
+        assert_eq!(pi, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn shuffle_is_a_permutation_that_depends_on_seed_and_epoch() {
+        let order = |seed, epoch| {
+            let mut order: Vec<u32> = (0..100).collect();
+            Rng::new(seed, Stream::Shuffle { epoch }).shuffle(&mut order);
+            order
+        };
+        let mut sorted = order(1, 0);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_eq!(order(1, 0), order(1, 0));
+        assert_ne!(order(1, 0), order(1, 1));
+        assert_ne!(order(1, 0), order(2, 0));
+    }
+
+    #[test]
+    fn uniform_and_below_have_the_right_mean() {
+        let mut rng = Rng::new(7, Stream::Init);
+        let mean = (0..40_000).map(|_| rng.uniform()).sum::<f64>() / 40_000.0;
+        assert!((mean - 0.5).abs() < 0.01, "{mean}");
+        let mean = (0..40_000).map(|_| f64::from(rng.below(7))).sum::<f64>() / 40_000.0;
+        assert!((mean - 3.0).abs() < 0.05, "{mean}");
+    }
+}

@@ -1,0 +1,61 @@
+//! What the tests share: one way to compare, one way to open a GPU.
+#![allow(dead_code)]
+
+use bptt::device::{Gpu, GpuOptions};
+
+/// The distance of `got` from `want`, as the largest share of the tolerance `atol + rtol · |want|`.
+///
+/// # Errors
+/// Names the worst element if it is beyond the tolerance, or if either value is not a number.
+pub fn compare(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) -> Result<f64, String> {
+    if got.len() != want.len() {
+        return Err(format!("{name}: {} elements, not {}", got.len(), want.len()));
+    }
+    let mut worst = (0.0, None);
+    for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let share = (got - want).abs() / (atol + rtol * want.abs());
+        if !(share <= worst.0) {
+            worst = (share, Some((index, got, want)));
+            if share.is_nan() {
+                break;
+            }
+        }
+    }
+    match worst {
+        (share, Some((index, got, want))) if !(share <= 1.0) => {
+            Err(format!("{name}[{index}]: {got:e}, not {want:e} ({share:.2} times the tolerance)"))
+        }
+        (share, _) => Ok(share),
+    }
+}
+
+/// A tolerance relative to the largest element.
+pub fn compare_to_largest(name: &str, got: &[f64], want: &[f64], share: f64) -> Result<f64, String> {
+    let largest = want.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    compare(name, got, want, share * largest.max(f64::MIN_POSITIVE), 0.0)
+}
+
+pub fn doubles(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// An adapter, software or not, whose fresh buffers hold NaN.
+pub fn gpu(checked: bool) -> Gpu {
+    let options =
+        GpuOptions { checked, poison: true, adapter: std::env::var("BPTT_ADAPTER").ok(), ..GpuOptions::default() };
+    pollster::block_on(Gpu::open(options)).unwrap_or_else(|error| {
+        panic!("these tests need a GPU adapter, a software one will do: install mesa-vulkan-drivers\n{error}")
+    })
+}
+
+#[test]
+fn comparing_finds_differences_and_nan() {
+    assert!(compare("same", &[1.0, 2.0], &[1.0, 2.0], 1e-6, 0.0).is_ok());
+    assert!(compare("far", &[1.0, 2.0], &[1.0, 2.1], 1e-6, 0.0).is_err());
+    assert!(compare("got NaN", &[1.0, f64::NAN], &[1.0, 2.0], 1e9, 1e9).is_err());
+    assert!(compare("want NaN", &[1.0, 2.0], &[f64::NAN, 2.0], 1e9, 1e9).is_err());
+    assert!(compare("first NaN, then equal", &[f64::NAN, 2.0], &[1.0, 2.0], 1.0, 0.0).is_err());
+    assert!(compare("short", &[1.0], &[1.0, 2.0], 1.0, 0.0).is_err());
+    assert!(compare("infinite", &[f64::INFINITY], &[f64::INFINITY], 1.0, 1.0).is_err());
+    assert!(compare_to_largest("small", &[10.0, 0.2], &[10.0, 0.1], 1e-3).is_err());
+}
