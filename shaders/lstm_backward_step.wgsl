@@ -37,9 +37,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         // Sequences beyond the batch read the last one again and are not stored.
         let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.batch - 1u));
         let rows = ((params.t + 1u) * params.batch + sequences) * width;
-        for (var k = 0u; k < width; k++) {
-            let d_gate = vec4f(gates[rows.x + k], gates[rows.y + k], gates[rows.z + k], gates[rows.w + k]);
-            d_h_t += weights[params.w_hh + k * params.hidden + j] * d_gate;
+        // Gate by gate: four short sums lose fewer digits than a long one.
+        for (var gate = 0u; gate < 4u; gate++) {
+            var sum = vec4f();
+            for (var k = gate * params.hidden; k < (gate + 1u) * params.hidden; k++) {
+                let d_gate = vec4f(gates[rows.x + k], gates[rows.y + k], gates[rows.z + k], gates[rows.w + k]);
+                sum += weights[params.w_hh + k * params.hidden + j] * d_gate;
+            }
+            d_h_t += sum;
         }
     }
     for (var q = 0u; q < min(4u, params.batch - n); q++) {

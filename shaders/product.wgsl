@@ -46,14 +46,25 @@ fn main(
     var sum_2 = vec4f();
     var sum_3 = vec4f();
     let end = min((group.z + 1u) * params.k_per_split, params.k);
-    for (var k = group.z * params.k_per_split; k < end; k++) {
-        let at = rows + k * params.a_column;
-        let bt = columns + k * params.b_row;
-        let b_k = vec4f(b[bt.x], b[bt.y], b[bt.z], b[bt.w]);
-        sum_0 += a[at.x] * b_k;
-        sum_1 += a[at.y] * b_k;
-        sum_2 += a[at.z] * b_k;
-        sum_3 += a[at.w] * b_k;
+    // Sums of sums: short ones lose fewer digits than a long one.
+    for (var block = group.z * params.k_per_split; block < end; block += 64u) {
+        var part_0 = vec4f();
+        var part_1 = vec4f();
+        var part_2 = vec4f();
+        var part_3 = vec4f();
+        for (var k = block; k < min(block + 64u, end); k++) {
+            let at = rows + k * params.a_column;
+            let bt = columns + k * params.b_row;
+            let b_k = vec4f(b[bt.x], b[bt.y], b[bt.z], b[bt.w]);
+            part_0 += a[at.x] * b_k;
+            part_1 += a[at.y] * b_k;
+            part_2 += a[at.z] * b_k;
+            part_3 += a[at.w] * b_k;
+        }
+        sum_0 += part_0;
+        sum_1 += part_1;
+        sum_2 += part_2;
+        sum_3 += part_3;
     }
     let c_s = params.c + group.z * params.m * params.n;
     store(c_s, i, j, sum_0);

@@ -1,12 +1,68 @@
-//! Every option of a run, once: the command line's flags, the config file's keys and their help are this struct.
+//! Every option of a run, once: the command line's flags, the config file's keys and their help are [`Config`].
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::Missing;
 use crate::error::{Error, Result};
-use crate::kernels::{Clip, LossKind, OptimizerKind, Rule};
+
+/// Which engine a run computes on, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// A hardware GPU if there is one, else the CPU
+    #[default]
+    Auto,
+    /// A WebGPU adapter, a software one if `--adapter` names it or there is no other
+    Gpu,
+    /// The processor's cores
+    Cpu,
+}
+
+/// What becomes of missing values: empty fields, `NaN`, `NA`, `null`, `-`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Missing {
+    /// They are an error.
+    #[default]
+    Error,
+    /// On a line between the values before and after, by rows; the nearest value at the ends.
+    Interpolate,
+    /// The last value before.
+    Forward,
+    /// Their rows are left out.
+    Drop,
+}
+
+/// Which loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum LossKind {
+    /// Mean squared error
+    #[default]
+    Mse,
+    /// Mean absolute error
+    L1,
+    /// Squared near zero, absolute beyond `huber_delta`
+    Huber,
+}
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Adam, weight decay added to the gradient
+    #[default]
+    Adam,
+    /// Adam, weight decay taken from the weights
+    Adamw,
+    /// Stochastic gradient descent, with `momentum` if that is set
+    Sgd,
+}
 
 /// Where the linear head reads the LSTM's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,24 +309,6 @@ impl Config {
             return Err(Error::option("season", "is 0", "use the number of rows in a season, 12 for monthly rows"));
         }
         Ok(())
-    }
-
-    /// The optimizer with its settings.
-    pub fn rule(&self) -> Rule {
-        let clip = match (self.clip_value, self.max_norm) {
-            (Some(value), _) => Clip::Value(value),
-            (None, 0.0) => Clip::None,
-            (None, max) => Clip::Norm(max),
-        };
-        Rule {
-            kind: self.optimizer,
-            betas: (self.beta1, self.beta2),
-            eps: self.eps,
-            weight_decay: self.weight_decay,
-            amsgrad: self.amsgrad,
-            momentum: self.momentum,
-            clip,
-        }
     }
 
     /// The config file's text.

@@ -1,8 +1,12 @@
 //! x
+#![allow(missing_docs)]
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod interop;
 pub mod kernels;
 pub mod model;
 pub mod rng;
+pub mod trainer;

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
+use bptt::config::Missing;
 use bptt::data::{
-    Columns, CsvOptions, Missing, Parsed, Scaler, Scorer, Scores, Series, Split, Step, TimeIndex, check_constant,
+    Columns, CsvOptions, Parsed, Scaler, Scorer, Scores, Series, Split, Step, TimeIndex, check_constant,
     constant_columns, parse_csv, read_csv, repeat_last, seasonal, windows,
 };
 
@@ -621,7 +622,7 @@ fn a_constant_target_is_an_error_and_a_constant_feature_a_note() {
     let target = Columns { features: vec![0], targets: vec![1] };
     let error = check_constant(&series, 0..3, &target).expect_err("constant").to_string();
     let problem = "x.csv, column `b`: the target is 0.1 in all 3 rows of the training part";
-    assert_error(&error, problem, "`targets`");
+    assert_error(&error, problem, "`target`");
     let feature = Columns { features: vec![0, 1], targets: vec![0] };
     let notes = check_constant(&series, 0..3, &feature).expect("notes");
     assert_eq!(notes, ["`b` does not change in the training part: the model learns nothing from it"]);

@@ -6,9 +6,9 @@ mod common;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bptt::config::Head;
+use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{Clip, Kernels, LossKind, LossShape, LstmShape, OptimizerKind, Record, Rule, Status};
+use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, Record, Rule, Status};
 use bptt::model::{Network, NetworkShape};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;

@@ -6,30 +6,13 @@ mod source;
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Place, Result};
 
 use super::series::list;
 use super::{Series, TimeIndex};
+use crate::config::Missing;
 use column::{Column, Role, is_missing, is_value};
 use source::Source;
-
-/// What becomes of missing values: empty fields, `NaN`, `NA`, `null`, `-`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Missing {
-    /// They are an error.
-    #[default]
-    Error,
-    /// On a line between the values before and after, by rows; the nearest value at the ends.
-    Interpolate,
-    /// The last value before.
-    Forward,
-    /// Their rows are left out.
-    Drop,
-}
 
 /// How a CSV file is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,16 +7,19 @@
 //! | `time.rs` | which column is time, that it increases, its step and season, labels beyond the last row |
 //! | `split.rs` | training, validation and test rows; the windows whose targets lie in each |
 //! | `scaler.rs` | mean and scale of each column over the training rows |
+//! | `dataset.rs` | all of that together, as one run needs it, and the evaluation of a forecast |
 //! | `forecast.rs` | naive forecasts, and the scores that every forecast gets |
 
 mod csv_file;
+mod dataset;
 mod forecast;
 mod scaler;
 mod series;
 mod split;
 mod time;
 
-pub use csv_file::{CsvOptions, Missing, Parsed, parse_csv, read_csv};
+pub use csv_file::{CsvOptions, Parsed, parse_csv, read_csv};
+pub use dataset::{Dataset, Evaluation, NaiveScores};
 pub use forecast::{Scorer, Scores, repeat_last, seasonal};
 pub use scaler::{Scaler, check_constant, constant_columns};
 pub use series::{Columns, Series};

@@ -67,7 +67,7 @@ pub fn check_constant(series: &Series, rows: Range<usize>, columns: &Columns) ->
         return Err(Error::file(
             Place::file(&series.file).column(&series.columns[column]),
             format!("the target is {value} in all {} rows of the training part", rows.len()),
-            "choose another column with `targets`, or a larger `train_share`",
+            "choose another column with `target`, or a larger `train_share`",
         ));
     }
     let features = columns.features.iter().filter(|feature| constant.contains(feature));

@@ -71,8 +71,7 @@ impl Series {
     /// # Errors
     /// If a name is unknown or given twice.
     pub fn select(&self, features: &[String], targets: &[String]) -> Result<Columns> {
-        let mut chosen =
-            Columns { features: self.find("features", features)?, targets: self.find("targets", targets)? };
+        let mut chosen = Columns { features: self.find("features", features)?, targets: self.find("target", targets)? };
         if features.is_empty() {
             chosen.features = (0..self.columns.len()).collect();
         }

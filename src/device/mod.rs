@@ -14,20 +14,6 @@ use std::ops::Range;
 
 use crate::error::Result;
 
-/// Which engine a run computes on, as asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceKind {
-    /// A hardware GPU if there is one, else the CPU
-    #[default]
-    Auto,
-    /// A WebGPU adapter, a software one if `--adapter` names it or there is no other
-    Gpu,
-    /// The processor's cores
-    Cpu,
-}
-
 /// Buffers and their traffic, the same on every device.
 ///
 /// Commands are carried out in the order given. Nothing comes back until [`read`](Device::read).

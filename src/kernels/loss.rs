@@ -11,21 +11,8 @@
 //! huber  e²/2 if |e| ≤ δ, else δ(|e| − δ/2)    d_e = e limited to ±δ
 //! ```
 
+use crate::config::LossKind;
 use crate::device::{Cpu, Device, Gpu, Kernel, Real, kernel, params};
-
-/// Which loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum LossKind {
-    /// Mean squared error
-    #[default]
-    Mse,
-    /// Mean absolute error
-    L1,
-    /// Squared near zero, absolute beyond `huber_delta`
-    Huber,
-}
 
 /// What to compute the loss of.
 #[derive(Clone, Copy, Debug)]

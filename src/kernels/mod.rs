@@ -11,9 +11,9 @@ mod optimizer;
 mod product;
 mod windows;
 
-pub use loss::{Loss, LossKind, LossShape, Record};
+pub use loss::{Loss, LossShape, Record};
 pub use lstm::{LayerTape, Lstm, LstmShape, LstmTape, Tensor};
-pub use optimizer::{Clip, Optimize, OptimizerKind, Rule, Status};
+pub use optimizer::{Clip, Optimize, Rule, Status};
 pub use product::{Matrix, Product, ProductShape};
 pub use windows::{WindowShape, Windows};
 

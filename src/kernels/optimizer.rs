@@ -16,21 +16,8 @@
 
 use rayon::prelude::*;
 
+use crate::config::{Config, OptimizerKind};
 use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
-
-/// Which optimizer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Adam, weight decay added to the gradient
-    #[default]
-    Adam,
-    /// Adam, weight decay taken from the weights
-    Adamw,
-    /// Stochastic gradient descent, with `momentum` if that is set
-    Sgd,
-}
 
 /// How gradients are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,6 +48,25 @@ pub struct Rule {
     pub momentum: f64,
     /// How gradients are clipped.
     pub clip: Clip,
+}
+
+impl From<&Config> for Rule {
+    fn from(config: &Config) -> Self {
+        let clip = match (config.clip_value, config.max_norm) {
+            (Some(value), _) => Clip::Value(value),
+            (None, 0.0) => Clip::None,
+            (None, max) => Clip::Norm(max),
+        };
+        Self {
+            kind: config.optimizer,
+            betas: (config.beta1, config.beta2),
+            eps: config.eps,
+            weight_decay: config.weight_decay,
+            amsgrad: config.amsgrad,
+            momentum: config.momentum,
+            clip,
+        }
+    }
 }
 
 impl Rule {

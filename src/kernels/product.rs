@@ -233,10 +233,11 @@ impl<F: Real> Product for Cpu<F> {
         sums: &mut Vec<F>,
         _scratch: &mut Vec<F>,
     ) {
-        let mut total = vec![F::zero(); columns];
+        let mut total = vec![0.0f64; columns];
         for row in values[..rows * columns].chunks_exact(columns) {
-            total.iter_mut().zip(row).for_each(|(total, &value)| *total = *total + value);
+            total.iter_mut().zip(row).for_each(|(total, &value)| *total = *total + value.double());
         }
+        let total: Vec<F> = total.into_iter().map(F::of).collect();
         for &place in places {
             sums[place..].iter_mut().zip(&total).for_each(|(sum, &total)| *sum = *sum + total);
         }
@@ -255,6 +256,9 @@ impl ProductShape {
     }
 }
 
+/// Terms summed in one chain: sums of sums lose fewer digits than a long one.
+const CHAIN: usize = 128;
+
 /// `c += a · b` on this thread; `c` starts its slice.
 pub(super) fn multiply_add<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     let ProductShape { m, n, k, .. } = *shape;
@@ -265,30 +269,33 @@ pub(super) fn multiply_add<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &
     assert!(last(shape.a, m, k) < a.len(), "A {shape:?} in {}", a.len());
     assert!(last(shape.b, k, n) < b.len(), "B {shape:?} in {}", b.len());
     assert!(m * n <= c.len(), "C {shape:?} in {}", c.len());
-    let (a_at, b_at) = (&a[shape.a.offset..], &b[shape.b.offset..]);
-    // SAFETY: the last element of each matrix lies inside its slice, asserted above, and `c` is borrowed mutably.
-    // The library is fastest with columns that lie together, so it is given Cᵀ = Bᵀ · Aᵀ.
-    unsafe {
-        gemm::gemm(
-            n,
-            m,
-            k,
-            c.as_mut_ptr(),
-            n as isize,
-            1,
-            true,
-            b_at.as_ptr(),
-            shape.b.row as isize,
-            shape.b.column as isize,
-            a_at.as_ptr(),
-            shape.a.row as isize,
-            shape.a.column as isize,
-            F::one(),
-            F::one(),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    for first in (0..k).step_by(CHAIN) {
+        let a_at = &a[shape.a.offset + first * shape.a.column..];
+        let b_at = &b[shape.b.offset + first * shape.b.row..];
+        // SAFETY: the last element of each matrix lies inside its slice, asserted above, and `c` is borrowed mutably.
+        // The library is fastest with columns that lie together, so it is given Cᵀ = Bᵀ · Aᵀ.
+        unsafe {
+            gemm::gemm(
+                n,
+                m,
+                CHAIN.min(k - first),
+                c.as_mut_ptr(),
+                n as isize,
+                1,
+                true,
+                b_at.as_ptr(),
+                shape.b.row as isize,
+                shape.b.column as isize,
+                a_at.as_ptr(),
+                shape.a.row as isize,
+                shape.a.column as isize,
+                F::one(),
+                F::one(),
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
     }
 }

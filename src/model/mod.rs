@@ -4,6 +4,7 @@
 //! `fc = nn.Linear(hidden_size, output_size)`, and its parameters carry that program's names.
 
 mod init;
+mod predict;
 
 pub use init::initial_parameters;
 

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 
-use super::Missing;
 use super::column::Column;
 use super::source::Source;
+use crate::config::Missing;
 
 /// Resolves the missing values (NaN) of all columns; for [`Missing::Drop`] returns which rows are kept.
 pub(super) fn resolve(

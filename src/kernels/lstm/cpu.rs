@@ -148,10 +148,14 @@ fn add_recurrent<F: Real>(h: &[F], w_hh_t: &[F], gates: &mut [F], hidden: usize)
     multiply_add(&ProductShape { m: h.len() / hidden, n: 4 * hidden, k: hidden, a, b, c: 0 }, h, w_hh_t, gates);
 }
 
-/// d_h `[n, H]` += d_gates `[n, 4H]` · W_hh `[4H, H]`
+/// d_h `[n, H]` += d_gates `[n, 4H]` · W_hh `[4H, H]`, gate by gate: four short sums lose fewer digits than a long one.
 fn add_transposed<F: Real>(d_gates: &[F], w_hh: &[F], d_h: &mut [F], hidden: usize) {
-    let (a, b) = (Matrix::rows(0, 4 * hidden), Matrix::rows(0, hidden));
-    multiply_add(&ProductShape { m: d_h.len() / hidden, n: hidden, k: 4 * hidden, a, b, c: 0 }, d_gates, w_hh, d_h);
+    for gate in 0..4 {
+        let a = Matrix::rows(gate * hidden, 4 * hidden);
+        let b = Matrix::rows(gate * hidden * hidden, hidden);
+        let shape = ProductShape { m: d_h.len() / hidden, n: hidden, k: hidden, a, b, c: 0 };
+        multiply_add(&shape, d_gates, w_hh, d_h);
+    }
 }
 
 /// Splits a row of gates into i, f, g and o.

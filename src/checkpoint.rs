@@ -1,0 +1,110 @@
+//! `last.ckpt`: everything a run is, so that it can go on as if it had never stopped.
+//!
+//! The file is a safetensors file: `param.*` and `best.*` under PyTorch's names, `moments` of the optimizer, `history` of
+//! the epoch under way, and the rest as metadata. The order of the windows needs no state: it follows from seed and epoch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Place, Result};
+use crate::interop::{Archive, ArchiveBuilder, ModelInfo};
+use crate::kernels::Rule;
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Whole epochs behind it.
+    pub epoch: usize,
+    /// Steps taken in the epoch under way.
+    pub step: usize,
+    /// Optimizer steps taken in all.
+    pub steps: u64,
+    /// The epoch with the smallest validation loss so far, counted from 1, and that loss.
+    pub best: Option<(usize, f64)>,
+    /// Whether training has ended: by the number of epochs or by early stopping.
+    pub finished: bool,
+}
+
+/// One epoch, once it is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Optimizer steps taken in all.
+    pub step: u64,
+    /// Mean training loss over the epoch's steps.
+    pub train_loss: f64,
+    /// Loss on the validation windows, if there are any.
+    pub val_loss: Option<f64>,
+    /// Mean norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Whether no earlier epoch had a smaller validation loss.
+    pub best: bool,
+}
+
+/// A run between two steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Config, columns and scaler. Here the config keeps the path of its data.
+    pub info: ModelInfo,
+    /// A number that tells this series from others.
+    pub data: u64,
+    /// How far the run has come.
+    pub position: Position,
+    /// The epochs behind it.
+    pub epochs: Vec<EpochReport>,
+    /// The parameters `[P]`.
+    pub parameters: Vec<f32>,
+    /// The parameters of the best epoch `[P]`, once there is one.
+    pub best: Option<Vec<f32>>,
+    /// The optimizer's moments `[0 to 3, P]`.
+    pub moments: Vec<f32>,
+    /// Loss and gradient norm of each step of the epoch under way `[step, 2]`.
+    pub history: Vec<f32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    info: ModelInfo,
+    data: u64,
+    position: Position,
+    epochs: Vec<EpochReport>,
+}
+
+impl Checkpoint {
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let shape = self.info.shape();
+        let mut archive = ArchiveBuilder::default();
+        archive.add_parameters("param.", &shape, &self.parameters);
+        if let Some(best) = &self.best {
+            archive.add_parameters("best.", &shape, best);
+        }
+        archive.add("moments", self.moments.clone());
+        archive.add("history", self.history.clone());
+        let (info, epochs) = (self.info.clone(), self.epochs.clone());
+        archive.finish(&Metadata { info, data: self.data, position: self.position.clone(), epochs })
+    }
+
+    /// Reads a file written by [`to_bytes`](Checkpoint::to_bytes); `file` names it in messages.
+    ///
+    /// # Errors
+    /// If it is no such file, is cut short, or does not fit its own config.
+    pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
+        let archive = Archive::read(file, bytes)?;
+        let Metadata { info, data, position, epochs } =
+            archive.metadata("give the last.ckpt of a run folder, or begin a new run")?;
+        info.config.validate()?;
+        let shape = info.shape();
+        let parameters = archive.parameters("param.", &shape.tensors())?;
+        let best = position.best.map(|_| archive.parameters("best.", &shape.tensors())).transpose()?;
+        let (moments, history) = (archive.vector("moments")?, archive.vector("history")?);
+        let wanted = (Rule::from(&info.config).moments() * shape.parameters(), 2 * position.step);
+        if (moments.len(), history.len()) != wanted {
+            let problem = format!("{} moments and {} losses, not {wanted:?}", moments.len(), history.len());
+            return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
+        }
+        Ok(Self { info, data, position, epochs, parameters, best, moments, history })
+    }
+}

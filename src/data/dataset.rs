@@ -1,0 +1,150 @@
+//! A series made ready for one run: columns chosen, rows split, scaler fitted, windows found.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Columns, CsvOptions, Scaler, Scorer, Scores, Series, Split, Windows, check_constant, read_csv, repeat_last,
+    seasonal,
+};
+use crate::config::Config;
+use crate::error::Result;
+
+/// Everything a run takes from its data.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// The whole series in its own units.
+    pub series: Series,
+    /// Which of its columns go in and come out.
+    pub columns: Columns,
+    /// Fitted on the training rows alone.
+    pub scaler: Scaler,
+    /// Rows to train, validate and test on.
+    pub split: Split,
+    /// The windows whose targets lie in each part.
+    pub windows: Windows,
+    /// Rows in a season, from the option or the time column.
+    pub season: Option<usize>,
+    /// What a user should know: values filled in, columns left out, gaps.
+    pub notes: Vec<String>,
+    window: usize,
+    horizon: usize,
+}
+
+/// The scores of forecasts that need no model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NaiveScores {
+    /// Every step ahead is the last value.
+    pub repeat_last: Scores,
+    /// Every step ahead is the value one season before, where there is a season.
+    pub seasonal: Option<Scores>,
+}
+
+/// A model's scores on some windows beside the naive ones on the same windows, in the data's own units.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The model's.
+    pub model: Scores,
+    /// The naive forecasts'.
+    pub baselines: NaiveScores,
+}
+
+impl Evaluation {
+    /// The naive forecast with the smaller RMSE, and its name.
+    pub fn best_naive(&self) -> (&'static str, Scores) {
+        match self.baselines.seasonal {
+            Some(seasonal) if seasonal.rmse < self.baselines.repeat_last.rmse => {
+                ("the seasonal naive forecast", seasonal)
+            }
+            _ => ("repeating the last value", self.baselines.repeat_last),
+        }
+    }
+}
+
+/// Reads the series that `config` names: its file, or the built-in sunspots. The notes are for the user.
+///
+/// # Errors
+/// What is wrong with the file, with its place and a remedy.
+pub(crate) fn read_series(config: &Config) -> Result<(Series, Vec<String>)> {
+    let Some(path) = &config.data else { return Ok((Series::sunspots(), Vec::new())) };
+    let columns = match (config.features.is_empty(), config.target.is_empty()) {
+        // Without a list of features every numeric column is one.
+        (true, _) => Vec::new(),
+        (false, _) => config.features.iter().chain(&config.target).cloned().collect(),
+    };
+    let options = CsvOptions { time: config.time.clone(), missing: config.missing, columns };
+    let parsed = read_csv(path, &options)?;
+    Ok((parsed.series, parsed.notes))
+}
+
+impl Dataset {
+    /// Reads and prepares the data that `config` names.
+    ///
+    /// # Errors
+    /// What is wrong with the file or with the options for it.
+    pub fn load(config: &Config) -> Result<Self> {
+        let (series, notes) = read_series(config)?;
+        Self::new(series, config, notes)
+    }
+
+    /// Prepares `series` as `config` says.
+    ///
+    /// # Errors
+    /// Unknown columns, too few rows for the window, or a target that never changes.
+    pub fn new(series: Series, config: &Config, mut notes: Vec<String>) -> Result<Self> {
+        let columns = series.select(&config.features, &config.target)?;
+        let split = Split::by_time(series.rows(), config.train_share, config.validation_share)?;
+        let windows = split.windows(config.window, config.horizon)?;
+        notes.extend(check_constant(&series, split.train.clone(), &columns)?);
+        let scaler = Scaler::fit(&series, split.train.clone());
+        let season = config.season.or_else(|| series.time.as_ref().and_then(|time| time.season()));
+        let (window, horizon) = (config.window, config.horizon);
+        Ok(Self { series, columns, scaler, split, windows, season, notes, window, horizon })
+    }
+
+    /// The scaled feature columns `[R, D]`.
+    pub fn inputs(&self) -> Vec<f32> {
+        self.scaler.transform(&self.series, &self.columns.features)
+    }
+
+    /// The scaled target columns `[R, targets]`.
+    pub fn targets(&self) -> Vec<f32> {
+        self.scaler.transform(&self.series, &self.columns.targets)
+    }
+
+    /// `predictions` `[windows, horizon, targets]`, scaled, in the data's own units.
+    pub fn unscale(&self, predictions: &[f32]) -> Vec<f64> {
+        let targets = &self.columns.targets;
+        let column = |index: usize| targets[index % targets.len()];
+        predictions.iter().enumerate().map(|(i, &value)| self.scaler.inverse(f64::from(value), column(i))).collect()
+    }
+
+    /// Scores forecasts in the data's own units, `[windows, horizon, targets]`, of the windows that begin at `starts`.
+    ///
+    /// # Panics
+    /// If there is no window.
+    pub fn evaluate(&self, starts: &[u32], forecasts: &[f64]) -> Evaluation {
+        let targets = &self.columns.targets;
+        let season = self.season.filter(|&season| season <= self.window);
+        let scorer = || Scorer::new(&self.series, self.split.train.clone(), targets, season);
+        let (mut model, mut last, mut cycle) = (scorer(), scorer(), season.map(|season| (season, scorer())));
+        for (window, &start) in starts.iter().enumerate() {
+            let origin = start as usize + self.window;
+            for (index, &column) in targets.iter().enumerate() {
+                let repeated = repeat_last(&self.series, column, origin, self.horizon);
+                let cycled =
+                    cycle.as_ref().map(|(season, _)| seasonal(&self.series, column, origin, self.horizon, *season));
+                for step in 0..self.horizon {
+                    let truth = self.series.value(origin + step, column);
+                    let place = (window * self.horizon + step) * targets.len() + index;
+                    model.push(index, truth, forecasts[place]);
+                    last.push(index, truth, repeated[step]);
+                    if let (Some((_, scorer)), Some(cycled)) = (&mut cycle, &cycled) {
+                        scorer.push(index, truth, cycled[step]);
+                    }
+                }
+            }
+        }
+        let baselines = NaiveScores { repeat_last: last.finish(), seasonal: cycle.map(|(_, scorer)| scorer.finish()) };
+        Evaluation { model: model.finish(), baselines }
+    }
+}

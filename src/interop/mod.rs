@@ -1,0 +1,6 @@
+//! Other people's file formats.
+
+mod safetensors;
+
+pub(crate) use self::safetensors::{Archive, ArchiveBuilder};
+pub use self::safetensors::{Model, ModelInfo, read_parameters};

@@ -1,0 +1,517 @@
+//! The training loop: batch → forward → loss → backward → clip → step, an epoch of these, validation, and again.
+//!
+//! A shell pulls: each [`Trainer::next`] does one optimizer step or one validation and says what there is to show. To pause
+//! is not to pull, to cancel is to drop, to go on later is [`Trainer::checkpoint`] and [`Trainer::resume`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, EpochReport, Position};
+use crate::config::Config;
+use crate::data::{Dataset, Evaluation, Series};
+use crate::device::{Device, Need, Real};
+use crate::error::{Error, Place, Result};
+use crate::interop::{Model, ModelInfo};
+use crate::kernels::{Kernels, LossShape, Record, Rule, Status};
+use crate::model::{Network, NetworkShape, initial_parameters};
+use crate::rng::{Rng, Stream};
+
+/// What the trainer has to tell. Everything a shell shows comes from here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A step was taken.
+    Step(StepReport),
+    /// An epoch is over.
+    Epoch(EpochReport),
+}
+
+/// Where training is, and every `log_every` steps how it goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// The epoch under way, counted from 1.
+    pub epoch: usize,
+    /// Steps taken in this epoch.
+    pub step_in_epoch: usize,
+    /// Optimizer steps taken in all.
+    pub step: u64,
+    /// Loss and gradient norm; only every `log_every` steps and at an epoch's end are they read from the device.
+    pub means: Option<StepMeans>,
+}
+
+/// Means since the last report.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepMeans {
+    /// Training loss.
+    pub loss: f64,
+    /// Norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Optimizer steps taken.
+    pub steps: u64,
+    /// The epoch whose parameters were kept, counted from 1.
+    pub best_epoch: usize,
+    /// Training loss of that epoch.
+    pub train_loss: f64,
+    /// Validation loss of that epoch.
+    pub val_loss: Option<f64>,
+    /// Scores on the test windows, if there are any.
+    pub test: Option<Evaluation>,
+    /// Forecasts of the test windows `[windows, horizon, targets]` in the data's units.
+    pub test_forecasts: Vec<f64>,
+    /// The forecast beyond the last row `[horizon, targets]` in the data's units.
+    pub ahead: Vec<f64>,
+}
+
+/// A training run on one device.
+pub struct Trainer<D: Kernels> {
+    device: D,
+    config: Config,
+    data: Dataset,
+    rule: Rule,
+    net: Network<D>,
+    inputs: D::Buffer,      // [R, D], scaled
+    targets: D::Buffer,     // [R, targets], scaled
+    order: D::Indices,      // [training windows], this epoch's order
+    validation: D::Indices, // [validation windows]
+    test: D::Indices,       // [test windows], or the one window at the end of the series
+    history: D::Buffer,     // [steps of an epoch or batches of a validation, 2]
+    moments: D::Buffer,     // [0 to 3, P]
+    status: D::Buffer,
+    scratch: D::Buffer,
+    position: Position,
+    epochs: Vec<EpochReport>,
+    best: Option<Vec<f32>>,
+    seen: Vec<f32>,               // loss and norm of this epoch's steps, as far as they were read
+    ordered_epoch: Option<usize>, // the epoch whose order is on the device
+}
+
+impl<D: Kernels> Trainer<D> {
+    /// A new run. The parameters start from the seed, or from `init` `[P]`.
+    ///
+    /// # Errors
+    /// Options that cannot be used, or a run that does not fit the device.
+    pub fn new(device: D, config: Config, data: Dataset, init: Option<Vec<f32>>) -> Result<Self> {
+        config.validate()?;
+        let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
+        let rule = Rule::from(&config);
+        let parameters = init.unwrap_or_else(|| initial_parameters(&shape, config.seed));
+        assert_eq!(parameters.len(), shape.parameters(), "start parameters");
+        let mut trainer = Self::allocate(device, config, data, rule, shape)?;
+        trainer.write_state(&parameters, &vec![0.0; rule.moments() * shape.parameters()]);
+        Ok(trainer)
+    }
+
+    /// The run of `checkpoint`, going on after its last step.
+    ///
+    /// # Errors
+    /// If `data` is not the data it was trained on.
+    pub fn resume(device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
+        let Checkpoint { info, data: known, position, epochs, parameters, best, moments, history } = checkpoint;
+        if fingerprint(&data.series) != known {
+            return Err(Error::file(
+                Place::file(&data.series.file),
+                "its values have changed since the checkpoint was written",
+                "give the unchanged file, or begin a new run",
+            ));
+        }
+        let (shape, rule) = (info.shape(), Rule::from(&info.config));
+        let mut trainer = Self::allocate(device, info.config, data, rule, shape)?;
+        trainer.write_state(&parameters, &moments);
+        trainer.position = position;
+        trainer.epochs = epochs;
+        trainer.best = best;
+        trainer.seen = history;
+        Ok(trainer)
+    }
+
+    fn allocate(device: D, config: Config, data: Dataset, rule: Rule, shape: NetworkShape) -> Result<Self> {
+        let steps = data.windows.train.len().div_ceil(config.batch_size * config.accumulate);
+        let history = steps.max(data.windows.validation.len().div_ceil(config.batch_size));
+        let rows = "the rows of the file";
+        let own = [
+            Need::new("the optimizer's moments", rule.moments() * shape.parameters(), "`hidden_size` or `num_layers`"),
+            Need::new("the features", data.series.rows() * data.columns.features.len(), rows),
+            Need::new("the targets", data.series.rows() * data.columns.targets.len(), rows),
+            Need::new("the losses of an epoch", 2 * history, rows),
+            Need::new("the optimizer's status", Status::LEN, rows),
+            Need::new("the parts of the norm", device.norm_scratch_len(shape.parameters()), rows),
+        ];
+        let starts = [
+            Need::new("the order of the windows", data.windows.train.len(), rows),
+            Need::new("the validation windows", data.windows.validation.len(), rows),
+            Need::new("the test windows", data.windows.test.len().max(1), rows),
+        ];
+        let needs: Vec<Need> = own.iter().chain(&starts).cloned().chain(shape.needs(&device)).collect();
+        device.check(&needs)?;
+
+        let [moments, inputs, targets, history, status, scratch] = own.map(|need| device.buffer(need.name, need.len));
+        let [order, validation, test] = starts.map(|need| device.indices(need.name, need.len));
+        let net = Network::new(&device, shape);
+        let (position, epochs, seen) = Default::default();
+        let mut trainer = Self {
+            device,
+            config,
+            data,
+            rule,
+            net,
+            inputs,
+            targets,
+            order,
+            validation,
+            test,
+            history,
+            moments,
+            status,
+            scratch,
+            position,
+            epochs,
+            best: None,
+            seen,
+            ordered_epoch: None,
+        };
+        trainer.upload_data();
+        Ok(trainer)
+    }
+
+    fn upload_data(&mut self) {
+        let device = &self.device;
+        device.write(&mut self.inputs, &elements::<D>(&self.data.inputs()));
+        device.write(&mut self.targets, &elements::<D>(&self.data.targets()));
+        device.write_indices(&mut self.validation, &self.data.windows.validation);
+        device.write_indices(&mut self.test, &self.data.windows.test);
+        device.zero(&mut self.status, 0, Status::LEN);
+    }
+
+    fn write_state(&mut self, parameters: &[f32], moments: &[f32]) {
+        self.device.write(&mut self.net.params, &elements::<D>(parameters));
+        self.device.write(&mut self.moments, &elements::<D>(moments));
+    }
+
+    /// The run's options.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+    /// The run's data.
+    pub fn data(&self) -> &Dataset {
+        &self.data
+    }
+    /// The run's device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+    /// How far the run has come.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+    /// The epochs behind it.
+    pub fn epochs(&self) -> &[EpochReport] {
+        &self.epochs
+    }
+
+    /// Trains for up to `epochs` epochs in all; a run that had reached its number of epochs goes on.
+    pub fn set_epochs(&mut self, epochs: usize) {
+        self.config.epochs = epochs;
+        self.position.finished = self.is_over();
+    }
+
+    /// Optimizer steps in an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.data.windows.train.len().div_ceil(self.config.batch_size * self.config.accumulate)
+    }
+
+    /// Does one step, or after an epoch's last step the validation; `None` once training has ended.
+    ///
+    /// # Errors
+    /// The device's, and [`Error::Diverged`] when a loss or gradient is not finite. The parameters are then those before
+    /// that step.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        if self.position.step == 0 {
+            self.position.finished = self.is_over();
+        }
+        if self.position.finished {
+            return Ok(None);
+        }
+        if self.position.step == self.steps_per_epoch() {
+            return Ok(Some(Event::Epoch(self.end_epoch().await?)));
+        }
+        self.step()?;
+        let at = self.position.step;
+        let due = at.is_multiple_of(self.config.log_every) || at == self.steps_per_epoch();
+        let means = if due { Some(self.means().await?) } else { None };
+        let epoch = self.position.epoch + 1;
+        Ok(Some(Event::Step(StepReport { epoch, step_in_epoch: at, step: self.position.steps, means })))
+    }
+
+    fn is_over(&self) -> bool {
+        let Position { epoch, best, .. } = self.position;
+        let waited = best.map_or(0, |(best, _)| epoch - best);
+        epoch >= self.config.epochs || (self.config.patience > 0 && waited >= self.config.patience)
+    }
+
+    /// One optimizer step: the gradients of `accumulate` batches, together the mean over all their windows.
+    fn step(&mut self) -> Result<()> {
+        self.upload_order();
+        let row = self.position.step;
+        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
+        let first = row * size * self.config.accumulate;
+        let last = windows.min(first + size * self.config.accumulate);
+        self.net.zero_gradients(&self.device);
+        for start in (first..last).step_by(size) {
+            let batch = size.min(last - start);
+            let weight = batch as f64 / (last - first) as f64;
+            self.forward_backward(start, batch, weight, Record { row, add: start > first });
+        }
+        let (device, p) = (&self.device, self.net.shape.parameters());
+        let net = &mut self.net;
+        device.gradient_norm(
+            p,
+            self.rule.clip,
+            row,
+            &net.d_params,
+            &mut self.scratch,
+            &mut self.status,
+            &mut self.history,
+        );
+        let t = self.position.steps + 1;
+        let (d_params, params) = (&net.d_params, &mut net.params);
+        device.optimizer_step(&self.rule, p, t, self.config.lr, d_params, &self.status, &mut self.moments, params);
+        device.submit()?;
+        self.position.step += 1;
+        self.position.steps += 1;
+        Ok(())
+    }
+
+    fn forward_backward(&mut self, first: usize, batch: usize, weight: f64, record: Record) {
+        let (device, net) = (&self.device, &mut self.net);
+        let channels = self.data.columns.targets.len();
+        net.gather_inputs(device, &self.inputs, &self.order, first, batch);
+        net.gather_targets(device, (&self.targets, channels), &self.order, first, batch);
+        net.forward(device, batch);
+        let loss = loss_shape(&self.config, &net.shape, batch, weight);
+        net.loss(device, &loss, record, &mut self.history);
+        net.backward(device, batch, None);
+    }
+
+    /// Puts this epoch's order of the training windows on the device.
+    fn upload_order(&mut self) {
+        let epoch = self.position.epoch;
+        if self.ordered_epoch != Some(epoch) {
+            let mut order = self.data.windows.train.clone();
+            Rng::new(self.config.seed, Stream::Shuffle { epoch: epoch as u32 }).shuffle(&mut order);
+            self.device.write_indices(&mut self.order, &order);
+            self.ordered_epoch = Some(epoch);
+        }
+    }
+
+    /// Reads the losses and norms of the steps since the last call.
+    async fn collect(&mut self) -> Result<()> {
+        let (from, to) = (self.seen.len(), 2 * self.position.step);
+        if from < to {
+            let new = singles::<D>(&self.device.read(&self.history, from..to).await?);
+            if let Some(bad) = new.iter().position(|value| !value.is_finite()) {
+                return Err(self.diverged((from + bad) / 2).await?);
+            }
+            self.seen.extend(new);
+        }
+        Ok(())
+    }
+
+    async fn means(&mut self) -> Result<StepMeans> {
+        let step = self.position.step;
+        self.collect().await?;
+        let since = (step - 1) / self.config.log_every * self.config.log_every;
+        let (loss, grad_norm) = mean_pairs(&self.seen[2 * since..]);
+        Ok(StepMeans { loss, grad_norm, lr: self.config.lr })
+    }
+
+    /// Runs the step that was not finite again, with the parameters it had, and looks for the tensor where it began.
+    async fn diverged(&mut self, step: usize) -> Result<Error> {
+        let taken = (self.position.step - step) as u64;
+        self.position.steps -= taken;
+        self.position.step = step;
+        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
+        let first = step * size * self.config.accumulate;
+        let last = windows.min(first + size * self.config.accumulate);
+        let step_in_all = self.position.steps + 1;
+        let error = |tensor| Error::Diverged { step: step_in_all, tensor };
+        for start in (first..last).step_by(size) {
+            self.net.zero_gradients(&self.device);
+            let batch = size.min(last - start);
+            let weight = batch as f64 / (last - first) as f64;
+            self.forward_backward(start, batch, weight, Record { row: step, add: start > first });
+            if let Some(tensor) = self.not_finite(batch, step).await? {
+                return Ok(error(tensor));
+            }
+        }
+        Ok(error("the gradients' norm".into()))
+    }
+
+    /// The first tensor of the batch under way that holds a NaN or an infinity, in the order of computation.
+    async fn not_finite(&self, batch: usize, step: usize) -> Result<Option<String>> {
+        let (net, lstm) = (&self.net, self.net.shape.lstm);
+        let state = batch * lstm.hidden_size;
+        let mut found = vec![
+            ("x".to_owned(), &net.x, 0..lstm.steps * batch * lstm.input_size),
+            ("target".to_owned(), &net.target, 0..net.shape.predictions(batch)),
+        ];
+        for (index, layer) in net.tape.layers.iter().enumerate() {
+            found.push((format!("c of layer {index}"), &layer.c, 0..(lstm.steps + 1) * state));
+            found.push((format!("h of layer {index}"), &layer.h, 0..(lstm.steps + 1) * state));
+        }
+        found.push(("prediction".to_owned(), &net.prediction, 0..net.shape.predictions(batch)));
+        found.push(("loss".to_owned(), &self.history, 2 * step..2 * step + 1));
+        for tensor in net.shape.tensors().into_iter().rev() {
+            found.push((format!("gradient of {}", tensor.name), &net.d_params, tensor.range()));
+        }
+        for (name, buffer, range) in found {
+            if self.device.read(buffer, range).await?.iter().any(|value| !value.double().is_finite()) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn end_epoch(&mut self) -> Result<EpochReport> {
+        self.collect().await?;
+        let val_loss = self.validate().await?;
+        let (train_loss, grad_norm) = mean_pairs(&self.seen);
+        self.position.epoch += 1;
+        self.position.step = 0;
+        self.seen.clear();
+        let epoch = self.position.epoch;
+        // Without validation windows the last epoch is the best one there is.
+        let best = match (val_loss, self.position.best) {
+            (Some(loss), Some((_, least))) => loss < least,
+            _ => true,
+        };
+        if best {
+            self.position.best = Some((epoch, val_loss.unwrap_or(train_loss)));
+            self.best = Some(self.parameters().await?);
+        }
+        self.position.finished = self.is_over();
+        let report =
+            EpochReport { epoch, step: self.position.steps, train_loss, val_loss, grad_norm, lr: self.config.lr, best };
+        self.epochs.push(report.clone());
+        Ok(report)
+    }
+
+    /// The mean loss over the validation windows. Nothing of the training state is touched.
+    async fn validate(&mut self) -> Result<Option<f64>> {
+        let windows = self.data.windows.validation.len();
+        if windows == 0 {
+            return Ok(None);
+        }
+        let (size, channels) = (self.config.batch_size, self.data.columns.targets.len());
+        for (row, first) in (0..windows).step_by(size).enumerate() {
+            let (device, net, batch) = (&self.device, &mut self.net, size.min(windows - first));
+            net.gather_inputs(device, &self.inputs, &self.validation, first, batch);
+            net.gather_targets(device, (&self.targets, channels), &self.validation, first, batch);
+            net.forward(device, batch);
+            let loss = loss_shape(&self.config, &net.shape, batch, batch as f64 / windows as f64);
+            net.loss(device, &loss, Record { row, add: false }, &mut self.history);
+            device.submit()?;
+        }
+        let losses = self.device.read(&self.history, 0..2 * windows.div_ceil(size)).await?;
+        Ok(Some(losses.iter().step_by(2).map(|loss| loss.double()).sum()))
+    }
+
+    async fn parameters(&self) -> Result<Vec<f32>> {
+        Ok(singles::<D>(&self.device.read(&self.net.params, 0..self.net.shape.parameters()).await?))
+    }
+
+    /// Everything needed to go on.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn checkpoint(&mut self) -> Result<Checkpoint> {
+        self.collect().await?;
+        let moments = self.rule.moments() * self.net.shape.parameters();
+        let moments =
+            if moments == 0 { Vec::new() } else { singles::<D>(&self.device.read(&self.moments, 0..moments).await?) };
+        Ok(Checkpoint {
+            info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
+            data: fingerprint(&self.data.series),
+            position: self.position.clone(),
+            epochs: self.epochs.clone(),
+            parameters: self.parameters().await?,
+            best: self.best.clone(),
+            moments,
+            history: self.seen.clone(),
+        })
+    }
+
+    /// The model with the best parameters so far.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn model(&self) -> Result<Model> {
+        let parameters = match &self.best {
+            Some(best) => best.clone(),
+            None => self.parameters().await?,
+        };
+        Ok(Model { info: ModelInfo::new(&self.config, &self.data), parameters })
+    }
+
+    /// Restores the best parameters, scores them on the test windows and forecasts beyond the last row.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn finish(mut self) -> Result<(Report, Model)> {
+        let model = self.model().await?;
+        self.device.write(&mut self.net.params, &elements::<D>(&model.parameters));
+        let starts = self.data.windows.test.clone();
+        let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len()).await?;
+        let test_forecasts = self.data.unscale(&scaled);
+        let test = (!starts.is_empty()).then(|| self.data.evaluate(&starts, &test_forecasts));
+        let end = (self.data.series.rows() - self.config.window) as u32;
+        self.device.write_indices(&mut self.test, &[end]);
+        let ahead = self.net.predict(&self.device, &self.inputs, &self.test, 1).await?;
+        let best_epoch = self.position.best.map_or(0, |(epoch, _)| epoch);
+        let kept = best_epoch.checked_sub(1).map(|index| &self.epochs[index]);
+        let report = Report {
+            epochs: self.position.epoch,
+            steps: self.position.steps,
+            best_epoch,
+            train_loss: kept.map_or(f64::NAN, |epoch| epoch.train_loss),
+            val_loss: kept.and_then(|epoch| epoch.val_loss),
+            test,
+            test_forecasts,
+            ahead: self.data.unscale(&ahead),
+        };
+        Ok((report, model))
+    }
+}
+
+fn loss_shape(config: &Config, shape: &NetworkShape, batch: usize, weight: f64) -> LossShape {
+    LossShape { kind: config.loss, delta: config.huber_delta, len: shape.predictions(batch), weight }
+}
+
+/// Means of the two columns of `[rows, 2]`.
+fn mean_pairs(pairs: &[f32]) -> (f64, f64) {
+    let rows = (pairs.len() / 2) as f64;
+    let sum = |column: usize| pairs.iter().skip(column).step_by(2).map(|&value| f64::from(value)).sum::<f64>();
+    (sum(0) / rows, sum(1) / rows)
+}
+
+fn elements<D: Device>(values: &[f32]) -> Vec<D::Element> {
+    values.iter().map(|&value| D::Element::of(f64::from(value))).collect()
+}
+
+fn singles<D: Device>(values: &[D::Element]) -> Vec<f32> {
+    values.iter().map(|value| value.double() as f32).collect()
+}
+
+/// A number that tells one series from another: FNV-1a over its names and bits.
+fn fingerprint(series: &Series) -> u64 {
+    let names = series.columns.iter().flat_map(|name| name.bytes());
+    let bits = series.values.iter().flat_map(|value| value.to_bits().to_le_bytes());
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    names.chain(bits).fold(0xcbf2_9ce4_8422_2325, add)
+}

@@ -1,0 +1,80 @@
+// Every kernel through Tint, Chromium's WGSL compiler: naga, which the Rust tests use, lets through what Tint refuses
+// (a barrier in non-uniform control flow, aliasing bindings).
+
+import { readFileSync, readdirSync } from "node:fs";
+import { expect, test } from "@playwright/test";
+
+const SHADERS = new URL("../../shaders/", import.meta.url);
+const read = (file) => readFileSync(new URL(file, SHADERS), "utf8");
+// As the library builds it.
+const kernel = (source) => `${source}\n${read("common.wgsl")}`;
+
+// WebGPU exists in secure contexts alone, so the empty page has an https address, which is answered here.
+const ORIGIN = "https://bptt.test/";
+
+let page;
+
+test.beforeAll(async ({ browser }) => {
+  page = await browser.newPage();
+  await page.route(`${ORIGIN}**`, (route) => route.fulfill({ contentType: "text/html", body: "<!doctype html>" }));
+  await page.goto(ORIGIN);
+  await page.evaluate(async () => {
+    const adapter = await navigator.gpu?.requestAdapter();
+    if (!adapter) throw new Error("this browser offers no WebGPU adapter");
+    // No limits and no features are asked for: the kernels keep to WebGPU's defaults.
+    globalThis.device = await adapter.requestDevice();
+  });
+});
+
+test.afterAll(() => page?.close());
+
+// What Tint and the pipeline have against a kernel; an empty list if nothing.
+const complaints = (code) =>
+  page.evaluate(async (code) => {
+    const { device } = globalThis;
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ code });
+    const { messages } = await module.getCompilationInfo();
+    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
+    const error = await device.popErrorScope();
+    const errors = messages.filter(({ type }) => type === "error");
+    return [
+      ...errors.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`),
+      ...(error ? [error.message] : []),
+    ];
+  }, code);
+
+const files = readdirSync(SHADERS)
+  .filter((file) => file.endsWith(".wgsl") && file !== "common.wgsl")
+  .sort();
+
+for (const file of files) {
+  test(file, async () => {
+    expect(await complaints(kernel(read(file)))).toEqual([]);
+  });
+}
+
+test("there are kernels to compile", () => {
+  expect(files).toContain("product.wgsl");
+});
+
+test("a barrier in non-uniform control flow is refused", async () => {
+  const source = `
+    @compute @workgroup_size(64)
+    fn main(@builtin(local_invocation_index) local: u32) {
+        if local < 32u {
+            workgroupBarrier();
+        }
+    }`;
+  expect((await complaints(kernel(source))).join("\n")).toContain("workgroupBarrier");
+});
+
+test("a kernel beyond the default limits is refused", async () => {
+  const source = `
+    var<workgroup> sums: array<f32, 8192>;
+    @compute @workgroup_size(64)
+    fn main(@builtin(local_invocation_index) local: u32) {
+        sums[local] = 0.0;
+    }`;
+  expect(await complaints(kernel(source))).not.toEqual([]);
+});
