@@ -5,6 +5,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod forecaster;
 pub mod interop;
 pub mod kernels;
 pub mod model;

@@ -11,8 +11,8 @@ use crate::data::{Dataset, Evaluation, Series};
 use crate::device::{Device, Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
-use crate::kernels::{Kernels, LossShape, Record, Rule, Status};
-use crate::model::{Network, NetworkShape, initial_parameters};
+use crate::kernels::{Kernels, LossShape, Record, Rule};
+use crate::model::{Network, NetworkShape, Optimizer, initial_parameters};
 use crate::rng::{Rng, Stream};
 
 /// What the trainer has to tell. Everything a shell shows comes from here.
@@ -74,17 +74,14 @@ pub struct Trainer<D: Kernels> {
     device: D,
     config: Config,
     data: Dataset,
-    rule: Rule,
     net: Network<D>,
+    optimizer: Optimizer<D>,
     inputs: D::Buffer,      // [R, D], scaled
     targets: D::Buffer,     // [R, targets], scaled
     order: D::Indices,      // [training windows], this epoch's order
     validation: D::Indices, // [validation windows]
     test: D::Indices,       // [test windows], or the one window at the end of the series
     history: D::Buffer,     // [steps of an epoch or batches of a validation, 2]
-    moments: D::Buffer,     // [0 to 3, P]
-    status: D::Buffer,
-    scratch: D::Buffer,
     position: Position,
     epochs: Vec<EpochReport>,
     best: Option<Vec<f32>>,
@@ -100,11 +97,10 @@ impl<D: Kernels> Trainer<D> {
     pub fn new(device: D, config: Config, data: Dataset, init: Option<Vec<f32>>) -> Result<Self> {
         config.validate()?;
         let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
-        let rule = Rule::from(&config);
         let parameters = init.unwrap_or_else(|| initial_parameters(&shape, config.seed));
         assert_eq!(parameters.len(), shape.parameters(), "start parameters");
-        let mut trainer = Self::allocate(device, config, data, rule, shape)?;
-        trainer.write_state(&parameters, &vec![0.0; rule.moments() * shape.parameters()]);
+        let mut trainer = Self::allocate(device, config, data, shape)?;
+        trainer.device.write(&mut trainer.net.params, &elements::<D>(&parameters));
         Ok(trainer)
     }
 
@@ -121,9 +117,10 @@ impl<D: Kernels> Trainer<D> {
                 "give the unchanged file, or begin a new run",
             ));
         }
-        let (shape, rule) = (info.shape(), Rule::from(&info.config));
-        let mut trainer = Self::allocate(device, info.config, data, rule, shape)?;
-        trainer.write_state(&parameters, &moments);
+        let shape = info.shape();
+        let mut trainer = Self::allocate(device, info.config, data, shape)?;
+        trainer.device.write(&mut trainer.net.params, &elements::<D>(&parameters));
+        trainer.device.write(&mut trainer.optimizer.moments, &elements::<D>(&moments));
         trainer.position = position;
         trainer.epochs = epochs;
         trainer.best = best;
@@ -131,45 +128,42 @@ impl<D: Kernels> Trainer<D> {
         Ok(trainer)
     }
 
-    fn allocate(device: D, config: Config, data: Dataset, rule: Rule, shape: NetworkShape) -> Result<Self> {
+    fn allocate(device: D, config: Config, data: Dataset, shape: NetworkShape) -> Result<Self> {
+        let rule = Rule::from(&config);
         let steps = data.windows.train.len().div_ceil(config.batch_size * config.accumulate);
         let history = steps.max(data.windows.validation.len().div_ceil(config.batch_size));
         let rows = "the rows of the file";
         let own = [
-            Need::new("the optimizer's moments", rule.moments() * shape.parameters(), "`hidden_size` or `num_layers`"),
             Need::new("the features", data.series.rows() * data.columns.features.len(), rows),
             Need::new("the targets", data.series.rows() * data.columns.targets.len(), rows),
             Need::new("the losses of an epoch", 2 * history, rows),
-            Need::new("the optimizer's status", Status::LEN, rows),
-            Need::new("the parts of the norm", device.norm_scratch_len(shape.parameters()), rows),
         ];
         let starts = [
             Need::new("the order of the windows", data.windows.train.len(), rows),
             Need::new("the validation windows", data.windows.validation.len(), rows),
             Need::new("the test windows", data.windows.test.len().max(1), rows),
         ];
-        let needs: Vec<Need> = own.iter().chain(&starts).cloned().chain(shape.needs(&device)).collect();
-        device.check(&needs)?;
+        let optimizer = Optimizer::needs(&device, &rule, shape.parameters());
+        let known = own.iter().chain(&starts).chain(&optimizer).cloned();
+        device.check(&known.chain(shape.needs(&device)).collect::<Vec<_>>())?;
 
-        let [moments, inputs, targets, history, status, scratch] = own.map(|need| device.buffer(need.name, need.len));
+        let [inputs, targets, history] = own.map(|need| device.buffer(need.name, need.len));
         let [order, validation, test] = starts.map(|need| device.indices(need.name, need.len));
         let net = Network::new(&device, shape);
+        let optimizer = Optimizer::new(&device, rule, shape.parameters());
         let (position, epochs, seen) = Default::default();
         let mut trainer = Self {
             device,
             config,
             data,
-            rule,
             net,
+            optimizer,
             inputs,
             targets,
             order,
             validation,
             test,
             history,
-            moments,
-            status,
-            scratch,
             position,
             epochs,
             best: None,
@@ -186,12 +180,6 @@ impl<D: Kernels> Trainer<D> {
         device.write(&mut self.targets, &elements::<D>(&self.data.targets()));
         device.write_indices(&mut self.validation, &self.data.windows.validation);
         device.write_indices(&mut self.test, &self.data.windows.test);
-        device.zero(&mut self.status, 0, Status::LEN);
-    }
-
-    fn write_state(&mut self, parameters: &[f32], moments: &[f32]) {
-        self.device.write(&mut self.net.params, &elements::<D>(parameters));
-        self.device.write(&mut self.moments, &elements::<D>(moments));
     }
 
     /// The run's options.
@@ -268,21 +256,9 @@ impl<D: Kernels> Trainer<D> {
             let weight = batch as f64 / (last - first) as f64;
             self.forward_backward(start, batch, weight, Record { row, add: start > first });
         }
-        let (device, p) = (&self.device, self.net.shape.parameters());
-        let net = &mut self.net;
-        device.gradient_norm(
-            p,
-            self.rule.clip,
-            row,
-            &net.d_params,
-            &mut self.scratch,
-            &mut self.status,
-            &mut self.history,
-        );
-        let t = self.position.steps + 1;
-        let (d_params, params) = (&net.d_params, &mut net.params);
-        device.optimizer_step(&self.rule, p, t, self.config.lr, d_params, &self.status, &mut self.moments, params);
-        device.submit()?;
+        let (t, lr) = (self.position.steps + 1, self.config.lr);
+        self.optimizer.step(&self.device, &mut self.net, t, lr, row, &mut self.history);
+        self.device.submit()?;
         self.position.step += 1;
         self.position.steps += 1;
         Ok(())
@@ -432,9 +408,12 @@ impl<D: Kernels> Trainer<D> {
     /// Those of the device.
     pub async fn checkpoint(&mut self) -> Result<Checkpoint> {
         self.collect().await?;
-        let moments = self.rule.moments() * self.net.shape.parameters();
-        let moments =
-            if moments == 0 { Vec::new() } else { singles::<D>(&self.device.read(&self.moments, 0..moments).await?) };
+        let moments = self.optimizer.rule.moments() * self.net.shape.parameters();
+        let moments = if moments == 0 {
+            Vec::new()
+        } else {
+            singles::<D>(&self.device.read(&self.optimizer.moments, 0..moments).await?)
+        };
         Ok(Checkpoint {
             info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
             data: fingerprint(&self.data.series),
@@ -500,7 +479,7 @@ fn mean_pairs(pairs: &[f32]) -> (f64, f64) {
     (sum(0) / rows, sum(1) / rows)
 }
 
-fn elements<D: Device>(values: &[f32]) -> Vec<D::Element> {
+pub(crate) fn elements<D: Device>(values: &[f32]) -> Vec<D::Element> {
     values.iter().map(|&value| D::Element::of(f64::from(value))).collect()
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, Record, Rule, Status};
-use bptt::model::{Network, NetworkShape};
+use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, Record, Rule};
+use bptt::model::{Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
@@ -162,12 +162,8 @@ fn check<D: Kernels>(device: &D, case: &Case, tolerance: &Tolerance) -> Result<S
         device.write(&mut layer.c, &elements::<D>(&case.tensor("c0")[rows]));
     }
     let mut history = device.buffer("history", 2 * steps);
-    let mut status = device.buffer("status", Status::LEN);
-    let mut scratch = device.buffer("scratch", device.norm_scratch_len(p));
-    let mut moments = device.buffer("moments", rule.moments() * p);
+    let mut optimizer = Optimizer::new(device, rule, p);
     let mut d_x = device.buffer("d_x", lstm.steps * lstm.batch * lstm.input_size);
-    device.zero(&mut status, 0, Status::LEN);
-    device.zero(&mut moments, 0, rule.moments() * p);
     let loss = LossShape { kind, delta: 1.0, len: shape.predictions(lstm.batch), weight: 1.0 };
     let mut worst = Vec::new();
     for step in 0..steps {
@@ -183,9 +179,8 @@ fn check<D: Kernels>(device: &D, case: &Case, tolerance: &Tolerance) -> Result<S
             worst.push(("values", values(device, &net, case, tolerance)?));
             worst.push(("gradients", gradients(device, &net, &d_x, case, tolerance)?));
         }
-        device.gradient_norm(p, rule.clip, step, &net.d_params, &mut scratch, &mut status, &mut history);
         let lr = case.case["optimizer"]["lr"].as_f64().unwrap();
-        device.optimizer_step(&rule, p, step as u64 + 1, lr, &net.d_params, &status, &mut moments, &mut net.params);
+        optimizer.step(device, &mut net, step as u64 + 1, lr, step, &mut history);
         device.submit().map_err(|error| error.to_string())?;
     }
     let history = read(device, &history, 0..2 * steps);

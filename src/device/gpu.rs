@@ -163,8 +163,42 @@ struct Slots {
     pending: Vec<u8>,
 }
 
-/// Every adapter this machine offers.
-pub async fn adapters() -> Vec<wgpu::Adapter> {
+/// What an adapter is and offers.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Its name, which `--adapter` can name in part.
+    pub name: String,
+    /// "hardware" or "software".
+    pub kind: &'static str,
+    /// Vulkan, Metal, Dx12 or WebGPU.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Bytes of the largest buffer.
+    pub max_buffer: u64,
+    /// Bytes of the largest part of a buffer that a kernel can see.
+    pub max_binding: u64,
+}
+
+/// Every adapter this machine offers, the one that is taken by itself first.
+pub async fn adapters() -> Vec<AdapterReport> {
+    let mut found = found_adapters().await;
+    found.sort_by_key(|adapter| rank(&adapter.get_info()));
+    let report = |adapter: wgpu::Adapter| {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        AdapterReport {
+            name: info.name,
+            kind: if info.device_type == wgpu::DeviceType::Cpu { "software" } else { "hardware" },
+            backend: info.backend.to_string(),
+            driver: format!("{} {}", info.driver, info.driver_info),
+            max_buffer: limits.max_buffer_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+        }
+    };
+    found.into_iter().map(report).collect()
+}
+
+async fn found_adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     #[cfg(not(target_arch = "wasm32"))]
     return instance.enumerate_adapters(wgpu::Backends::all()).await;
@@ -189,7 +223,7 @@ impl Gpu {
     /// # Errors
     /// No adapter fits, or the adapter has less than WebGPU's default limits.
     pub async fn open(options: GpuOptions) -> Result<Self> {
-        let mut found = adapters().await;
+        let mut found = found_adapters().await;
         found.sort_by_key(|adapter| rank(&adapter.get_info()));
         let names: Vec<_> = found.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
         let wanted = options.adapter.as_deref().map(str::to_lowercase);

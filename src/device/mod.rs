@@ -3,10 +3,12 @@
 //! This is the only module that owns `wgpu` objects. A run chooses its device once and never changes it.
 
 mod cpu;
+mod engine;
 mod gpu;
 
 pub use cpu::{Cpu, Real};
-pub use gpu::{Access, Gpu, GpuBuffer, GpuOptions, Kernel, Params, adapters, grid};
+pub use engine::Engine;
+pub use gpu::{Access, AdapterReport, Gpu, GpuBuffer, GpuOptions, Kernel, Params, adapters, grid};
 pub(crate) use gpu::{kernel, params};
 
 use std::future::Future;

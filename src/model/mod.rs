@@ -4,9 +4,11 @@
 //! `fc = nn.Linear(hidden_size, output_size)`, and its parameters carry that program's names.
 
 mod init;
+mod optimizer;
 mod predict;
 
 pub use init::initial_parameters;
+pub use optimizer::Optimizer;
 
 use crate::config::{Config, Head};
 use crate::device::Need;

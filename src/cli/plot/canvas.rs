@@ -55,6 +55,7 @@ const fn stroke(colour: (u8, u8, u8), dark: &'static str, width: f64, dash: &'st
 pub(super) const INK: Stroke = stroke((0x24, 0x29, 0x2F), "#E4E7EB", 1.0, &[]);
 pub(super) const BLUE: Stroke = stroke((0x00, 0x72, 0xB2), "#56B4E9", 2.4, &[]);
 pub(super) const ORANGE: Stroke = stroke((0xD5, 0x5E, 0x00), "#FF9A52", 1.8, &[6.0, 3.0]);
+// A shade of its own, since dashes and dark colours go by colour.
 pub(super) const AHEAD: Stroke = stroke((0xD5, 0x5E, 0x01), "#FF9A53", 3.0, &[9.0, 3.0]);
 pub(super) const NAIVE: Stroke = stroke((0x80, 0x87, 0x90), "#8B939D", 1.2, &[2.0, 2.0]);
 pub(super) const MARK: Stroke = Stroke { dot: true, ..stroke((0xB0, 0x3A, 0x00), "#FFC28F", 0.0, &[]) };

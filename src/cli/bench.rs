@@ -1,0 +1,220 @@
+//! `bptt bench`: the time of one training step, after its result was checked.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Instant;
+
+use bptt::config::{Config, Head, LossKind};
+use bptt::device::{Cpu, Real};
+use bptt::error::{Error, Result};
+use bptt::kernels::{Kernels, LossShape, LstmShape, Record, Rule};
+use bptt::model::{Network, NetworkShape, Optimizer, initial_parameters};
+use bptt::rng::{Rng, Stream};
+use pollster::block_on;
+use serde_json::json;
+
+use super::Global;
+use super::train::open_engine;
+
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// Inputs, hidden size, layers, batch and time steps, or a name from S1 to S5; can be repeated
+    #[arg(long, value_name = "I=1,H=64,L=2,B=64,T=10", default_value = "S1")]
+    shape: Vec<Shape>,
+    /// Timed regions
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Threads of the CPU engine [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// A stack with a linear head of one output on the last step.
+#[derive(Clone, Copy)]
+struct Shape(LstmShape);
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = match text {
+            "S1" => "I=1,H=64,L=2,B=64,T=10",
+            "S2" => "I=8,H=128,L=2,B=64,T=96",
+            "S3" => "I=128,H=256,L=2,B=64,T=128",
+            "S4" => "I=512,H=512,L=2,B=64,T=256",
+            "S5" => "I=1024,H=1024,L=2,B=128,T=128",
+            other => other,
+        };
+        let mut sizes = [None; 5];
+        for part in text.split(',') {
+            let (key, value) = part.split_once('=').ok_or(format!("`{part}` is not LETTER=NUMBER"))?;
+            let place = "IHLBT".find(key.trim()).filter(|_| key.trim().len() == 1);
+            let place = place.ok_or(format!("`{key}` is none of I, H, L, B, T"))?;
+            let value = value.trim().parse().ok().filter(|&value: &usize| value > 0);
+            sizes[place] = Some(value.ok_or(format!("`{part}`: not a whole number from 1 on"))?);
+        }
+        let [Some(input_size), Some(hidden_size), Some(num_layers), Some(batch), Some(steps)] = sizes else {
+            return Err("I, H, L, B and T are all needed".into());
+        };
+        Ok(Self(LstmShape { steps, batch, input_size, hidden_size, num_layers, bias: true }))
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let LstmShape { steps, batch, input_size, hidden_size, num_layers, .. } = self.0;
+        write!(f, "I={input_size},H={hidden_size},L={num_layers},B={batch},T={steps}")
+    }
+}
+
+impl Shape {
+    fn network(self) -> NetworkShape {
+        NetworkShape { lstm: self.0, output_size: 1, head: Head::Last }
+    }
+
+    /// Floating-point operations of the products of one step: two for each multiply-add, the backward pass twice the
+    /// forward pass but for the first layer's input gradient, which nobody needs.
+    fn operations(self) -> f64 {
+        let LstmShape { steps, batch, input_size, hidden_size, num_layers, .. } = self.0;
+        let gates = 2.0 * (steps * batch * 4 * hidden_size) as f64;
+        let above = gates * (2 * hidden_size * (num_layers - 1)) as f64;
+        let first = gates * (input_size + hidden_size) as f64;
+        3.0 * (above + first) - gates * input_size as f64 + 6.0 * (batch * hidden_size) as f64
+    }
+}
+
+pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer"))?;
+    }
+    let engine = open_engine(global)?;
+    bptt::on!(engine, device => {
+        check(&device, global)?;
+        for &shape in &args.shape {
+            time(&device, shape, args.steps as usize, global)?;
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One network that is trained on one batch again and again.
+struct Step<'a, D: Kernels> {
+    device: &'a D,
+    net: Network<D>,
+    optimizer: Optimizer<D>,
+    history: D::Buffer,
+    taken: u64,
+}
+
+impl<'a, D: Kernels> Step<'a, D> {
+    fn new(device: &'a D, shape: NetworkShape) -> Result<Self> {
+        let rule = Rule::from(&Config::default());
+        let p = shape.parameters();
+        let needs = shape.needs(device).into_iter().chain(Optimizer::needs(device, &rule, p));
+        device.check(&needs.collect::<Vec<_>>())?;
+        let mut net = Network::new(device, shape);
+        let mut rng = Rng::new(1, Stream::Init);
+        let mut random =
+            |len: usize| -> Vec<D::Element> { (0..len).map(|_| D::Element::of(rng.uniform() - 0.5)).collect() };
+        device.write(&mut net.x, &random(shape.lstm.steps * shape.lstm.batch * shape.lstm.input_size));
+        device.write(&mut net.target, &random(shape.predictions(shape.lstm.batch)));
+        let parameters = initial_parameters(&shape, 0);
+        let parameters: Vec<_> = parameters.iter().map(|&value| D::Element::of(f64::from(value))).collect();
+        device.write(&mut net.params, &parameters);
+        let (optimizer, history) = (Optimizer::new(device, rule, p), device.buffer("the losses", 2));
+        Ok(Self { device, net, optimizer, history, taken: 0 })
+    }
+
+    /// Forward, loss, backward, clip, Adam.
+    fn take(&mut self) -> Result<()> {
+        let batch = self.net.shape.lstm.batch;
+        let loss = LossShape { kind: LossKind::Mse, delta: 1.0, len: self.net.shape.predictions(batch), weight: 1.0 };
+        self.taken += 1;
+        self.net.forward(self.device, batch);
+        self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);
+        self.net.zero_gradients(self.device);
+        self.net.backward(self.device, batch, None);
+        self.optimizer.step(self.device, &mut self.net, self.taken, 1e-3, 0, &mut self.history);
+        self.device.submit()
+    }
+
+    /// Waits until all steps are done.
+    fn wait(&self) -> Result<()> {
+        block_on(self.device.read(&self.history, 0..2)).map(drop)
+    }
+
+    fn gradients(&self) -> Result<Vec<f64>> {
+        let range = 0..self.net.shape.parameters();
+        Ok(block_on(self.device.read(&self.net.d_params, range))?.into_iter().map(Real::double).collect())
+    }
+}
+
+/// Compares the gradients of two steps on a small network with the definition's.
+fn check<D: Kernels>(device: &D, global: &Global) -> Result<()> {
+    let lstm = LstmShape { steps: 7, batch: 5, input_size: 3, hidden_size: 20, num_layers: 2, bias: true };
+    let definition = Cpu::<f64>::new();
+    let shape = Shape(lstm).network();
+    let (mut ours, mut exact) = (Step::new(device, shape)?, Step::new(&definition, shape)?);
+    for step in 1..=2 {
+        ours.take()?;
+        exact.take()?;
+        let (got, want) = (ours.gradients()?, exact.gradients()?);
+        let largest = want.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+        let apart = got
+            .iter()
+            .zip(&want)
+            .map(|(got, want)| (got - want).abs())
+            .fold(0.0, |most: f64, apart| if apart.is_nan() { f64::INFINITY } else { most.max(apart) });
+        if !(apart <= 2e-5 * largest) {
+            let problem = format!("`{}` computes wrong gradients: {apart:e} apart, of {largest:e}", device.adapter());
+            return Err(Error::device(problem, "do not train on it; try another driver or `--device cpu`"));
+        }
+        let share = apart / largest;
+        global.say(&format!(
+            "checked: gradients of step {step} are {share:.1e} of the largest away from double precision"
+        ));
+    }
+    Ok(())
+}
+
+fn time<D: Kernels>(device: &D, shape: Shape, regions: usize, global: &Global) -> Result<()> {
+    let before = device.allocated();
+    let begun = Instant::now();
+    let mut step = Step::new(device, shape.network())?;
+    step.take()?;
+    step.wait()?;
+    let first = begun.elapsed().as_secs_f64() * 1e3;
+    // A GPU is kept busy over several steps, as in training; one wait ends each region.
+    let together = if device.kind() == "gpu" { 10 } else { 1 };
+    for _ in 0..2 {
+        step.take()?;
+    }
+    step.wait()?;
+    let mut times = Vec::with_capacity(regions);
+    for _ in 0..regions {
+        let begun = Instant::now();
+        for _ in 0..together {
+            step.take()?;
+        }
+        step.wait()?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3 / together as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    let median = times[regions / 2];
+    let gflops = shape.operations() / median / 1e6;
+    let bytes = device.allocated() - before;
+    if global.json {
+        let line = json!({
+            "device": device.kind(), "adapter": device.adapter(), "shape": shape.to_string(), "mode": "fp32",
+            "ms_median": median, "ms_min": times[0], "ms_max": times[regions - 1], "steps": regions * together,
+            "first_step_ms": first, "gflops": gflops, "bytes": bytes,
+        });
+        println!("{line}");
+    } else {
+        let (least, most) = (times[0], times[regions - 1]);
+        let bytes = bptt::error::Bytes(bytes);
+        println!("{shape:28} {median:9.3} ms a step ({least:.3} to {most:.3})  {gflops:8.2} GFLOP/s  {bytes}");
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! `bptt evaluate`: a model's scores on the test part of a file, or on all of it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bptt::device::Device;
+use bptt::error::{Error, Place, Result};
+use bptt::forecaster::Forecaster;
+use pollster::block_on;
+use serde_json::json;
+
+use super::source::Source;
+use super::train::open_engine;
+use super::{Global, results};
+
+#[derive(clap::Args)]
+pub struct EvaluateArgs {
+    /// A run folder or a model.safetensors
+    model: PathBuf,
+    /// CSV file with the model's columns [default: the data it was trained on]
+    file: Option<PathBuf>,
+    /// Score every window of the file, not only those of its test part
+    #[arg(long)]
+    all: bool,
+}
+
+pub fn run(args: &EvaluateArgs, global: &Global) -> Result<ExitCode> {
+    let source = Source::open(&args.model)?;
+    let series = source.series(args.file.as_deref(), global)?;
+    let data = source.model.info.dataset(series)?;
+    let windows = &data.windows;
+    let starts = match args.all {
+        true => [&windows.train[..], &windows.validation, &windows.test].concat(),
+        false => windows.test.clone(),
+    };
+    if starts.is_empty() {
+        let place = Place::file(&data.series.file);
+        return Err(Error::file(place, "has no row to test on, by the model's own shares", "use --all"));
+    }
+    let engine = open_engine(global)?;
+    let (device, scaled) = bptt::on!(engine, device => {
+        let shown = json!({ "device": device.kind(), "adapter": device.adapter() });
+        let mut forecaster = Forecaster::new(device, &source.model, data.series.rows(), starts.len())?;
+        (shown, block_on(forecaster.predict(&data.inputs(), &starts))?)
+    });
+    let evaluation = data.evaluate(&starts, &data.unscale(&scaled));
+    results::print_scores(&format!("{}, {} windows", data.series.file, starts.len()), &evaluation, data.season);
+    global.print_json(&json!({
+        "device": device["device"], "adapter": device["adapter"], "windows": starts.len(),
+        "test": evaluation.model, "baselines": evaluation.baselines,
+    }));
+    Ok(ExitCode::SUCCESS)
+}

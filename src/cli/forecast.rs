@@ -1,0 +1,51 @@
+//! `bptt forecast`: the rows after the last one of a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bptt::error::Result;
+use bptt::forecaster::Forecaster;
+use pollster::block_on;
+use serde_json::json;
+
+use super::run_folder::replace;
+use super::source::Source;
+use super::train::open_engine;
+use super::{Global, results};
+
+#[derive(clap::Args)]
+pub struct ForecastArgs {
+    /// A run folder or a model.safetensors
+    model: PathBuf,
+    /// CSV file with the model's columns [default: the data it was trained on]
+    file: Option<PathBuf>,
+    /// Rows to forecast [default: as many as the model was trained for]
+    #[arg(long, value_name = "N")]
+    horizon: Option<usize>,
+    /// File to write [default: stdout]
+    #[arg(short, long, value_name = "OUT.csv")]
+    output: Option<PathBuf>,
+}
+
+pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
+    let source = Source::open(&args.model)?;
+    let series = source.series(args.file.as_deref(), global)?;
+    let info = &source.model.info;
+    let horizon = args.horizon.unwrap_or(info.config.horizon);
+    let engine = open_engine(global)?;
+    let ahead = bptt::on!(engine, device => {
+        let mut forecaster = Forecaster::new(device, &source.model, info.config.window, 1)?;
+        block_on(forecaster.ahead(&series, horizon))?
+    });
+    let text = results::csv(&series, &info.targets, &ahead)?;
+    match &args.output {
+        Some(path) => {
+            replace(path, &text)?;
+            println!("{horizon} rows written to {}", path.display());
+        }
+        None => print!("{}", String::from_utf8_lossy(&text)),
+    }
+    let (_, labels) = results::labels_ahead(&series, horizon);
+    global.print_json(&json!({ "targets": info.targets, "labels": labels, "values": ahead }));
+    Ok(ExitCode::SUCCESS)
+}

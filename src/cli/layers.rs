@@ -1,0 +1,49 @@
+//! Defaults, then the config file, then the flags that were given.
+
+use std::path::Path;
+
+use bptt::config::Config;
+use bptt::error::{Error, Place, Result};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+/// `flags` over `file` over the defaults. `matches` tells which flags were given rather than defaulted.
+pub fn resolve(flags: &Config, matches: Option<&ArgMatches>, file: Option<&Path>, seed: Option<u64>) -> Result<Config> {
+    let (name, mut table) = match file {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => (String::from("the options"), toml::Table::new()),
+    };
+    let given = |id: &str| {
+        matches.is_some_and(|matches| {
+            matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+        })
+    };
+    let flags = toml::Table::try_from(flags).expect("a config is a flat table");
+    table.extend(flags.into_iter().filter(|(key, _)| given(key)));
+    if let Some(seed) = seed {
+        let seed = i64::try_from(seed);
+        let seed = seed.map_err(|_| Error::option("seed", "is above 2⁶³ − 1", "use a smaller whole number"))?;
+        table.insert("seed".into(), toml::Value::Integer(seed));
+    }
+    let config: Config = table.try_into().map_err(|error: toml::de::Error| invalid(&name, &error))?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<toml::Table> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
+    // Once as a config, so that a wrong key or value is reported with its line.
+    let check: Result<Config, _> = toml::from_str(&text);
+    check.map_err(|error| {
+        let line = error.span().map(|span| text[..span.start].lines().count().max(1) as u64);
+        let place = Place::file(&name);
+        let place = if let Some(line) = line { place.line(line) } else { place };
+        Error::file(place, error.message().trim().replace('\n', " "), "see the config.toml of any run folder")
+    })?;
+    toml::from_str(&text).map_err(|error| invalid(&name, &error))
+}
+
+fn invalid(file: &str, error: &toml::de::Error) -> Error {
+    Error::file(Place::file(file), error.message(), "see the config.toml of any run folder")
+}

@@ -1,0 +1,146 @@
+//! Arguments and exit codes. One file a subcommand.
+
+mod bench;
+mod devices;
+mod evaluate;
+mod forecast;
+mod layers;
+mod plot;
+mod progress;
+mod results;
+mod run_folder;
+mod source;
+mod train;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bptt::config::DeviceKind;
+use bptt::error::{Error, Result};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Train LSTMs by back-propagation through time, on any GPU or on the CPU.
+///
+/// Without a command it trains on the built-in monthly sunspot numbers.
+#[derive(Parser)]
+#[command(name = "bptt", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone)]
+struct Global {
+    /// Engine to compute on
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|gpu|cpu",
+        help_heading = "Everywhere"
+    )]
+    device: DeviceKind,
+    /// Adapter to use: part of a name that `bptt devices` shows
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
+    adapter: Option<String>,
+    /// Seed of the start weights and of the order of the windows
+    #[arg(long, global = true, value_name = "N", help_heading = "Everywhere")]
+    seed: Option<u64>,
+    /// Print one JSON object as the last line
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    json: bool,
+    /// Print errors and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Everywhere")]
+    quiet: bool,
+    /// Print what each step does
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    verbose: bool,
+    /// Options from a file; flags win over it
+    #[arg(long, global = true, value_name = "FILE.toml", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model, score it, and forecast
+    Train(Box<train::TrainArgs>),
+    /// Score a model beside the naive forecasts
+    Evaluate(evaluate::EvaluateArgs),
+    /// Forecast beyond the last row of a file
+    Forecast(forecast::ForecastArgs),
+    /// List the adapters and what they offer
+    Devices,
+    /// Time training steps, after checking their result
+    Bench(bench::BenchArgs),
+    /// Write completions for a shell to stdout
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page to stdout
+    Man,
+}
+
+/// Parses the arguments and does what they say.
+pub fn run() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let global = cli.global;
+    let result = match cli.command {
+        None => {
+            let args = train::TrainArgs::default();
+            train::run(args, None, &global)
+        }
+        Some(Command::Train(args)) => train::run(*args, matches.subcommand_matches("train"), &global),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, &global),
+        Some(Command::Forecast(args)) => forecast::run(&args, &global),
+        Some(Command::Devices) => devices::run(&global),
+        Some(Command::Bench(args)) => bench::run(&args, &global),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "bptt", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man) => man(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        exit_code(&error)
+    })
+}
+
+/// 2 for what the user can mend in arguments or files, 1 for everything else.
+fn exit_code(error: &Error) -> ExitCode {
+    match error {
+        Error::File { .. } | Error::Option { .. } | Error::Memory { .. } => ExitCode::from(2),
+        Error::Io { .. } | Error::Device { .. } | Error::Diverged { .. } => ExitCode::FAILURE,
+    }
+}
+
+fn man() -> Result<ExitCode> {
+    let mut page = Vec::new();
+    let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+    rendered.and_then(|()| std::io::stdout().write_all(&page)).map_err(|error| Error::io("write", "stdout", error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Global {
+    /// A line for the user, unless it is quiet.
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+
+    /// The last line of stdout, if JSON was asked for.
+    fn print_json(&self, value: &serde_json::Value) {
+        if self.json {
+            println!("{value}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The end of a run: the kept model, its scores beside the naive forecasts, its forecast and the pictures.
+
+use bptt::data::{Dataset, Evaluation, Scores, repeat_last, seasonal};
+use bptt::error::{Error, Result};
+use bptt::kernels::Kernels;
+use bptt::trainer::{Report, Trainer};
+use pollster::block_on;
+use serde_json::{Value, json};
+
+use super::Global;
+use super::plot::{self, LossPoint};
+use super::run_folder::RunFolder;
+
+/// Finishes `trainer`, fills the folder, and prints the scores.
+pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, global: &Global) -> Result<()> {
+    let data = trainer.data().clone();
+    let (horizon, window) = (trainer.config().horizon, trainer.config().window);
+    let device = json!({ "device": trainer.device().kind(), "adapter": trainer.device().adapter() });
+    let points = trainer.epochs().iter();
+    let points: Vec<_> =
+        points.map(|e| LossPoint { epoch: e.epoch, train: e.train_loss, validation: e.val_loss }).collect();
+    let (report, model) = block_on(trainer.finish())?;
+
+    folder.write("model.safetensors", &model.to_bytes())?;
+    folder.write("loss.svg", plot::loss(&points).as_bytes())?;
+    folder.write("forecast.csv", &forecast_csv(&data, &report.ahead)?)?;
+    folder.write("forecast.svg", plot::forecast(&figure(&data, &report, window, horizon)).as_bytes())?;
+
+    let shown = folder.path.display().to_string();
+    let (epochs, best, steps) = (report.epochs, report.best_epoch, report.steps);
+    println!("{epochs} epochs, {steps} steps, {seconds:.1} s; kept epoch {best}");
+    println!(
+        "computed on the {}: {}",
+        device["device"].as_str().unwrap_or(""),
+        device["adapter"].as_str().unwrap_or("")
+    );
+    if let Some(test) = &report.test {
+        print_scores(&format!("test, {} windows", data.windows.test.len()), test, data.season);
+    }
+    println!("run folder: {shown}");
+    let mut object = device;
+    let rest = json!({
+        "epochs": report.epochs, "steps": report.steps, "seconds": seconds,
+        "train_loss": report.train_loss, "val_loss": report.val_loss,
+        "test": report.test.map(|test| test.model),
+        "baselines": report.test.map(|test| test.baselines),
+        "run_dir": shown,
+    });
+    if let (Value::Object(object), Value::Object(rest)) = (&mut object, rest) {
+        object.extend(rest);
+    }
+    global.print_json(&object);
+    Ok(())
+}
+
+/// A table of the model's scores and the naive ones, and a plain word if the model loses.
+pub fn print_scores(title: &str, evaluation: &Evaluation, season: Option<usize>) {
+    println!("\n{title:32}{:>10}{:>10}{:>8}", "RMSE", "MAE", "MASE");
+    let row = |name: &str, scores: &Scores| {
+        let mase = scores.mase.map_or("–".to_owned(), |mase| format!("{mase:.3}"));
+        println!("  {name:30}{:>10}{:>10}{mase:>8}", digits(scores.rmse), digits(scores.mae));
+    };
+    row("this model", &evaluation.model);
+    row("repeat the last value", &evaluation.baselines.repeat_last);
+    if let (Some(scores), Some(season)) = (&evaluation.baselines.seasonal, season) {
+        row(&format!("repeat the last {season} rows"), scores);
+    }
+    let (name, naive) = evaluation.best_naive();
+    if evaluation.model.rmse >= naive.rmse {
+        println!("\nThe model LOSES to {name}: do not use it. More data, a longer window or other features may help.");
+    }
+    println!();
+}
+
+/// Four significant digits, as many as anyone compares.
+fn digits(value: f64) -> String {
+    let whole = value.abs().max(1e-12).log10().floor() as i32 + 1;
+    let decimals = (4 - whole).clamp(0, 9) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// The time column's name and the labels of `count` rows after the last one; row numbers where there is no time.
+pub fn labels_ahead(data: &bptt::data::Series, count: usize) -> (String, Vec<String>) {
+    match &data.time {
+        Some(time) => (time.name.clone(), time.after(count)),
+        None => ("row".into(), (data.rows() + 1..=data.rows() + count).map(|row| row.to_string()).collect()),
+    }
+}
+
+/// `ahead` `[horizon, targets]` as CSV with the timestamps continued.
+fn forecast_csv(data: &Dataset, ahead: &[f64]) -> Result<Vec<u8>> {
+    let names: Vec<_> = data.columns.targets.iter().map(|&column| data.series.columns[column].clone()).collect();
+    csv(&data.series, &names, ahead)
+}
+
+/// Forecasts `[rows, targets]` after the last row of `series` as CSV.
+pub fn csv(series: &bptt::data::Series, targets: &[String], ahead: &[f64]) -> Result<Vec<u8>> {
+    let (time, labels) = labels_ahead(series, ahead.len() / targets.len());
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let failed = |error: csv::Error| Error::io("write", "the forecast", error.into());
+    writer.write_record(std::iter::once(&time).chain(targets)).map_err(failed)?;
+    for (label, values) in labels.iter().zip(ahead.chunks_exact(targets.len())) {
+        let values = values.iter().map(f64::to_string);
+        writer.write_record(std::iter::once(label.clone()).chain(values)).map_err(failed)?;
+    }
+    writer.into_inner().map_err(|error| Error::io("write", "the forecast", error.into_error()))
+}
+
+/// The first target: its test part with every horizon-th forecast, and the forecast beyond the data.
+fn figure(data: &Dataset, report: &Report, window: usize, horizon: usize) -> plot::Forecast {
+    let (series, column, targets) = (&data.series, data.columns.targets[0], data.columns.targets.len());
+    let rows = series.rows();
+    // Long tests show their last part: a line of thousands of rows shows nothing of a forecast.
+    let from = data.split.test.start.saturating_sub(2 * horizon).max(rows.saturating_sub(40 * horizon.max(12)));
+    let labels = (from..rows).map(|row| series.time.as_ref().map_or((row + 1).to_string(), |time| time.label(row)));
+    let labels = labels.chain(labels_ahead(series, horizon).1).collect();
+    let (mut model, mut naive) = (Vec::new(), Vec::new());
+    let cycle = report.test.filter(|test| test.best_naive().0 != "repeating the last value").and(data.season);
+    for (index, &start) in data.windows.test.iter().enumerate().step_by(horizon) {
+        let origin = start as usize + window;
+        if origin < from {
+            continue;
+        }
+        let value = |step: usize| report.test_forecasts[(index * horizon + step) * targets];
+        model.push((0..horizon).map(|step| (origin + step - from, value(step))).collect());
+        let simple = match cycle {
+            Some(season) => seasonal(series, column, origin, horizon, season),
+            None => repeat_last(series, column, origin, horizon),
+        };
+        naive.push(simple.into_iter().enumerate().map(|(step, value)| (origin + step - from, value)).collect());
+    }
+    let name = &series.columns[column];
+    plot::Forecast {
+        title: format!("{name}: {horizon} rows ahead"),
+        unit: name.clone(),
+        labels,
+        truth: (from..rows).map(|row| series.value(row, column)).collect(),
+        model,
+        naive,
+        ahead: report
+            .ahead
+            .iter()
+            .step_by(targets)
+            .enumerate()
+            .map(|(step, &value)| (rows + step - from, value))
+            .collect(),
+        split: (data.split.test.start > from).then(|| data.split.test.start - from),
+    }
+}

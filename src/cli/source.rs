@@ -1,0 +1,48 @@
+//! A model to use: a run folder or a model file, and the data to use it on.
+
+use std::path::{Path, PathBuf};
+
+use bptt::data::{CsvOptions, Series, read_csv};
+use bptt::error::{Error, Place, Result};
+use bptt::interop::Model;
+
+use super::Global;
+
+/// A model and where it came from.
+pub struct Source {
+    pub model: Model,
+    /// The data of the run folder it lies in.
+    run_data: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads `path`: a model file or a run folder that holds one.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
+        let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+        let model = Model::from_bytes(&file.display().to_string(), &bytes)?;
+        let config = file.parent().map(|folder| folder.join("config.toml"));
+        let text = config.and_then(|config| std::fs::read_to_string(config).ok());
+        let config = text.and_then(|text| toml::from_str::<bptt::config::Config>(&text).ok());
+        Ok(Self { model, run_data: config.and_then(|config| config.data) })
+    }
+
+    /// The series in `file`, or the one the model was trained on.
+    pub fn series(&self, file: Option<&Path>, global: &Global) -> Result<Series> {
+        let info = &self.model.info;
+        let path = match (file, &self.run_data) {
+            (Some(file), _) => file,
+            (None, Some(data)) => data,
+            (None, None) if info.built_in => return Ok(Series::sunspots()),
+            (None, None) => {
+                let problem = "no data file is given, and a model does not hold the path of its own";
+                return Err(Error::file(Place::file("the command"), problem, "name the CSV file after the model"));
+            }
+        };
+        let columns = info.features.iter().chain(&info.targets).cloned().collect();
+        let options = CsvOptions { time: info.config.time.clone(), missing: info.config.missing, columns };
+        let parsed = read_csv(path, &options)?;
+        parsed.notes.iter().for_each(|note| global.say(&format!("note: {note}")));
+        Ok(parsed.series)
+    }
+}

@@ -1,0 +1,49 @@
+//! The choice of a device, made once per run.
+
+use super::{Cpu, Gpu, GpuOptions};
+use crate::config::DeviceKind;
+use crate::error::{Error, Result};
+
+/// The device of a run.
+pub enum Engine {
+    /// A WebGPU adapter.
+    Gpu(Gpu),
+    /// The processor's cores, in single precision.
+    Cpu(Cpu<f32>),
+}
+
+/// Runs the same generic code on whichever device an [`Engine`] holds: `on!(engine, device => train(device))`.
+#[macro_export]
+macro_rules! on {
+    ($engine:expr, $device:ident => $run:expr) => {
+        match $engine {
+            $crate::device::Engine::Gpu($device) => $run,
+            $crate::device::Engine::Cpu($device) => $run,
+        }
+    };
+}
+
+impl Engine {
+    /// The device that `kind` asks for. `Auto` takes a hardware GPU, else the CPU: a software rasteriser is far slower
+    /// than the CPU engine on the same cores. An adapter named by `adapter` is a GPU, software or not.
+    ///
+    /// # Errors
+    /// No adapter fits, or an adapter is named together with the CPU.
+    pub async fn open(kind: DeviceKind, adapter: Option<String>) -> Result<Self> {
+        let hardware_only = kind == DeviceKind::Auto && adapter.is_none();
+        let options = GpuOptions { hardware_only, adapter, ..GpuOptions::default() };
+        match kind {
+            DeviceKind::Cpu => match options.adapter {
+                Some(_) => {
+                    Err(Error::option("adapter", "names a GPU, but the device is `cpu`", "leave one of them out"))
+                }
+                None => Ok(Self::Cpu(Cpu::new())),
+            },
+            DeviceKind::Auto if hardware_only => match Gpu::open(options).await {
+                Ok(gpu) => Ok(Self::Gpu(gpu)),
+                Err(_) => Ok(Self::Cpu(Cpu::new())),
+            },
+            _ => Ok(Self::Gpu(Gpu::open(options).await?)),
+        }
+    }
+}
