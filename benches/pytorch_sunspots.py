@@ -85,7 +85,7 @@ def main():
     ap.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     ap.add_argument("--threads", type=int, help="CPU threads; PyTorch's own choice if not given")
     ap.add_argument("--epochs", type=int, default=200, help="at most this many (default 200)")
-    ap.add_argument("--patience", type=int, default=20, help="stop after this many epochs without a lower validation loss (default 20)")
+    ap.add_argument("--patience", type=int, default=10, help="stop after this many epochs without a lower validation loss (default 10)")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--fast-loader", action="store_true", help="index whole tensors instead of using DataLoader")
     ap.add_argument("--quiet", action="store_true", help="no line per epoch")

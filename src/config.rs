@@ -257,9 +257,9 @@ impl Default for Config {
             batch_size: 64,
             accumulate: 1,
             epochs: 200,
-            patience: 20,
+            patience: 10,
             log_every: 50,
-            seed: 0,
+            seed: 2,
         }
     }
 }
@@ -287,8 +287,9 @@ impl Config {
         let mut positive = vec![("lr", self.lr), ("eps", self.eps), ("huber_delta", self.huber_delta)];
         positive.extend(self.clip_value.map(|value| ("clip_value", value)));
         for (option, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(Error::option(option, format!("is {value}"), "use a number above 0"));
+            // Far from where single precision ends, also after Adam's corrections.
+            if !(value > 0.0 && value <= 1e30) {
+                return Err(Error::option(option, format!("is {value}"), "use a number above 0, up to 1e30"));
             }
         }
         for (option, value) in [("weight_decay", self.weight_decay), ("max_norm", self.max_norm)] {

@@ -1,6 +1,6 @@
 //! A trained model at work: forecasts of windows, and of what comes after the last row.
 
-use crate::data::{Dataset, Series};
+use crate::data::Series;
 use crate::device::Need;
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
@@ -31,7 +31,7 @@ impl<D: Kernels> Forecaster<D> {
         let inputs = device.buffer(features.name, features.len);
         let starts = device.indices(places.name, places.len);
         let mut net = Network::new(&device, shape);
-        device.write(&mut net.params, &crate::trainer::elements::<D>(&model.parameters));
+        device.write_f32(&mut net.params, &model.parameters);
         Ok(Self { device, info: model.info.clone(), net, inputs, starts })
     }
 
@@ -40,7 +40,7 @@ impl<D: Kernels> Forecaster<D> {
     /// # Errors
     /// Those of the device.
     pub async fn predict(&mut self, inputs: &[f32], starts: &[u32]) -> Result<Vec<f32>> {
-        self.device.write(&mut self.inputs, &crate::trainer::elements::<D>(inputs));
+        self.device.write_f32(&mut self.inputs, inputs);
         self.device.write_indices(&mut self.starts, starts);
         self.net.predict(&self.device, &self.inputs, &self.starts, starts.len()).await
     }
@@ -92,26 +92,5 @@ impl<D: Kernels> Forecaster<D> {
     fn fed_back(&self) -> Option<Vec<usize>> {
         let target = |feature: &String| self.info.targets.iter().position(|target| target == feature);
         self.info.features.iter().map(target).collect()
-    }
-}
-
-impl ModelInfo {
-    /// `series` as the model sees it: its columns, its scaler, and its shares of training, validation and test rows.
-    ///
-    /// # Errors
-    /// Missing columns or too few rows.
-    pub fn dataset(&self, series: Series) -> Result<Dataset> {
-        let config = crate::config::Config {
-            features: self.features.clone(),
-            target: self.targets.clone(),
-            ..self.config.clone()
-        };
-        let mut data = Dataset::new(series, &config, Vec::new())?;
-        let columns: Vec<usize> = data.columns.features.iter().chain(&data.columns.targets).copied().collect();
-        for (index, column) in columns.into_iter().enumerate() {
-            data.scaler.mean[column] = self.scaler.mean[index];
-            data.scaler.scale[column] = self.scaler.scale[index];
-        }
-        Ok(data)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
 use crate::config::Config;
 use crate::data::{Dataset, Evaluation, Series};
-use crate::device::{Device, Need, Real};
+use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
 use crate::kernels::{Kernels, LossShape, Record, Rule};
@@ -97,10 +97,11 @@ impl<D: Kernels> Trainer<D> {
     pub fn new(device: D, config: Config, data: Dataset, init: Option<Vec<f32>>) -> Result<Self> {
         config.validate()?;
         let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
-        let parameters = init.unwrap_or_else(|| initial_parameters(&shape, config.seed));
-        assert_eq!(parameters.len(), shape.parameters(), "start parameters");
+        let seed = config.seed;
         let mut trainer = Self::allocate(device, config, data, shape)?;
-        trainer.device.write(&mut trainer.net.params, &elements::<D>(&parameters));
+        let parameters = init.unwrap_or_else(|| initial_parameters(&shape, seed));
+        assert_eq!(parameters.len(), shape.parameters(), "start parameters");
+        trainer.device.write_f32(&mut trainer.net.params, &parameters);
         Ok(trainer)
     }
 
@@ -119,8 +120,8 @@ impl<D: Kernels> Trainer<D> {
         }
         let shape = info.shape();
         let mut trainer = Self::allocate(device, info.config, data, shape)?;
-        trainer.device.write(&mut trainer.net.params, &elements::<D>(&parameters));
-        trainer.device.write(&mut trainer.optimizer.moments, &elements::<D>(&moments));
+        trainer.device.write_f32(&mut trainer.net.params, &parameters);
+        trainer.device.write_f32(&mut trainer.optimizer.moments, &moments);
         trainer.position = position;
         trainer.epochs = epochs;
         trainer.best = best;
@@ -176,8 +177,8 @@ impl<D: Kernels> Trainer<D> {
 
     fn upload_data(&mut self) {
         let device = &self.device;
-        device.write(&mut self.inputs, &elements::<D>(&self.data.inputs()));
-        device.write(&mut self.targets, &elements::<D>(&self.data.targets()));
+        device.write_f32(&mut self.inputs, &self.data.inputs());
+        device.write_f32(&mut self.targets, &self.data.targets());
         device.write_indices(&mut self.validation, &self.data.windows.validation);
         device.write_indices(&mut self.test, &self.data.windows.test);
     }
@@ -290,7 +291,7 @@ impl<D: Kernels> Trainer<D> {
     async fn collect(&mut self) -> Result<()> {
         let (from, to) = (self.seen.len(), 2 * self.position.step);
         if from < to {
-            let new = singles::<D>(&self.device.read(&self.history, from..to).await?);
+            let new = self.device.read_f32(&self.history, from..to).await?;
             if let Some(bad) = new.iter().position(|value| !value.is_finite()) {
                 return Err(self.diverged((from + bad) / 2).await?);
             }
@@ -395,11 +396,15 @@ impl<D: Kernels> Trainer<D> {
             device.submit()?;
         }
         let losses = self.device.read(&self.history, 0..2 * windows.div_ceil(size)).await?;
-        Ok(Some(losses.iter().step_by(2).map(|loss| loss.double()).sum()))
+        let loss: f64 = losses.iter().step_by(2).map(|loss| loss.double()).sum();
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: self.position.steps, tensor: "validation loss".into() });
+        }
+        Ok(Some(loss))
     }
 
     async fn parameters(&self) -> Result<Vec<f32>> {
-        Ok(singles::<D>(&self.device.read(&self.net.params, 0..self.net.shape.parameters()).await?))
+        self.device.read_f32(&self.net.params, 0..self.net.shape.parameters()).await
     }
 
     /// Everything needed to go on.
@@ -409,11 +414,8 @@ impl<D: Kernels> Trainer<D> {
     pub async fn checkpoint(&mut self) -> Result<Checkpoint> {
         self.collect().await?;
         let moments = self.optimizer.rule.moments() * self.net.shape.parameters();
-        let moments = if moments == 0 {
-            Vec::new()
-        } else {
-            singles::<D>(&self.device.read(&self.optimizer.moments, 0..moments).await?)
-        };
+        let moments =
+            if moments == 0 { Vec::new() } else { self.device.read_f32(&self.optimizer.moments, 0..moments).await? };
         Ok(Checkpoint {
             info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
             data: fingerprint(&self.data.series),
@@ -444,7 +446,7 @@ impl<D: Kernels> Trainer<D> {
     /// Those of the device.
     pub async fn finish(mut self) -> Result<(Report, Model)> {
         let model = self.model().await?;
-        self.device.write(&mut self.net.params, &elements::<D>(&model.parameters));
+        self.device.write_f32(&mut self.net.params, &model.parameters);
         let starts = self.data.windows.test.clone();
         let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len()).await?;
         let test_forecasts = self.data.unscale(&scaled);
@@ -477,14 +479,6 @@ fn mean_pairs(pairs: &[f32]) -> (f64, f64) {
     let rows = (pairs.len() / 2) as f64;
     let sum = |column: usize| pairs.iter().skip(column).step_by(2).map(|&value| f64::from(value)).sum::<f64>();
     (sum(0) / rows, sum(1) / rows)
-}
-
-pub(crate) fn elements<D: Device>(values: &[f32]) -> Vec<D::Element> {
-    values.iter().map(|&value| D::Element::of(f64::from(value))).collect()
-}
-
-fn singles<D: Device>(values: &[D::Element]) -> Vec<f32> {
-    values.iter().map(|value| value.double() as f32).collect()
 }
 
 /// A number that tells one series from another: FNV-1a over its names and bits.

@@ -1,6 +1,8 @@
 //! What PyTorch computed, computed again: every file in `tests/fixtures/` and in the folder named by `BPTT_FIXTURES`, on
 //! `Cpu<f64>`, `Cpu<f32>` and the GPU. `tests/fixtures/README.md` says what a file holds.
 
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // `!(a <= b)` also catches NaN
+
 mod common;
 
 use std::collections::HashMap;

@@ -166,7 +166,7 @@ fn check<D: Kernels>(device: &D, global: &Global) -> Result<()> {
             .zip(&want)
             .map(|(got, want)| (got - want).abs())
             .fold(0.0, |most: f64, apart| if apart.is_nan() { f64::INFINITY } else { most.max(apart) });
-        if !(apart <= 2e-5 * largest) {
+        if apart > 2e-5 * largest {
             let problem = format!("`{}` computes wrong gradients: {apart:e} apart, of {largest:e}", device.adapter());
             return Err(Error::device(problem, "do not train on it; try another driver or `--device cpu`"));
         }

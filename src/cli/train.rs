@@ -65,7 +65,7 @@ pub fn open_engine(global: &Global) -> Result<Engine> {
     let engine = block_on(Engine::open(global.device, global.adapter.clone()))?;
     let (kind, adapter) = bptt::on!(&engine, device => (device.kind(), device.adapter().to_owned()));
     let fell_back = kind == "cpu" && global.device == DeviceKind::Auto;
-    let why = if fell_back { "no hardware GPU found; " } else { "" };
+    let why = if fell_back { "no usable hardware GPU; " } else { "" };
     global.say(&format!("{why}computing on the {}: {adapter}", kind.to_uppercase()));
     Ok(engine)
 }

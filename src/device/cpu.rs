@@ -51,7 +51,7 @@ impl Real for f32 {
         let magnitude = self.abs();
         let z = self * self;
         // The quotient loses all digits near 0; the odd polynomial (Cephes, tanhf) does not.
-        let near = ((((-5.704_988_7e-3 * z + 2.063_908_9e-2) * z - 5.373_971_5e-2) * z + 1.333_144_2e-1) * z
+        let near = ((((-5.704_988_7e-3 * z + 2.063_908_8e-2) * z - 5.373_971_5e-2) * z + 1.333_144_2e-1) * z
             - 3.333_328e-1)
             * z
             * self

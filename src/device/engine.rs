@@ -5,6 +5,7 @@ use crate::config::DeviceKind;
 use crate::error::{Error, Result};
 
 /// The device of a run.
+#[expect(clippy::large_enum_variant, reason = "one is made per run")]
 pub enum Engine {
     /// A WebGPU adapter.
     Gpu(Gpu),

@@ -55,6 +55,16 @@ pub trait Device {
     /// # Errors
     /// What the device refused since the last call, or that it is lost.
     fn read(&self, buffer: &Self::Buffer, range: Range<usize>) -> impl Future<Output = Result<Vec<Self::Element>>>;
+
+    /// [`write`](Device::write) for numbers in single precision.
+    fn write_f32(&self, buffer: &mut Self::Buffer, values: &[f32]) {
+        let values: Vec<_> = values.iter().map(|&value| Self::Element::of(f64::from(value))).collect();
+        self.write(buffer, &values);
+    }
+    /// [`read`](Device::read) in single precision.
+    fn read_f32(&self, buffer: &Self::Buffer, range: Range<usize>) -> impl Future<Output = Result<Vec<f32>>> {
+        async { Ok(self.read(buffer, range).await?.iter().map(|value| value.double() as f32).collect()) }
+    }
 }
 
 /// One buffer that a run is going to need.

@@ -11,7 +11,7 @@ use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::Config;
-use crate::data::{Dataset, Scaler};
+use crate::data::{Dataset, Scaler, Series};
 use crate::error::{Error, Place, Result};
 use crate::kernels::Tensor;
 use crate::model::NetworkShape;
@@ -47,6 +47,21 @@ impl ModelInfo {
             targets: names(&data.columns.targets),
             scaler: Scaler { mean: pick(&data.scaler.mean), scale: pick(&data.scaler.scale) },
         }
+    }
+
+    /// `series` as the model sees it: its columns, its scaler, and its shares of training, validation and test rows.
+    ///
+    /// # Errors
+    /// Missing columns or too few rows.
+    pub fn dataset(&self, series: Series) -> Result<Dataset> {
+        let config = Config { features: self.features.clone(), target: self.targets.clone(), ..self.config.clone() };
+        let mut data = Dataset::new(series, &config, Vec::new())?;
+        let columns: Vec<usize> = data.columns.features.iter().chain(&data.columns.targets).copied().collect();
+        for (index, column) in columns.into_iter().enumerate() {
+            data.scaler.mean[column] = self.scaler.mean[index];
+            data.scaler.scale[column] = self.scaler.scale[index];
+        }
+        Ok(data)
     }
 
     /// The network's sizes.

@@ -235,7 +235,7 @@ impl<F: Real> Product for Cpu<F> {
     ) {
         let mut total = vec![0.0f64; columns];
         for row in values[..rows * columns].chunks_exact(columns) {
-            total.iter_mut().zip(row).for_each(|(total, &value)| *total = *total + value.double());
+            total.iter_mut().zip(row).for_each(|(total, &value)| *total += value.double());
         }
         let total: Vec<F> = total.into_iter().map(F::of).collect();
         for &place in places {

@@ -1,7 +1,6 @@
 //! Forecasts of many windows with fixed parameters. No training state is touched.
 
 use super::Network;
-use crate::device::Real;
 use crate::error::Result;
 use crate::kernels::{Kernels, WindowShape};
 
@@ -45,7 +44,7 @@ impl<D: Kernels> Network<D> {
             self.gather_inputs(device, inputs, starts, first, batch);
             self.forward(device, batch);
             let last = self.shape.last_predictions(batch);
-            forecasts.extend(device.read(&self.prediction, last).await?.iter().map(|value| value.double() as f32));
+            forecasts.extend(device.read_f32(&self.prediction, last).await?);
         }
         Ok(forecasts)
     }

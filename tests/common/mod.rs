@@ -1,5 +1,5 @@
 //! What the tests share: one way to compare, one way to open a GPU.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::neg_cmp_op_on_partial_ord)] // `!(a <= b)` also catches NaN
 
 use bptt::device::{Gpu, GpuOptions};
 

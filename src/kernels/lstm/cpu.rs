@@ -36,11 +36,11 @@ impl<F: Real> Lstm for Cpu<F> {
                 .zip(tiles(&mut layer.h, shape, shape.hidden_size))
                 .zip(tiles(&mut layer.c, shape, shape.hidden_size));
             tiles.collect::<Vec<_>>().into_par_iter().for_each(|((mut gates, mut h), mut c)| {
-                for t in 0..shape.steps {
+                for (t, gates) in gates.iter_mut().take(shape.steps).enumerate() {
                     let (h_before, h_t) = neighbours(&mut h, t);
                     let (c_before, c_t) = neighbours(&mut c, t);
-                    add_recurrent(h_before, w_hh_t, gates[t], shape.hidden_size);
-                    Arch::new().dispatch(|| forward_step(gates[t], c_before, c_t, h_t, shape.hidden_size));
+                    add_recurrent(h_before, w_hh_t, gates, shape.hidden_size);
+                    Arch::new().dispatch(|| forward_step(gates, c_before, c_t, h_t, shape.hidden_size));
                 }
             });
         }
@@ -71,19 +71,16 @@ impl<F: Real> Lstm for Cpu<F> {
                 .enumerate();
             tiles.collect::<Vec<_>>().into_par_iter().for_each(|(tile, ((mut gates, d_h), d_c))| {
                 let tile = tile * TILE * hidden..tile * TILE * hidden + d_h.len();
-                let rows_of = |values: &'_ [F], step: usize| -> std::ops::Range<usize> {
-                    debug_assert!(values.len() >= step * shape.state() + tile.end);
-                    step * shape.state() + tile.start..step * shape.state() + tile.end
-                };
-                for t in (0..shape.steps).rev() {
+                let at = |step: usize| step * shape.state() + tile.start..step * shape.state() + tile.end;
+                for (t, gates) in gates.iter_mut().take(shape.steps).enumerate().rev() {
                     if t >= from {
-                        let d_y = &upstream[rows_of(upstream, t - from)];
+                        let d_y = &upstream[at(t - from)];
                         d_h.iter_mut().zip(d_y).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
                     }
-                    let (c_before, c_t) = (&c[rows_of(c, t)], &c[rows_of(c, t + 1)]);
-                    Arch::new().dispatch(|| backward_step(gates[t], c_before, c_t, d_h, d_c, hidden));
+                    let (c_before, c_t) = (&c[at(t)], &c[at(t + 1)]);
+                    Arch::new().dispatch(|| backward_step(gates, c_before, c_t, d_h, d_c, hidden));
                     d_h.fill(F::zero());
-                    add_transposed(gates[t], w_hh, d_h, hidden);
+                    add_transposed(gates, w_hh, d_h, hidden);
                 }
             });
 

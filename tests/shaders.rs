@@ -1,0 +1,197 @@
+//! Every WGSL file, without a GPU: it parses and validates, its parameter struct and bindings are those that Rust
+//! declares, it keeps WebGPU's default limits, and it asks for nothing beyond the base language.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bptt::device::{Access, Kernel};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
+
+/// WebGPU's defaults: `maxStorageBuffersPerShaderStage`, `maxComputeInvocationsPerWorkgroup`,
+/// `maxComputeWorkgroupStorageSize` and `maxComputeWorkgroupSizeX`, `Y`, `Z`.
+const STORAGE_BUFFERS: usize = 8;
+const INVOCATIONS: u32 = 256;
+const WORKGROUP_BYTES: u32 = 16_384;
+const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
+
+/// What is wrong with a kernel; nothing if all is well.
+fn problems(kernel: &Kernel) -> Vec<String> {
+    let text = kernel.wgsl();
+    let module = match naga::front::wgsl::parse_str(&text) {
+        Ok(module) => module,
+        Err(error) => return vec![error.emit_to_string(&text)],
+    };
+    let mut problems = Vec::new();
+    if let Err(error) = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
+        problems.push(error.emit_to_string(&text));
+    }
+    problems.extend(parameter_problems(kernel, &module));
+    problems.extend(binding_problems(kernel, &module));
+    problems.extend(limit_problems(&module));
+    let functions = module.functions.iter().map(|(_, function)| function);
+    if functions.chain(module.entry_points.iter().map(|entry| &entry.function)).any(calls_tanh) {
+        problems.push("calls the built-in tanh, which is not defined for large arguments".into());
+    }
+    problems.into_iter().map(|problem| format!("{}: {problem}", kernel.name)).collect()
+}
+
+/// The uniform struct has the fields of the Rust struct, each 4 bytes after the one before.
+fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
+    let uniforms: Vec<_> =
+        module.global_variables.iter().filter(|(_, global)| global.space == AddressSpace::Uniform).collect();
+    let [(_, uniform)] = uniforms[..] else { return vec![format!("{} uniform buffers", uniforms.len())] };
+    let mut problems = Vec::new();
+    if uniform.binding.as_ref().map(|place| (place.group, place.binding)) != Some((0, 0)) {
+        problems.push(format!("the uniform buffer is at {:?}", uniform.binding));
+    }
+    let TypeInner::Struct { members, .. } = &module.types[uniform.ty].inner else {
+        return vec!["the uniform buffer is no struct".into()];
+    };
+    let kind = |ty| match &module.types[ty].inner {
+        TypeInner::Scalar(scalar) if scalar.width == 4 => match scalar.kind {
+            ScalarKind::Uint => "u32",
+            ScalarKind::Float => "f32",
+            _ => "another scalar",
+        },
+        _ => "no scalar",
+    };
+    let found: Vec<_> =
+        members.iter().map(|m| (m.name.as_deref().unwrap_or("").to_owned(), kind(m.ty), m.offset)).collect();
+    let wanted: Vec<_> =
+        kernel.params.iter().zip(0..).map(|(&(name, kind), index)| (name.to_owned(), kind, 4 * index)).collect();
+    if found != wanted {
+        problems.push(format!("the parameters are\n  {found:?} in WGSL,\n  {wanted:?} in Rust"));
+    }
+    problems
+}
+
+/// Storage buffers lie at bindings 1, 2, … of group 0 with the access that Rust declares.
+fn binding_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
+    let mut found = Vec::new();
+    for (_, global) in module.global_variables.iter() {
+        if let AddressSpace::Storage { access } = global.space {
+            let place = global.binding.as_ref().map(|place| (place.group, place.binding));
+            let access = if access.contains(StorageAccess::STORE) { Access::Write } else { Access::Read };
+            found.push((place, access));
+        }
+    }
+    found.sort_by_key(|(place, _)| *place);
+    let wanted: Vec<_> = kernel.storage.iter().zip(1..).map(|(&access, i)| (Some((0, i)), access)).collect();
+    if found == wanted {
+        Vec::new()
+    } else {
+        vec![format!("the storage buffers are\n  {found:?} in WGSL,\n  {wanted:?} in Rust")]
+    }
+}
+
+fn limit_problems(module: &Module) -> Vec<String> {
+    let mut problems = Vec::new();
+    let [entry] = &module.entry_points[..] else { return vec![format!("{} entry points", module.entry_points.len())] };
+    if entry.name != "main" || entry.stage != naga::ShaderStage::Compute {
+        problems.push(format!("the entry point is {:?} `{}`", entry.stage, entry.name));
+    }
+    let size = entry.workgroup_size;
+    if entry.workgroup_size_overrides.is_some() {
+        problems.push("the workgroup's size is an override, so that its limit cannot be seen here".into());
+    }
+    if size.iter().product::<u32>() > INVOCATIONS || size.iter().zip(WORKGROUP_SIZE).any(|(&size, most)| size > most) {
+        problems.push(format!("a workgroup of {size:?} invocations"));
+    }
+    let globals = || module.global_variables.iter().map(|(_, global)| global);
+    let buffers = globals().filter(|global| matches!(global.space, AddressSpace::Storage { .. })).count();
+    if buffers > STORAGE_BUFFERS {
+        problems.push(format!("{buffers} storage buffers"));
+    }
+    let shared = globals().filter(|global| global.space == AddressSpace::WorkGroup);
+    let bytes: u32 = shared.map(|global| module.types[global.ty].inner.size(module.to_ctx())).sum();
+    if bytes > WORKGROUP_BYTES {
+        problems.push(format!("{bytes} bytes of workgroup memory"));
+    }
+    problems
+}
+
+fn calls_tanh(function: &Function) -> bool {
+    let mut expressions = function.expressions.iter();
+    expressions.any(|(_, expression)| matches!(expression, Expression::Math { fun: MathFunction::Tanh, .. }))
+}
+
+#[test]
+fn every_kernel_is_valid_and_as_rust_declares_it() {
+    let problems: Vec<_> = bptt::kernels::all().flat_map(problems).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// No file is left out of the list, none is listed twice, and every listed one is the file of its name.
+#[test]
+fn the_list_of_kernels_is_the_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder).expect("the folder `shaders`") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
+        files.insert(name.strip_suffix(".wgsl").unwrap_or_else(|| panic!("{name} is no WGSL file")).to_owned());
+    }
+    assert!(files.remove("common"), "common.wgsl is appended to every kernel");
+    let kernels: Vec<_> = bptt::kernels::all().collect();
+    let names: BTreeSet<_> = kernels.iter().map(|kernel| kernel.name.to_owned()).collect();
+    assert_eq!(names.len(), kernels.len(), "a name is taken twice");
+    assert!(names.len() >= 10, "only {} kernels were found", names.len());
+    assert_eq!(names, files, "kernels::all() and shaders/");
+    for kernel in kernels {
+        let file = folder.join(kernel.name).with_extension("wgsl");
+        assert_eq!(kernel.source, std::fs::read_to_string(&file).expect("a readable file"), "{}", kernel.name);
+    }
+}
+
+/// Changes the text of the kernel called `name`, which must then have a problem that says `expected`.
+fn assert_noticed(name: &str, from: &str, to: &str, expected: &str) {
+    let kernel = bptt::kernels::all().find(|kernel| kernel.name == name).expect("a kernel");
+    assert!(kernel.source.contains(from), "{name} does not contain `{from}`");
+    let source = kernel.source.replace(from, to).leak();
+    let changed = Kernel { source, ..*kernel };
+    let problems = problems(&changed).join("\n");
+    assert!(problems.contains(expected), "`{from}` as `{to}` in {name} gives:\n{problems}");
+}
+
+#[test]
+fn a_wrong_kernel_is_noticed() {
+    assert_noticed("transpose", "    place: u32,", "    position: u32,", "place");
+    assert_noticed("transpose", "    rows: u32,\n    columns: u32,", "    columns: u32,\n    rows: u32,", "parameters");
+    assert_noticed("transpose", "    place: u32,", "    place: u32,\n    more: u32,", "parameters");
+    assert_noticed("loss", "    weight: f32,", "    @align(16) weight: f32,", "parameters");
+    assert_noticed("transpose", "storage, read>", "storage, read_write>", "storage buffers");
+    assert_noticed("transpose", "@binding(2)", "@binding(3)", "storage buffers");
+    assert_noticed("transpose", "fn main(", "fn entry(", "entry point");
+    assert_noticed("transpose", "@workgroup_size(64)", "@workgroup_size(64, 8)", "[64, 8, 1] invocations");
+    assert_noticed("norm", "array<f32, 256>", "array<f32, 4097>", "16388 bytes");
+    assert_noticed("lstm_forward_step", "tangent(c_t)", "tanh(c_t)", "tanh");
+    assert_noticed("transpose", "let j = index / params.rows;", "let j = index / params.rows", "expected");
+    assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "enable");
+    assert_noticed("norm_parts", "var sum = 0.0;", "var sum = subgroupAdd(0.0);", "norm_parts");
+}
+
+/// A change on Rust's side alone.
+#[test]
+fn a_wrong_declaration_is_noticed() {
+    let kernel = bptt::kernels::all().find(|kernel| kernel.name == "transpose").expect("a kernel");
+    assert_eq!(kernel.params, [("rows", "u32"), ("columns", "u32"), ("place", "u32")]);
+    assert!(problems(kernel).is_empty());
+    let other_type = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "f32")], ..*kernel };
+    let other_name = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("offset", "u32")], ..*kernel };
+    let other_order = Kernel { params: &[("columns", "u32"), ("rows", "u32"), ("place", "u32")], ..*kernel };
+    let shorter = Kernel { params: &[("rows", "u32"), ("columns", "u32")], ..*kernel };
+    let other_access = Kernel { storage: &[Access::Read, Access::Read], ..*kernel };
+    for changed in [other_type, other_name, other_order, shorter, other_access] {
+        assert_eq!(problems(&changed).len(), 1, "{:?} {:?}", changed.params, changed.storage);
+    }
+}
+
+/// A ninth storage buffer is beyond what every adapter has.
+#[test]
+fn too_many_buffers_are_noticed() {
+    let kernel = bptt::kernels::all().find(|kernel| kernel.name == "transpose").expect("a kernel");
+    let more: String =
+        (3..10).map(|i| format!("@group(0) @binding({i}) var<storage, read> more_{i}: array<f32>;\n")).collect();
+    let changed = Kernel { source: format!("{more}{}", kernel.source).leak(), ..*kernel };
+    assert!(problems(&changed).join("\n").contains("9 storage buffers"));
+}

@@ -1,0 +1,438 @@
+//! Whole runs on each device: they learn, equal seeds give equal bits, a resumed run is one that never stopped, and a run
+//! that cannot go on says why and leaves what was good.
+
+mod common;
+
+use bptt::checkpoint::Checkpoint;
+use bptt::config::{Config, Head, LossKind, OptimizerKind};
+use bptt::data::{Dataset, Series};
+use bptt::device::{Cpu, Device, Gpu, Need};
+use bptt::error::Error;
+use bptt::kernels::{Kernels, Rule, Status};
+use bptt::model::{Network, NetworkShape, initial_parameters};
+use bptt::rng::{Rng, Stream};
+use bptt::trainer::{Event, Report, Trainer};
+use common::{compare, compare_to_largest, doubles};
+use pollster::block_on;
+
+fn single() -> Cpu<f32> {
+    Cpu::poisoned()
+}
+fn double() -> Cpu<f64> {
+    Cpu::poisoned()
+}
+fn gpu() -> Gpu {
+    common::gpu(false)
+}
+
+/// `amplitude` of a sine over 12 rows and `noise` times a uniform number in ±1.
+fn series(rows: usize, amplitude: f64, noise: f64) -> Series {
+    let mut numbers = Rng::new(3, Stream::Init);
+    let sine = |row: usize| amplitude * (row as f64 * std::f64::consts::TAU / 12.0).sin();
+    let values = (0..rows).map(|row| 5.0 + sine(row) + noise * (2.0 * numbers.uniform() - 1.0)).collect();
+    Series { file: "made.csv".into(), columns: vec!["y".into()], values, time: None }
+}
+
+fn noisy_sine() -> Series {
+    series(310, 1.0, 0.1)
+}
+
+/// Small: 203 training windows, in 13 steps an epoch of which the last has 11.
+fn config() -> Config {
+    Config {
+        window: 12,
+        horizon: 3,
+        hidden_size: 8,
+        num_layers: 2,
+        batch_size: 16,
+        epochs: 2,
+        patience: 0,
+        lr: 0.01,
+        log_every: 5,
+        ..Config::default()
+    }
+}
+
+fn dataset(series: Series, config: &Config) -> Dataset {
+    Dataset::new(series, config, Vec::new()).expect("a data set")
+}
+
+fn trainer<D: Kernels>(device: D, config: &Config) -> Trainer<D> {
+    Trainer::new(device, config.clone(), dataset(noisy_sine(), config), None).expect("a trainer")
+}
+
+fn next<D: Kernels>(trainer: &mut Trainer<D>) -> Option<Event> {
+    block_on(trainer.next()).expect("an event")
+}
+
+fn checkpoint<D: Kernels>(trainer: &mut Trainer<D>) -> Checkpoint {
+    block_on(trainer.checkpoint()).expect("a checkpoint")
+}
+
+/// All events that are left.
+fn events<D: Kernels>(trainer: &mut Trainer<D>) -> Vec<Event> {
+    std::iter::from_fn(|| next(trainer)).collect()
+}
+
+/// What a run leaves: its events, the bytes of its last checkpoint and of its model, and its report.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    events: Vec<Event>,
+    checkpoint: Vec<u8>,
+    model: Vec<u8>,
+    report: Report,
+}
+
+fn outcome<D: Kernels>(mut trainer: Trainer<D>) -> Outcome {
+    let events = events(&mut trainer);
+    let checkpoint = checkpoint(&mut trainer).to_bytes();
+    let (report, model) = block_on(trainer.finish()).expect("a model");
+    Outcome { events, checkpoint, model: model.to_bytes(), report }
+}
+
+/// The RMSE on the test windows as a share of that of repeating the last value.
+fn share_of_repeat_last<D: Kernels>(device: D, epochs: usize) -> f64 {
+    let config = Config { epochs, num_layers: 1, lr: 0.02, ..config() };
+    let outcome = outcome(trainer(device, &config));
+    let test = outcome.report.test.expect("test windows");
+    assert_eq!(outcome.report.ahead.len(), 3);
+    test.model.rmse / test.baselines.repeat_last.rmse
+}
+
+#[test]
+fn it_learns_a_noisy_sine() {
+    for (backend, share) in [
+        ("Cpu<f64>", share_of_repeat_last(double(), 12)),
+        ("Cpu<f32>", share_of_repeat_last(single(), 12)),
+        ("Gpu", share_of_repeat_last(gpu(), 12)),
+    ] {
+        assert!(share < 0.3, "{backend}: {share} of the error of repeating the last value");
+    }
+    let untrained = share_of_repeat_last(single(), 0);
+    assert!(untrained > 0.6, "without training it is {untrained}, so the bound says nothing");
+}
+
+fn equal_seeds_give_equal_bits<D: Kernels>(device: impl Fn() -> D) {
+    let config = Config { head: Head::Every, loss: LossKind::Huber, seed: 1, ..config() };
+    let first = outcome(trainer(device(), &config));
+    assert_eq!(first.events.len(), 2 * 14, "13 steps and a validation, twice");
+    assert!(first == outcome(trainer(device(), &config)), "two runs with one seed differ");
+    let other = outcome(trainer(device(), &Config { seed: 2, ..config }));
+    assert_ne!(first.events, other.events);
+    assert_ne!(first.model, other.model);
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_on_every_device() {
+    equal_seeds_give_equal_bits(double);
+    equal_seeds_give_equal_bits(single);
+    equal_seeds_give_equal_bits(gpu);
+}
+
+/// The devices agree with each other on the losses of a run.
+#[test]
+fn devices_agree() {
+    let losses = |events: &[Event]| -> Vec<f64> {
+        let loss = |event: &Event| match event {
+            Event::Step(step) => step.means.map(|means| means.loss),
+            Event::Epoch(epoch) => epoch.val_loss,
+        };
+        events.iter().filter_map(loss).collect()
+    };
+    let want = losses(&outcome(trainer(double(), &config())).events);
+    assert_eq!(want.len(), 2 * 4);
+    compare("Cpu<f32>", &losses(&outcome(trainer(single(), &config())).events), &want, 0.0, 1e-3).unwrap();
+    compare("Gpu", &losses(&outcome(trainer(gpu(), &config())).events), &want, 0.0, 1e-3).unwrap();
+}
+
+/// From a checkpoint after any event on, through its bytes, the rest of the run is the same to the bit.
+fn resumes<D: Kernels>(device: impl Fn() -> D, config: &Config) {
+    let whole = outcome(trainer(device(), config));
+    let mut stopped = trainer(device(), config);
+    let mut saved = vec![checkpoint(&mut stopped).to_bytes()];
+    let mut seen = Vec::new();
+    while let Some(event) = next(&mut stopped) {
+        seen.push(event);
+        saved.push(checkpoint(&mut stopped).to_bytes());
+    }
+    assert_eq!(seen, whole.events, "to write a checkpoint changes the run");
+    for (place, bytes) in saved.iter().enumerate() {
+        let read = Checkpoint::from_bytes("last.ckpt", bytes).expect("a checkpoint");
+        assert_eq!(read.to_bytes(), *bytes, "after event {place}: written again");
+        let resumed = Trainer::resume(device(), read, dataset(noisy_sine(), config)).expect("a trainer");
+        let rest = outcome(resumed);
+        assert_eq!(rest.events, whole.events[place..], "after event {place}");
+        assert!(rest.checkpoint == whole.checkpoint, "after event {place}: the last checkpoints differ");
+        assert!(rest.model == whole.model, "after event {place}: the models differ");
+        assert_eq!(rest.report, whole.report, "after event {place}");
+    }
+    assert!(saved.windows(2).all(|pair| pair[0] != pair[1]), "two checkpoints are equal");
+}
+
+#[test]
+fn a_resumed_run_is_one_that_never_stopped() {
+    let adam = Config { amsgrad: true, weight_decay: 0.01, batch_size: 48, log_every: 2, ..config() };
+    resumes(single, &adam);
+    resumes(gpu, &Config { num_layers: 1, ..adam });
+    let momentum = Config { optimizer: OptimizerKind::Sgd, momentum: 0.9, accumulate: 2, ..config() };
+    resumes(single, &momentum);
+    resumes(single, &Config { momentum: 0.0, max_norm: 0.0, ..momentum });
+}
+
+#[test]
+fn other_data_is_refused() {
+    let config = config();
+    let saved = checkpoint(&mut trainer(single(), &config));
+    let mut series = noisy_sine();
+    series.values[7] += 1e-9;
+    let refused = Trainer::resume(single(), saved, dataset(series, &config));
+    assert!(matches!(refused.err(), Some(Error::File { .. })));
+}
+
+/// Means of the losses, and the parameters at the end.
+fn losses_and_parameters<D: Kernels>(device: D, config: &Config) -> (Vec<f64>, Vec<f64>) {
+    let mut trainer = trainer(device, config);
+    let events = events(&mut trainer);
+    let values = events.iter().flat_map(|event| match event {
+        Event::Step(step) => step.means.map_or(Vec::new(), |means| vec![means.loss, means.grad_norm]),
+        Event::Epoch(epoch) => vec![epoch.train_loss, epoch.val_loss.unwrap()],
+    });
+    (values.collect(), doubles(&checkpoint(&mut trainer).parameters))
+}
+
+/// Two batches of 8 make one of 16, the last ones, of 8 and 3, included.
+#[test]
+fn accumulated_batches_are_one_batch() {
+    let whole = Config { optimizer: OptimizerKind::Sgd, momentum: 0.9, head: Head::Every, ..config() };
+    let halves = Config { batch_size: 8, accumulate: 2, ..whole.clone() };
+    let agree = |backend: &str, got: &(Vec<f64>, Vec<f64>), want: &(Vec<f64>, Vec<f64>), tolerance| {
+        compare(&format!("{backend}: losses"), &got.0, &want.0, 0.0, tolerance)?;
+        compare_to_largest(&format!("{backend}: parameters"), &got.1, &want.1, tolerance)
+    };
+    let want = losses_and_parameters(double(), &whole);
+    agree("Cpu<f64>", &losses_and_parameters(double(), &halves), &want, 1e-6).unwrap();
+    agree("Cpu<f32>", &losses_and_parameters(single(), &halves), &want, 1e-4).unwrap();
+    agree("Gpu", &losses_and_parameters(gpu(), &halves), &want, 1e-4).unwrap();
+    let other = Config { lr: whole.lr * 1.01, ..whole };
+    assert!(agree("another rate", &losses_and_parameters(double(), &other), &want, 1e-4).is_err());
+}
+
+/// Noise cannot be forecast: what is learnt of it makes the validation worse.
+#[test]
+fn early_stopping_keeps_the_best_parameters() {
+    let noise = || series(200, 0.0, 1.0);
+    let config = Config { patience: 3, epochs: 60, hidden_size: 16, lr: 0.02, ..config() };
+    let mut trainer = Trainer::new(single(), config.clone(), dataset(noise(), &config), None).expect("a trainer");
+    let (mut epochs, mut parameters) = (Vec::new(), Vec::new());
+    while let Some(event) = next(&mut trainer) {
+        if let Event::Epoch(epoch) = event {
+            epochs.push(epoch);
+            parameters.push(checkpoint(&mut trainer).parameters);
+        }
+    }
+    let losses: Vec<f64> = epochs.iter().map(|epoch| epoch.val_loss.expect("a validation loss")).collect();
+    let best = (0..losses.len()).min_by(|&a, &b| losses[a].total_cmp(&losses[b])).expect("an epoch");
+    assert!(losses.len() < 60, "it never stopped: {losses:?}");
+    assert_eq!(losses.len(), best + 1 + 3, "{losses:?}");
+    for (index, epoch) in epochs.iter().enumerate() {
+        assert_eq!(epoch.best, losses[..index].iter().all(|loss| epoch.val_loss.unwrap() < *loss), "epoch {index}");
+    }
+    assert_eq!(next(&mut trainer), None, "it goes on after its end");
+    let (report, model) = block_on(trainer.finish()).expect("a model");
+    assert_eq!(model.parameters, parameters[best]);
+    assert_ne!(model.parameters, *parameters.last().unwrap());
+    assert_eq!((report.best_epoch, report.epochs), (best + 1, losses.len()));
+    assert_eq!(report.val_loss, Some(losses[best]));
+
+    let patient = Config { patience: 0, epochs: losses.len() + 2, ..config };
+    let mut trainer = Trainer::new(single(), patient.clone(), dataset(noise(), &patient), None).expect("a trainer");
+    let all = events(&mut trainer).iter().filter(|event| matches!(event, Event::Epoch(_))).count();
+    assert_eq!(all, losses.len() + 2, "patience 0 never stops");
+}
+
+/// Parameters and moments are the same before and after a validation, and the steps are those of a run without any.
+fn validation_touches_nothing<D: Kernels>(device: impl Fn() -> D) {
+    let config = config();
+    let mut with = trainer(device(), &config);
+    let mut steps = Vec::new();
+    while let Some(event) = next(&mut with) {
+        if let Event::Step(step) = event {
+            let last = step.step_in_epoch == with.steps_per_epoch();
+            steps.push(step);
+            if last {
+                let before = checkpoint(&mut with);
+                assert!(matches!(next(&mut with), Some(Event::Epoch(_))));
+                let after = checkpoint(&mut with);
+                assert_eq!((before.parameters, before.moments), (after.parameters, after.moments));
+            }
+        }
+    }
+    let mut without = trainer(device(), &Config { validation_share: 0.0, ..config });
+    let mut alone = Vec::new();
+    for event in events(&mut without) {
+        match event {
+            Event::Step(step) => alone.push(step),
+            Event::Epoch(epoch) => assert_eq!(epoch.val_loss, None),
+        }
+    }
+    assert_eq!(steps.len(), 2 * 13);
+    assert_eq!(steps, alone);
+}
+
+#[test]
+fn validation_touches_no_training_state() {
+    validation_touches_nothing(single);
+    validation_touches_nothing(gpu);
+}
+
+/// Pulls until the run fails.
+fn failure<D: Kernels>(trainer: &mut Trainer<D>) -> Error {
+    for _ in 0..100 {
+        match block_on(trainer.next()) {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the run ended well"),
+            Err(error) => return error,
+        }
+    }
+    panic!("the run goes on and on")
+}
+
+/// The first step at an absurd rate leaves absurd but finite weights; the second one's loss overflows and is named.
+fn divergence_is_named<D: Kernels>(device: impl Fn() -> D) {
+    let config = Config { lr: 1e30, max_norm: 0.0, ..config() };
+    let mut one = trainer(device(), &config);
+    next(&mut one);
+    let kept = checkpoint(&mut one).parameters;
+    assert!(kept.iter().all(|value| value.is_finite()) && kept.iter().any(|value| value.abs() > 1e29));
+
+    let mut trainer = trainer(device(), &config);
+    match failure(&mut trainer) {
+        Error::Diverged { step, tensor } => assert_eq!((step, tensor.as_str()), (2, "loss")),
+        other => panic!("{other}"),
+    }
+    let saved = checkpoint(&mut trainer);
+    assert_eq!(saved.parameters, kept, "the weights before the step are kept");
+    assert!(saved.moments.iter().all(|value| value.is_finite()));
+    assert_eq!(Checkpoint::from_bytes("last.ckpt", &saved.to_bytes()).expect("a checkpoint"), saved);
+    let model = block_on(trainer.model()).expect("a model");
+    assert!(model.parameters.iter().all(|value| value.is_finite()));
+
+    // Where it began: a start weight that is not a number, in one tensor after the other.
+    let shape = NetworkShape::new(&config, 1, 1);
+    for (name, expected) in [
+        ("lstm.weight_ih_l0", "c of layer 0"),
+        ("lstm.bias_hh_l1", "c of layer 1"),
+        ("lstm.weight_hh_l1", "c of layer 1"),
+        ("fc.bias", "prediction"),
+    ] {
+        let mut init = initial_parameters(&shape, 0);
+        let tensor = shape.tensors().into_iter().find(|tensor| tensor.name == name).expect("a tensor");
+        init[tensor.offset] = f32::NAN;
+        let data = dataset(noisy_sine(), &config);
+        let mut trainer = Trainer::new(device(), config.clone(), data, Some(init)).expect("a trainer");
+        match failure(&mut trainer) {
+            Error::Diverged { step, tensor } => assert_eq!((step, tensor.as_str()), (1, expected), "{name}"),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn divergence_names_step_and_tensor() {
+    divergence_is_named(single);
+    divergence_is_named(gpu);
+}
+
+/// The last step of an epoch may be the one that ruins the weights; the validation meets them first and says so.
+fn ruined_validation<D: Kernels>(device: impl Fn() -> D) {
+    let config = Config { lr: 1e30, batch_size: 500, ..config() };
+    let mut trainer = trainer(device(), &config);
+    assert!(matches!(next(&mut trainer), Some(Event::Step(_))));
+    match failure(&mut trainer) {
+        Error::Diverged { step: 1, tensor } => assert_eq!(tensor, "validation loss"),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_validation_loss_that_overflows_stops_the_run() {
+    ruined_validation(single);
+    ruined_validation(gpu);
+}
+
+fn bytes_of(needs: &[Need], element: usize) -> u64 {
+    needs.iter().map(|need| (need.len * element) as u64).sum()
+}
+
+/// What is checked before a run is what the run takes, and it takes no more later.
+fn memory_is_what_was_checked<D: Kernels>(device: impl Fn() -> D) {
+    let config = config();
+    let (element, shape) = (size_of::<D::Element>(), NetworkShape::new(&config, 1, 1));
+    let empty = device();
+    assert_eq!(empty.allocated(), 0);
+    let network = bytes_of(&shape.needs(&empty), element);
+    let _net = Network::new(&empty, shape);
+    assert_eq!(empty.allocated(), network, "the network");
+
+    let mut trainer = trainer(device(), &config);
+    let (data, p) = (trainer.data(), shape.parameters());
+    let windows = &data.windows;
+    let own =
+        Rule::from(&config).moments() * p + 2 * data.series.rows() + 2 * 13 + Status::LEN + empty.norm_scratch_len(p);
+    let starts = windows.train.len() + windows.validation.len() + windows.test.len();
+    let all = network + (own * element + starts * size_of::<u32>()) as u64;
+    assert_eq!(trainer.device().allocated(), all, "the run");
+    events(&mut trainer);
+    assert_eq!(trainer.device().allocated(), all, "the run, once it has run");
+}
+
+#[test]
+fn memory_is_what_was_checked_on_every_device() {
+    memory_is_what_was_checked(double);
+    memory_is_what_was_checked(single);
+    memory_is_what_was_checked(gpu);
+}
+
+/// Refused before a buffer or a list of start weights is made, with the number of bytes and the option to lower.
+fn too_large_is_refused<D: Kernels>(device: D, limit_part: &str) {
+    let config = Config { hidden_size: 200_000, ..config() };
+    match Trainer::new(device, config.clone(), dataset(noisy_sine(), &config), None).err() {
+        Some(Error::Memory { bytes, limit, allowed, remedy, .. }) => {
+            assert!(bytes > allowed, "{bytes} {allowed}");
+            assert!(limit.contains(limit_part), "{limit}");
+            assert!(remedy.contains("hidden_size"), "{remedy}");
+        }
+        Some(other) => panic!("{other}"),
+        None => panic!("200 000 units fit"),
+    }
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_refused() {
+    too_large_is_refused(single(), "memory");
+    too_large_is_refused(gpu(), "max_");
+    let device = gpu();
+    let shape = NetworkShape::new(&Config { hidden_size: 200_000, ..config() }, 1, 1);
+    assert!(device.check(&shape.needs(&device)).is_err());
+    assert_eq!(device.allocated(), 0);
+    let small = NetworkShape::new(&config(), 1, 1);
+    assert!(device.check(&small.needs(&device)).is_ok());
+}
+
+/// Every step records the same commands; nothing is set up again in the second one.
+#[test]
+fn steps_record_equal_numbers_of_dispatches() {
+    let mut trainer = trainer(gpu(), &config());
+    let mut counts = Vec::new();
+    loop {
+        let before = trainer.device().dispatches();
+        match next(&mut trainer) {
+            Some(Event::Step(_)) => counts.push(trainer.device().dispatches() - before),
+            Some(Event::Epoch(_)) => {}
+            None => break,
+        }
+    }
+    assert_eq!(counts.len(), 26);
+    assert!(counts[0] > 48, "two layers of 12 steps, forward and back: {counts:?}");
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+}
