@@ -279,9 +279,15 @@ impl Config {
             ("accumulate", self.accumulate),
             ("log_every", self.log_every),
         ];
+        // Above these no machine has the memory, and the sizes computed from them would overflow.
         for (option, value) in sizes {
-            if value == 0 {
-                return Err(Error::option(option, "is 0", "use a whole number from 1 on"));
+            let most = if option == "num_layers" { 1_000 } else { 1_000_000 };
+            if !(1..=most).contains(&value) {
+                return Err(Error::option(
+                    option,
+                    format!("is {value}"),
+                    format!("use a whole number from 1 to {most}"),
+                ));
             }
         }
         let mut positive = vec![("lr", self.lr), ("eps", self.eps), ("huber_delta", self.huber_delta)];

@@ -210,11 +210,11 @@ fn time<D: Kernels>(device: &D, shape: Shape, regions: usize, global: &Global) -
             "ms_median": median, "ms_min": times[0], "ms_max": times[regions - 1], "steps": regions * together,
             "first_step_ms": first, "gflops": gflops, "bytes": bytes,
         });
-        println!("{line}");
+        out!("{line}");
     } else {
         let (least, most) = (times[0], times[regions - 1]);
         let bytes = bptt::error::Bytes(bytes);
-        println!("{shape:28} {median:9.3} ms a step ({least:.3} to {most:.3})  {gflops:8.2} GFLOP/s  {bytes}");
+        out!("{shape:28} {median:9.3} ms a step ({least:.3} to {most:.3})  {gflops:8.2} GFLOP/s  {bytes}");
     }
     Ok(())
 }

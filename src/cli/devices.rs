@@ -12,9 +12,9 @@ use super::Global;
 pub fn run(global: &Global) -> Result<ExitCode> {
     let mut objects = Vec::new();
     for adapter in block_on(adapters()) {
-        println!("gpu  {} ({}, {})", adapter.name, adapter.kind, adapter.backend);
+        out!("gpu  {} ({}, {})", adapter.name, adapter.kind, adapter.backend);
         let (buffer, binding) = (Bytes(adapter.max_buffer), Bytes(adapter.max_binding));
-        println!("     {}; largest buffer {buffer}, largest binding {binding}", adapter.driver);
+        out!("     {}; largest buffer {buffer}, largest binding {binding}", adapter.driver);
         objects.push(json!({
             "device": "gpu", "adapter": adapter.name, "kind": adapter.kind, "backend": adapter.backend,
             "driver": adapter.driver, "max_buffer_size": adapter.max_buffer,
@@ -22,7 +22,7 @@ pub fn run(global: &Global) -> Result<ExitCode> {
         }));
     }
     let cpu = Cpu::<f32>::new();
-    println!("cpu  {}", cpu.adapter());
+    out!("cpu  {}", cpu.adapter());
     objects.push(json!({ "device": "cpu", "adapter": cpu.adapter() }));
     global.print_json(&json!({ "devices": objects }));
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::run_folder::replace;
 use super::source::Source;
 use super::train::open_engine;
-use super::{Global, results};
+use super::{Global, print, results};
 
 #[derive(clap::Args)]
 pub struct ForecastArgs {
@@ -41,9 +41,9 @@ pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
     match &args.output {
         Some(path) => {
             replace(path, &text)?;
-            println!("{horizon} rows written to {}", path.display());
+            out!("{horizon} rows written to {}", path.display());
         }
-        None => print!("{}", String::from_utf8_lossy(&text)),
+        None => print::to_stdout(format_args!("{}", String::from_utf8_lossy(&text))),
     }
     let (_, labels) = results::labels_ahead(&series, horizon);
     global.print_json(&json!({ "targets": info.targets, "labels": labels, "values": ahead }));

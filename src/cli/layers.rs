@@ -18,8 +18,7 @@ pub fn resolve(flags: &Config, matches: Option<&ArgMatches>, file: Option<&Path>
             matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
         })
     };
-    let flags = toml::Table::try_from(flags).expect("a config is a flat table");
-    table.extend(flags.into_iter().filter(|(key, _)| given(key)));
+    table.extend(self::table(flags)?.into_iter().filter(|(key, _)| given(key)));
     if let Some(seed) = seed {
         let seed = i64::try_from(seed);
         let seed = seed.map_err(|_| Error::option("seed", "is above 2⁶³ − 1", "use a smaller whole number"))?;
@@ -30,13 +29,21 @@ pub fn resolve(flags: &Config, matches: Option<&ArgMatches>, file: Option<&Path>
     Ok(config)
 }
 
+/// The flags as a table. TOML knows no whole number above 2⁶³ − 1.
+pub fn table(flags: &Config) -> Result<toml::Table> {
+    toml::Table::try_from(flags).map_err(|error| {
+        let problem = format!("a number cannot be used: {error}");
+        Error::file(Place::file("the options"), problem, "use whole numbers up to 2⁶³ − 1")
+    })
+}
+
 fn read(path: &Path) -> Result<toml::Table> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| Error::io("read", path, error))?;
     // Once as a config, so that a wrong key or value is reported with its line.
     let check: Result<Config, _> = toml::from_str(&text);
     check.map_err(|error| {
-        let line = error.span().map(|span| text[..span.start].lines().count().max(1) as u64);
+        let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count() as u64);
         let place = Place::file(&name);
         let place = if let Some(line) = line { place.line(line) } else { place };
         Error::file(place, error.message().trim().replace('\n', " "), "see the config.toml of any run folder")

@@ -1,5 +1,8 @@
 //! Arguments and exit codes. One file a subcommand.
 
+#[macro_use]
+mod print;
+
 mod bench;
 mod devices;
 mod evaluate;
@@ -12,7 +15,7 @@ mod run_folder;
 mod source;
 mod train;
 
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -103,13 +106,14 @@ pub fn run() -> ExitCode {
         Some(Command::Devices) => devices::run(&global),
         Some(Command::Bench(args)) => bench::run(&args, &global),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "bptt", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bptt", &mut script);
+            Ok(written(&script))
         }
         Some(Command::Man) => man(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        note!("error: {error}");
         exit_code(&error)
     })
 }
@@ -118,29 +122,34 @@ pub fn run() -> ExitCode {
 fn exit_code(error: &Error) -> ExitCode {
     match error {
         Error::File { .. } | Error::Option { .. } | Error::Memory { .. } => ExitCode::from(2),
+        Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => ExitCode::from(2),
         Error::Io { .. } | Error::Device { .. } | Error::Diverged { .. } => ExitCode::FAILURE,
     }
 }
 
 fn man() -> Result<ExitCode> {
     let mut page = Vec::new();
-    let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
-    rendered.and_then(|()| std::io::stdout().write_all(&page)).map_err(|error| Error::io("write", "stdout", error))?;
-    Ok(ExitCode::SUCCESS)
+    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| Error::io("write", "the page", error))?;
+    Ok(written(&page))
+}
+
+fn written(text: &[u8]) -> ExitCode {
+    print::to_stdout(format_args!("{}", String::from_utf8_lossy(text)));
+    ExitCode::SUCCESS
 }
 
 impl Global {
     /// A line for the user, unless it is quiet.
     fn say(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            note!("{line}");
         }
     }
 
     /// The last line of stdout, if JSON was asked for.
     fn print_json(&self, value: &serde_json::Value) {
         if self.json {
-            println!("{value}");
+            out!("{value}");
         }
     }
 }

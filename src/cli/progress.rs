@@ -63,14 +63,14 @@ impl Progress {
             let validation = report.val_loss.map_or(String::new(), |loss| format!("  validation {loss:.5}"));
             let best = if report.best { "  best" } else { "" };
             let (epoch, loss) = (report.epoch, report.train_loss);
-            eprintln!("epoch {epoch:4}  loss {loss:.5}{validation}  {rate:.1} steps/s{best}");
+            note!("epoch {epoch:4}  loss {loss:.5}{validation}  {rate:.1} steps/s{best}");
         }
     }
 
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None if self.lines => eprintln!("{text}"),
+            None if self.lines => note!("{text}"),
             None => {}
         }
     }

@@ -28,16 +28,12 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
 
     let shown = folder.path.display().to_string();
     let (epochs, best, steps) = (report.epochs, report.best_epoch, report.steps);
-    println!("{epochs} epochs, {steps} steps, {seconds:.1} s; kept epoch {best}");
-    println!(
-        "computed on the {}: {}",
-        device["device"].as_str().unwrap_or(""),
-        device["adapter"].as_str().unwrap_or("")
-    );
+    out!("{epochs} epochs, {steps} steps, {seconds:.1} s; kept epoch {best}");
+    out!("computed on the {}: {}", device["device"].as_str().unwrap_or(""), device["adapter"].as_str().unwrap_or(""));
     if let Some(test) = &report.test {
         print_scores(&format!("test, {} windows", data.windows.test.len()), test, data.season);
     }
-    println!("run folder: {shown}");
+    out!("run folder: {shown}");
     let mut object = device;
     let rest = json!({
         "epochs": report.epochs, "steps": report.steps, "seconds": seconds,
@@ -55,10 +51,10 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
 
 /// A table of the model's scores and the naive ones, and a plain word if the model loses.
 pub fn print_scores(title: &str, evaluation: &Evaluation, season: Option<usize>) {
-    println!("\n{title:32}{:>10}{:>10}{:>8}", "RMSE", "MAE", "MASE");
+    out!("\n{title:32}{:>10}{:>10}{:>8}", "RMSE", "MAE", "MASE");
     let row = |name: &str, scores: &Scores| {
         let mase = scores.mase.map_or("–".to_owned(), |mase| format!("{mase:.3}"));
-        println!("  {name:30}{:>10}{:>10}{mase:>8}", digits(scores.rmse), digits(scores.mae));
+        out!("  {name:30}{:>10}{:>10}{mase:>8}", digits(scores.rmse), digits(scores.mae));
     };
     row("this model", &evaluation.model);
     row("repeat the last value", &evaluation.baselines.repeat_last);
@@ -67,9 +63,9 @@ pub fn print_scores(title: &str, evaluation: &Evaluation, season: Option<usize>)
     }
     let (name, naive) = evaluation.best_naive();
     if evaluation.model.rmse >= naive.rmse {
-        println!("\nThe model LOSES to {name}: do not use it. More data, a longer window or other features may help.");
+        out!("\nThe model LOSES to {name}: do not use it. More data, a longer window or other features may help.");
     }
-    println!();
+    out!("");
 }
 
 /// Four significant digits, as many as anyone compares.

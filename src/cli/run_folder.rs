@@ -8,6 +8,9 @@ use bptt::checkpoint::Position;
 use bptt::error::{Error, Place, Result};
 use serde_json::Value;
 
+/// How the names of unfinished files begin.
+const WRITING: &str = ".writing-";
+
 /// A run folder that this process alone writes to.
 pub struct RunFolder {
     pub path: PathBuf,
@@ -58,6 +61,11 @@ impl RunFolder {
     /// The folder of an earlier run, its metrics cut back to `position`.
     pub fn reopen(path: &Path, position: &Position) -> Result<Self> {
         let lock = lock(path)?;
+        let left = std::fs::read_dir(path).into_iter().flatten().flatten();
+        for entry in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(WRITING)) {
+            // A process that was killed could not tidy up.
+            _ = std::fs::remove_file(entry.path());
+        }
         let file = path.join("metrics.jsonl");
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let kept: Vec<(&str, Value)> = text
@@ -111,8 +119,13 @@ fn lock(folder: &Path) -> Result<File> {
 /// Writes beside the file, syncs, and renames: whoever reads it finds the old bytes or the new ones.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |error| Error::io("write", path, error);
+    // A link stays a link, and what is no file, such as /dev/stdout, cannot be replaced.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return std::fs::write(path, bytes).map_err(failed);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(failed)?;
+    let mut beside = tempfile::Builder::new().prefix(WRITING).tempfile_in(folder).map_err(failed)?;
     beside.write_all(bytes).map_err(failed)?;
     #[cfg(unix)]
     {

@@ -1,5 +1,6 @@
 //! `bptt train`: a run from its first step, or from its last checkpoint, to its scores and pictures.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,10 +95,17 @@ impl Start {
 
     fn resumed(folder: &Path, flags: &Config, matches: Option<&ArgMatches>, global: &Global) -> Result<Self> {
         let file = folder.join("last.ckpt");
-        let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+        let bytes = std::fs::read(&file).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::file(
+                Place::file(folder.display().to_string()),
+                "there is no last.ckpt in it",
+                "give the folder of a run, or begin a new one",
+            ),
+            _ => Error::io("read", &file, error),
+        })?;
         let mut checkpoint = Checkpoint::from_bytes(&file.display().to_string(), &bytes)?;
         let given = |id: &str| matches.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
-        let known = toml::Table::try_from(flags).expect("a config is a flat table");
+        let known = layers::table(flags)?;
         let fixed = known.keys().find(|key| *key != "seed" && *key != "epochs" && given(key));
         if let Some(key) =
             fixed.cloned().or(global.seed.map(|_| "seed".into())).or(global.config.as_ref().map(|_| "config".into()))
@@ -140,6 +148,8 @@ fn train<D: Kernels>(device: D, start: Start, global: &Global) -> Result<ExitCod
     let shown = folder.path.display().to_string();
     if fresh {
         folder.write("config.toml", trainer.config().to_toml().as_bytes())?;
+        // From the first step on there is something to go on from.
+        folder.write("last.ckpt", &block_on(trainer.checkpoint())?.to_bytes())?;
     }
     describe(&trainer, &shown, global);
     let begun = Instant::now();
@@ -148,7 +158,7 @@ fn train<D: Kernels>(device: D, start: Start, global: &Global) -> Result<ExitCod
     if !finished {
         let position = trainer.position();
         let (epoch, step) = (position.epoch + 1, position.steps);
-        eprintln!("stopped after step {step}, in epoch {epoch}; go on with: bptt train --resume {shown}");
+        note!("stopped after step {step}, in epoch {epoch}; go on with: bptt train --resume {shown}");
         return Ok(ExitCode::from(130));
     }
     results::write(trainer, &folder, seconds, global)?;
@@ -170,7 +180,7 @@ fn describe<D: Kernels>(trainer: &Trainer<D>, folder: &str, global: &Global) {
 
 /// Pulls the trainer until it ends (true) or Ctrl-C (false). The folder then holds a checkpoint of the last step.
 fn pull<D: Kernels>(trainer: &mut Trainer<D>, folder: &mut RunFolder, begun: Instant, global: &Global) -> Result<bool> {
-    let most = (trainer.config().epochs * trainer.steps_per_epoch()) as u64;
+    let most = trainer.config().epochs.saturating_mul(trainer.steps_per_epoch()) as u64;
     let mut progress = Progress::new(global, most, trainer.position().steps);
     let mut saved = Instant::now();
     let outcome = loop {

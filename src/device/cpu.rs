@@ -126,8 +126,8 @@ impl<F: Real> Device for Cpu<F> {
         self.allocated.get()
     }
     fn check(&self, need: &[Need]) -> Result<()> {
-        let size = |n: &Need| n.len as u64 * size_of::<F>() as u64;
-        let total = need.iter().map(size).sum();
+        let size = |n: &Need| (n.len as u64).saturating_mul(size_of::<F>() as u64);
+        let total = need.iter().map(size).fold(0, u64::saturating_add);
         let available = available_memory();
         match need.iter().max_by_key(|n| size(n)) {
             Some(largest) if total > available => Err(Error::Memory {

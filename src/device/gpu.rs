@@ -45,7 +45,7 @@ impl Kernel {
     }
 }
 
-/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with [`params!`](crate::device::params).
+/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with `params!`.
 pub trait Params: bytemuck::Pod {
     /// Name and WGSL type of each field in order.
     const FIELDS: &'static [(&'static str, &'static str)];
@@ -462,7 +462,7 @@ impl Device for Gpu {
         let names = ["max_storage_buffer_binding_size", "max_buffer_size"];
         let values = [limits.max_storage_buffer_binding_size, limits.max_buffer_size];
         for part in need {
-            let bytes = part.len as u64 * 4;
+            let bytes = (part.len as u64).saturating_mul(4);
             if let Some(index) = values.iter().position(|&limit| bytes > limit) {
                 return Err(Error::Memory {
                     need: part.name.into(),

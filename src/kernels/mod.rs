@@ -1,5 +1,5 @@
-//! The operations, one a file: contract, [`Gpu`](crate::device::Gpu) implementation, [`Cpu`](crate::device::Cpu)
-//! implementation. `Cpu<f64>` is the definition of each.
+//! The operations, one a file: contract, [`Gpu`] implementation, [`Cpu`] implementation. `Cpu<f64>` is the definition of
+//! each.
 //!
 //! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `O` outputs, `L` layers, `K` the
 //! summed dimension of a product, `P` all parameters; `4H` in PyTorch's gate order i f g o. Sequences are time-major

@@ -150,9 +150,9 @@ impl Column {
                 row: bad.row,
                 problem: format!("{} {}", bad.text, bad.problem),
                 remedy: if wanted {
-                    "correct it, or choose other columns with `features` and `targets`"
+                    "correct it, or choose other columns with `features` and `target`"
                 } else {
-                    "correct it, or leave the column out by choosing others with `features` and `targets`"
+                    "correct it, or leave the column out by choosing others with `features` and `target`"
                 },
             },
             Some(bad) => {
@@ -163,7 +163,7 @@ impl Column {
             None if wanted => Verdict::Refuse {
                 row: 0,
                 problem: "the column holds no value from here to the end".into(),
-                remedy: "choose other columns with `features` and `targets`",
+                remedy: "choose other columns with `features` and `target`",
             },
             None => Verdict::LeaveOut("is empty".into()),
         }

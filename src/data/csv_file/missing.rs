@@ -36,7 +36,7 @@ pub(super) fn resolve(
                 return Err(Error::file(
                     place(row, &name),
                     "every row misses a value, so `drop` leaves none",
-                    "choose `--missing interpolate`, or fewer columns with `features` and `targets`",
+                    "choose `--missing interpolate`, or fewer columns with `features` and `target`",
                 ));
             }
             let (s, a) = if dropped == 1 { ("", "a ") } else { ("s", "") };

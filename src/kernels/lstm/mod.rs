@@ -79,7 +79,6 @@ pub(crate) struct LayerPlaces {
     pub weight_ih: usize,             // [4H, D]
     pub weight_hh: usize,             // [4H, H]
     pub bias: Option<(usize, usize)>, // b_ih [4H], b_hh [4H]
-    pub end: usize,
 }
 
 impl LayerPlaces {
@@ -101,20 +100,15 @@ impl LstmShape {
     }
 
     pub(crate) fn layer(&self, layer: usize) -> LayerPlaces {
-        let places = |layer: usize, start: usize| {
-            let input_size = if layer == 0 { self.input_size } else { self.hidden_size };
-            let weight_hh = start + self.gates() * input_size;
-            let bias = weight_hh + self.gates() * self.hidden_size;
-            let end = if self.bias { bias + 2 * self.gates() } else { bias };
-            LayerPlaces {
-                input_size,
-                weight_ih: start,
-                weight_hh,
-                bias: self.bias.then_some((bias, bias + self.gates())),
-                end,
-            }
-        };
-        (1..=layer).fold(places(0, 0), |below, layer| places(layer, below.end))
+        let (gates, hidden) = (self.gates(), self.hidden_size);
+        let biases = if self.bias { 2 * gates } else { 0 };
+        let first = gates * (self.input_size + hidden) + biases;
+        let above = gates * 2 * hidden + biases;
+        let (input_size, weight_ih) =
+            if layer == 0 { (self.input_size, 0) } else { (hidden, first + (layer - 1) * above) };
+        let weight_hh = weight_ih + gates * input_size;
+        let bias = weight_hh + gates * hidden;
+        LayerPlaces { input_size, weight_ih, weight_hh, bias: self.bias.then_some((bias, bias + gates)) }
     }
 
     /// The stack's parameters in PyTorch's order, from place 0 of the flat buffer on.
