@@ -25,8 +25,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// Threads of the CPU engine [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 /// A stack with a linear head of one output on the last step.
@@ -50,8 +50,9 @@ impl FromStr for Shape {
             let (key, value) = part.split_once('=').ok_or(format!("`{part}` is not LETTER=NUMBER"))?;
             let place = "IHLBT".find(key.trim()).filter(|_| key.trim().len() == 1);
             let place = place.ok_or(format!("`{key}` is none of I, H, L, B, T"))?;
-            let value = value.trim().parse().ok().filter(|&value: &usize| value > 0);
-            sizes[place] = Some(value.ok_or(format!("`{part}`: not a whole number from 1 on"))?);
+            let most = if place == 2 { 1_000 } else { 1_000_000 };
+            let value = value.trim().parse().ok().filter(|value| (1..=most).contains(value));
+            sizes[place] = Some(value.ok_or(format!("`{part}`: not a whole number from 1 to {most}"))?);
         }
         let [Some(input_size), Some(hidden_size), Some(num_layers), Some(batch), Some(steps)] = sizes else {
             return Err("I, H, L, B and T are all needed".into());
@@ -85,7 +86,7 @@ impl Shape {
 
 pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
     if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
         pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer"))?;
     }
     let engine = open_engine(global)?;

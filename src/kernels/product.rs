@@ -201,7 +201,7 @@ impl Product for Gpu {
 }
 
 /// Rows of C that one thread computes at a time. The split does not depend on the number of threads.
-const ROWS: usize = 128;
+const ROWS: usize = 64;
 
 impl<F: Real> Product for Cpu<F> {
     fn product(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, bias: &Vec<F>, biases: &[usize], c: &mut Vec<F>) {
@@ -233,9 +233,17 @@ impl<F: Real> Product for Cpu<F> {
         sums: &mut Vec<F>,
         _scratch: &mut Vec<F>,
     ) {
+        // Blocks of rows in parallel, their sums added in order.
+        let block_sums = values[..rows * columns].par_chunks(4 * ROWS * columns).map(|block| {
+            let mut sum = vec![0.0f64; columns];
+            for row in block.chunks_exact(columns) {
+                sum.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value.double());
+            }
+            sum
+        });
         let mut total = vec![0.0f64; columns];
-        for row in values[..rows * columns].chunks_exact(columns) {
-            total.iter_mut().zip(row).for_each(|(total, &value)| *total += value.double());
+        for sum in block_sums.collect::<Vec<_>>() {
+            total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
         }
         let total: Vec<F> = total.into_iter().map(F::of).collect();
         for &place in places {

@@ -1,6 +1,6 @@
 //! On the CPU, and so the definition: each thread takes a few sequences through all time steps.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::{Lstm, LstmShape, LstmTape, input_of};
@@ -40,7 +40,7 @@ impl<F: Real> Lstm for Cpu<F> {
                     let (h_before, h_t) = neighbours(&mut h, t);
                     let (c_before, c_t) = neighbours(&mut c, t);
                     add_recurrent(h_before, w_hh_t, gates, shape.hidden_size);
-                    Arch::new().dispatch(|| forward_step(gates, c_before, c_t, h_t, shape.hidden_size));
+                    Arch::new().dispatch(ForwardStep { gates, c_before, c_t, h_t, hidden: shape.hidden_size });
                 }
             });
         }
@@ -77,8 +77,8 @@ impl<F: Real> Lstm for Cpu<F> {
                         let d_y = &upstream[at(t - from)];
                         d_h.iter_mut().zip(d_y).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
                     }
-                    let (c_before, c_t) = (&c[at(t)], &c[at(t + 1)]);
-                    Arch::new().dispatch(|| backward_step(gates, c_before, c_t, d_h, d_c, hidden));
+                    let c = [&c[at(t)], &c[at(t + 1)]];
+                    Arch::new().dispatch(BackwardStep { gates, c, d_h: &*d_h, d_c: &mut *d_c, hidden });
                     d_h.fill(F::zero());
                     add_transposed(gates, w_hh, d_h, hidden);
                 }
@@ -164,40 +164,69 @@ fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
     [i, f, g, &mut o[..hidden]]
 }
 
-#[inline(always)]
-fn forward_step<F: Real>(gates: &mut [F], c_before: &[F], c_t: &mut [F], h_t: &mut [F], hidden: usize) {
-    for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-        let [i, f, g, o] = quarters(gates, hidden);
-        let row = n * hidden..(n + 1) * hidden;
-        let (c_before, c_t, h_t) = (&c_before[row.clone()], &mut c_t[row.clone()], &mut h_t[row]);
-        for j in 0..hidden {
-            i[j] = i[j].sigmoid();
-            f[j] = f[j].sigmoid();
-            g[j] = g[j].tangent();
-            o[j] = o[j].sigmoid();
-            c_t[j] = f[j] * c_before[j] + i[j] * g[j];
-            h_t[j] = o[j] * c_t[j].tangent();
+/// The element-wise part of a forward step on `n` sequences. It is a type and no closure, because only a method that is
+/// always inlined is compiled anew for each instruction set.
+struct ForwardStep<'a, F> {
+    gates: &'a mut [F], // [n, 4H], in: before activation, out: after
+    c_before: &'a [F],  // [n, H]
+    c_t: &'a mut [F],   // [n, H], written
+    h_t: &'a mut [F],   // [n, H], written
+    hidden: usize,
+}
+
+impl<F: Real> NullaryFnOnce for ForwardStep<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, c_before, c_t, h_t, hidden } = self;
+        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+            let [i, f, g, o] = quarters(gates, hidden);
+            let row = n * hidden..(n + 1) * hidden;
+            let (c_before, c_t, h_t) = (&c_before[row.clone()], &mut c_t[row.clone()], &mut h_t[row]);
+            for j in 0..hidden {
+                i[j] = i[j].sigmoid();
+                f[j] = f[j].sigmoid();
+                g[j] = g[j].tangent();
+                o[j] = o[j].sigmoid();
+                c_t[j] = f[j] * c_before[j] + i[j] * g[j];
+                h_t[j] = o[j] * c_t[j].tangent();
+            }
         }
     }
 }
 
-/// Turns activated gates into the gradients before activation, and `d_c` into the gradient for the step before.
-#[inline(always)]
-fn backward_step<F: Real>(gates: &mut [F], c_before: &[F], c_t: &[F], d_h: &[F], d_c: &mut [F], hidden: usize) {
-    let one = F::one();
-    for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-        let [i, f, g, o] = quarters(gates, hidden);
-        let row = n * hidden..(n + 1) * hidden;
-        let (c_before, c_t, d_h, d_c) = (&c_before[row.clone()], &c_t[row.clone()], &d_h[row.clone()], &mut d_c[row]);
-        for j in 0..hidden {
-            let tanh_c = c_t[j].tangent();
-            let d_c_t = d_c[j] + d_h[j] * o[j] * (one - tanh_c * tanh_c);
-            d_c[j] = d_c_t * f[j];
-            o[j] = d_h[j] * tanh_c * o[j] * (one - o[j]);
-            f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
-            let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
-            i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
-            g[j] = d_g;
+/// The element-wise part of a backward step on `n` sequences.
+struct BackwardStep<'a, F> {
+    gates: &'a mut [F], // [n, 4H], in: activated gates, out: their gradients before activation
+    c: [&'a [F]; 2],    // [n, H] each: before the step and after it
+    d_h: &'a [F],       // [n, H]
+    d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
+    hidden: usize,
+}
+
+impl<F: Real> NullaryFnOnce for BackwardStep<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, c: [c_before, c_t], d_h, d_c, hidden } = self;
+        let one = F::one();
+        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+            let [i, f, g, o] = quarters(gates, hidden);
+            let row = n * hidden..(n + 1) * hidden;
+            let (c_before, c_t, d_h, d_c) =
+                (&c_before[row.clone()], &c_t[row.clone()], &d_h[row.clone()], &mut d_c[row]);
+            for j in 0..hidden {
+                let tanh_c = c_t[j].tangent();
+                let d_c_t = d_c[j] + d_h[j] * o[j] * (one - tanh_c * tanh_c);
+                d_c[j] = d_c_t * f[j];
+                o[j] = d_h[j] * tanh_c * o[j] * (one - o[j]);
+                f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
+                let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
+                i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
+                g[j] = d_g;
+            }
         }
     }
 }
