@@ -95,17 +95,10 @@ pub struct Config {
     /// Columns to forecast [default: the last one]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN,…", value_delimiter = ',', help_heading = "Data"))]
     pub target: Vec<String>,
-    /// What to do about missing values
+    /// Missing values: error, interpolate, forward or drop
     #[cfg_attr(
         feature = "cli",
-        arg(
-            long,
-            value_enum,
-            default_value_t,
-            hide_possible_values = true,
-            value_name = "error|interpolate|forward|drop",
-            help_heading = "Data"
-        )
+        arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "HOW", help_heading = "Data")
     )]
     pub missing: Missing,
     /// Rows that a forecast looks back on

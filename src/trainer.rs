@@ -3,71 +3,20 @@
 //! A shell pulls: each [`Trainer::next`] does one optimizer step or one validation and says what there is to show. To pause
 //! is not to pull, to cancel is to drop, to go on later is [`Trainer::checkpoint`] and [`Trainer::resume`].
 
-use serde::{Deserialize, Serialize};
+mod divergence;
+mod events;
+
+pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
 use crate::config::Config;
-use crate::data::{Dataset, Evaluation, Series};
+use crate::data::{Dataset, Series};
 use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
 use crate::kernels::{Kernels, LossShape, Record, Rule};
 use crate::model::{Network, NetworkShape, Optimizer, initial_parameters};
 use crate::rng::{Rng, Stream};
-
-/// What the trainer has to tell. Everything a shell shows comes from here.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A step was taken.
-    Step(StepReport),
-    /// An epoch is over.
-    Epoch(EpochReport),
-}
-
-/// Where training is, and every `log_every` steps how it goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepReport {
-    /// The epoch under way, counted from 1.
-    pub epoch: usize,
-    /// Steps taken in this epoch.
-    pub step_in_epoch: usize,
-    /// Optimizer steps taken in all.
-    pub step: u64,
-    /// Loss and gradient norm; only every `log_every` steps and at an epoch's end are they read from the device.
-    pub means: Option<StepMeans>,
-}
-
-/// Means since the last report.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepMeans {
-    /// Training loss.
-    pub loss: f64,
-    /// Norm of the gradients before clipping.
-    pub grad_norm: f64,
-    /// Learning rate.
-    pub lr: f64,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// Epochs trained.
-    pub epochs: usize,
-    /// Optimizer steps taken.
-    pub steps: u64,
-    /// The epoch whose parameters were kept, counted from 1.
-    pub best_epoch: usize,
-    /// Training loss of that epoch.
-    pub train_loss: f64,
-    /// Validation loss of that epoch.
-    pub val_loss: Option<f64>,
-    /// Scores on the test windows, if there are any.
-    pub test: Option<Evaluation>,
-    /// Forecasts of the test windows `[windows, horizon, targets]` in the data's units.
-    pub test_forecasts: Vec<f64>,
-    /// The forecast beyond the last row `[horizon, targets]` in the data's units.
-    pub ahead: Vec<f64>,
-}
 
 /// A training run on one device.
 pub struct Trainer<D: Kernels> {
@@ -204,12 +153,6 @@ impl<D: Kernels> Trainer<D> {
         &self.epochs
     }
 
-    /// Trains for up to `epochs` epochs in all; a run that had reached its number of epochs goes on.
-    pub fn set_epochs(&mut self, epochs: usize) {
-        self.config.epochs = epochs;
-        self.position.finished = self.is_over();
-    }
-
     /// Optimizer steps in an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.data.windows.train.len().div_ceil(self.config.batch_size * self.config.accumulate)
@@ -306,53 +249,6 @@ impl<D: Kernels> Trainer<D> {
         let since = (step - 1) / self.config.log_every * self.config.log_every;
         let (loss, grad_norm) = mean_pairs(&self.seen[2 * since..]);
         Ok(StepMeans { loss, grad_norm, lr: self.config.lr })
-    }
-
-    /// Runs the step that was not finite again, with the parameters it had, and looks for the tensor where it began.
-    async fn diverged(&mut self, step: usize) -> Result<Error> {
-        let taken = (self.position.step - step) as u64;
-        self.position.steps -= taken;
-        self.position.step = step;
-        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
-        let first = step * size * self.config.accumulate;
-        let last = windows.min(first + size * self.config.accumulate);
-        let step_in_all = self.position.steps + 1;
-        let error = |tensor| Error::Diverged { step: step_in_all, tensor };
-        for start in (first..last).step_by(size) {
-            self.net.zero_gradients(&self.device);
-            let batch = size.min(last - start);
-            let weight = batch as f64 / (last - first) as f64;
-            self.forward_backward(start, batch, weight, Record { row: step, add: start > first });
-            if let Some(tensor) = self.not_finite(batch, step).await? {
-                return Ok(error(tensor));
-            }
-        }
-        Ok(error("the gradients' norm".into()))
-    }
-
-    /// The first tensor of the batch under way that holds a NaN or an infinity, in the order of computation.
-    async fn not_finite(&self, batch: usize, step: usize) -> Result<Option<String>> {
-        let (net, lstm) = (&self.net, self.net.shape.lstm);
-        let state = batch * lstm.hidden_size;
-        let mut found = vec![
-            ("x".to_owned(), &net.x, 0..lstm.steps * batch * lstm.input_size),
-            ("target".to_owned(), &net.target, 0..net.shape.predictions(batch)),
-        ];
-        for (index, layer) in net.tape.layers.iter().enumerate() {
-            found.push((format!("c of layer {index}"), &layer.c, 0..(lstm.steps + 1) * state));
-            found.push((format!("h of layer {index}"), &layer.h, 0..(lstm.steps + 1) * state));
-        }
-        found.push(("prediction".to_owned(), &net.prediction, 0..net.shape.predictions(batch)));
-        found.push(("loss".to_owned(), &self.history, 2 * step..2 * step + 1));
-        for tensor in net.shape.tensors().into_iter().rev() {
-            found.push((format!("gradient of {}", tensor.name), &net.d_params, tensor.range()));
-        }
-        for (name, buffer, range) in found {
-            if self.device.read(buffer, range).await?.iter().any(|value| !value.double().is_finite()) {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
     }
 
     async fn end_epoch(&mut self) -> Result<EpochReport> {

@@ -23,11 +23,14 @@ use bptt::config::DeviceKind;
 use bptt::error::{Error, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Train LSTMs by back-propagation through time, on any GPU or on the CPU.
-///
-/// Without a command it trains on the built-in monthly sunspot numbers.
+/// Train LSTMs by back-propagation through time, on any GPU or on the CPU
 #[derive(Parser)]
-#[command(name = "bptt", version, max_term_width = 120)]
+#[command(
+    name = "bptt",
+    version,
+    max_term_width = 120,
+    after_help = "Without a command it trains on the built-in monthly sunspot numbers."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -103,7 +103,7 @@ fn belongs(line: &Value, position: &Position) -> bool {
 
 /// Two processes that train in one folder would each undo the other's work.
 fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
+    let path = folder.join(".lock");
     let file = File::create(&path).map_err(|error| Error::io("create", &path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -3,6 +3,10 @@
 //! Operations only append dispatches to an open compute pass. Pipelines, bind groups and constant parameters are made
 //! when first used and found again afterwards, so that from the second training step on nothing is created.
 
+mod adapter;
+mod kernel;
+mod slots;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,85 +17,11 @@ use std::task::{Poll, Waker};
 
 use super::{Device, Need};
 use crate::error::{Bytes, Error, Result};
-
-/// How a kernel uses a storage buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// `var<storage, read>`
-    Read,
-    /// `var<storage, read_write>`
-    Write,
-}
-
-/// One WGSL file: its parameters at binding 0, its storage buffers at bindings 1, 2, …
-#[derive(Debug)]
-pub struct Kernel {
-    /// The file's name without its ending.
-    pub name: &'static str,
-    /// The file's text; `common.wgsl` is appended before it is compiled.
-    pub source: &'static str,
-    /// The parameter struct's fields: name and WGSL type.
-    pub params: &'static [(&'static str, &'static str)],
-    /// The storage buffers in the order of their bindings.
-    pub storage: &'static [Access],
-    /// Whether the parameters change at every call (a step number, a learning rate), so that keeping them would leak.
-    pub varying: bool,
-}
-
-impl Kernel {
-    /// The whole text that is compiled.
-    pub fn wgsl(&self) -> String {
-        format!("{}\n{}", self.source, include_str!("../../shaders/common.wgsl"))
-    }
-}
-
-/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with `params!`.
-pub trait Params: bytemuck::Pod {
-    /// Name and WGSL type of each field in order.
-    const FIELDS: &'static [(&'static str, &'static str)];
-}
-
-/// Declares a kernel's parameter struct and its list of fields from one text.
-macro_rules! params {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
-        $(#[$meta])*
-        #[repr(C)]
-        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        struct $name { $($field: $kind),* }
-        impl $crate::device::Params for $name {
-            const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
-        }
-    };
-}
-/// Names a WGSL file in `shaders/`, its parameter struct and the access to its storage buffers.
-macro_rules! kernel {
-    ($name:literal, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
-        $crate::device::Kernel {
-            name: $name,
-            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
-            params: <$params as $crate::device::Params>::FIELDS,
-            storage: &[$($crate::device::Access::$access),*],
-            varying: kernel!(@ $($varying)?),
-        }
-    };
-    (@) => { false };
-    (@ varying) => { true };
-}
-pub(crate) use {kernel, params};
-
-/// The number of workgroups for `count` items at `size` a workgroup, folded into two dimensions where one is too short.
-/// `common.wgsl`'s `flat_index` is the other half.
-pub fn grid(count: usize, size: usize) -> [u32; 3] {
-    let groups = count.div_ceil(size).max(1);
-    let rows = groups.div_ceil(MAX_GROUPS);
-    [groups.div_ceil(rows) as u32, rows as u32, 1]
-}
-const MAX_GROUPS: usize = 65_535;
-
-/// Uniform offsets must be multiples of this on every adapter.
-const SLOT: u64 = 256;
-/// Slots in one uniform buffer.
-const PAGE: usize = 1024;
+pub use adapter::{AdapterReport, adapters};
+pub use kernel::{Access, Kernel, Params, grid};
+use kernel::{MAX_GROUPS, compile};
+pub(crate) use kernel::{kernel, params};
+use slots::{PAGE, SLOT, Slots};
 
 /// Numbers in the memory of a [`Gpu`].
 pub struct GpuBuffer {
@@ -154,77 +84,13 @@ struct GroupKey {
     buffers: Vec<u64>,
 }
 
-/// Parameter structs in uniform memory, one a slot.
-#[derive(Default)]
-struct Slots {
-    pages: Vec<wgpu::Buffer>,
-    known: HashMap<Vec<u8>, usize>,
-    used: usize,
-    pending: Vec<u8>,
-}
-
-/// What an adapter is and offers.
-#[derive(Clone, Debug)]
-pub struct AdapterReport {
-    /// Its name, which `--adapter` can name in part.
-    pub name: String,
-    /// "hardware" or "software".
-    pub kind: &'static str,
-    /// Vulkan, Metal, Dx12 or WebGPU.
-    pub backend: String,
-    /// The driver and its version.
-    pub driver: String,
-    /// Bytes of the largest buffer.
-    pub max_buffer: u64,
-    /// Bytes of the largest part of a buffer that a kernel can see.
-    pub max_binding: u64,
-}
-
-/// Every adapter this machine offers, the one that is taken by itself first.
-pub async fn adapters() -> Vec<AdapterReport> {
-    let mut found = found_adapters().await;
-    found.sort_by_key(|adapter| rank(&adapter.get_info()));
-    let report = |adapter: wgpu::Adapter| {
-        let (info, limits) = (adapter.get_info(), adapter.limits());
-        AdapterReport {
-            name: info.name,
-            kind: if info.device_type == wgpu::DeviceType::Cpu { "software" } else { "hardware" },
-            backend: info.backend.to_string(),
-            driver: format!("{} {}", info.driver, info.driver_info),
-            max_buffer: limits.max_buffer_size,
-            max_binding: limits.max_storage_buffer_binding_size,
-        }
-    };
-    found.into_iter().map(report).collect()
-}
-
-async fn found_adapters() -> Vec<wgpu::Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    #[cfg(not(target_arch = "wasm32"))]
-    return instance.enumerate_adapters(wgpu::Backends::all()).await;
-    #[cfg(target_arch = "wasm32")]
-    return instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
-}
-
-/// The best adapter first: discrete, integrated, virtual, unknown, software.
-fn rank(info: &wgpu::AdapterInfo) -> u32 {
-    match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    }
-}
-
 impl Gpu {
     /// Opens the best adapter that `options` allow.
     ///
     /// # Errors
     /// No adapter fits, or the adapter has less than WebGPU's default limits.
     pub async fn open(options: GpuOptions) -> Result<Self> {
-        let mut found = found_adapters().await;
-        found.sort_by_key(|adapter| rank(&adapter.get_info()));
+        let found = adapter::found().await;
         let names: Vec<_> = found.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
         let wanted = options.adapter.as_deref().map(str::to_lowercase);
         let adapter = found.into_iter().find(|adapter| {
@@ -364,82 +230,6 @@ impl Gpu {
             None => Ok(()),
         }
     }
-}
-
-impl Slots {
-    /// The slot that holds `bytes`: a known one, or the next free one.
-    fn place(&mut self, bytes: &[u8], varying: bool, device: &wgpu::Device, queue: &wgpu::Queue) -> usize {
-        assert!(bytes.len() as u64 <= SLOT, "{} bytes of parameters", bytes.len());
-        if !varying && let Some(&slot) = self.known.get(bytes) {
-            return slot;
-        }
-        let slot = self.used;
-        self.used += 1;
-        if slot / PAGE == self.pages.len() {
-            self.pages.push(device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("parameters"),
-                size: SLOT * PAGE as u64,
-                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            }));
-        }
-        if varying {
-            self.pending.extend_from_slice(bytes);
-            self.pending.resize(self.used * SLOT as usize, 0);
-        } else {
-            queue.write_buffer(&self.pages[slot / PAGE], (slot % PAGE) as u64 * SLOT, bytes);
-            self.known.insert(bytes.to_vec(), slot);
-        }
-        slot
-    }
-
-    /// Sends the slots of one submission ahead of it and frees them for the next.
-    fn upload(&mut self, queue: &wgpu::Queue) {
-        if !self.pending.is_empty() {
-            queue.write_buffer(&self.pages[0], 0, &self.pending);
-            self.pending.clear();
-            self.used = 0;
-        }
-    }
-}
-
-fn compile(device: &wgpu::Device, kernel: &Kernel, checked: bool) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
-    };
-    let module = if checked {
-        device.create_shader_module(descriptor)
-    } else {
-        // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each, and `tests/kernels.rs` runs
-        // each with the checks on and compares the bits.
-        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
-    };
-    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
-        count: None,
-    };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
-    entries.extend(kernel.storage.iter().zip(1..).map(|(access, binding)| {
-        entry(binding, wgpu::BufferBindingType::Storage { read_only: *access == Access::Read }, false)
-    }));
-    let label = Some(kernel.name);
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label,
-        layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            ..Default::default()
-        })),
-        module: &module,
-        entry_point: Some("main"),
-        compilation_options: Default::default(),
-        cache: None,
-    });
-    (pipeline, layout)
 }
 
 impl Device for Gpu {

@@ -1,0 +1,57 @@
+//! The adapters of this machine, and which of them to take.
+
+/// What an adapter is and offers.
+#[derive(Clone, Debug)]
+pub struct AdapterReport {
+    /// Its name, which `--adapter` can name in part.
+    pub name: String,
+    /// "hardware" or "software".
+    pub kind: &'static str,
+    /// Vulkan, Metal, Dx12 or WebGPU.
+    pub backend: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// Bytes of the largest buffer.
+    pub max_buffer: u64,
+    /// Bytes of the largest part of a buffer that a kernel can see.
+    pub max_binding: u64,
+}
+
+/// Every adapter this machine offers, the one that is taken by itself first.
+pub async fn adapters() -> Vec<AdapterReport> {
+    let report = |adapter: wgpu::Adapter| {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        AdapterReport {
+            name: info.name,
+            kind: if info.device_type == wgpu::DeviceType::Cpu { "software" } else { "hardware" },
+            backend: info.backend.to_string(),
+            driver: format!("{} {}", info.driver, info.driver_info),
+            max_buffer: limits.max_buffer_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+        }
+    };
+    found().await.into_iter().map(report).collect()
+}
+
+/// The same, to be opened.
+pub(super) async fn found() -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    #[cfg(not(target_arch = "wasm32"))]
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    #[cfg(target_arch = "wasm32")]
+    let mut found: Vec<_> =
+        instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
+    found.sort_by_key(|adapter| rank(&adapter.get_info()));
+    found
+}
+
+/// The best adapter first: discrete, integrated, virtual, unknown, software.
+fn rank(info: &wgpu::AdapterInfo) -> u32 {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}

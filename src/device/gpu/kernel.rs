@@ -1,0 +1,118 @@
+//! A WGSL file as the host sees it: parameters, bindings, and how it becomes a pipeline.
+
+/// How a kernel uses a storage buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    Write,
+}
+
+/// One WGSL file: its parameters at binding 0, its storage buffers at bindings 1, 2, …
+#[derive(Debug)]
+pub struct Kernel {
+    /// The file's name without its ending.
+    pub name: &'static str,
+    /// The file's text; `common.wgsl` is appended before it is compiled.
+    pub source: &'static str,
+    /// The parameter struct's fields: name and WGSL type.
+    pub params: &'static [(&'static str, &'static str)],
+    /// The storage buffers in the order of their bindings.
+    pub storage: &'static [Access],
+    /// Whether the parameters change at every call (a step number, a learning rate), so that keeping them would leak.
+    pub varying: bool,
+}
+
+impl Kernel {
+    /// The whole text that is compiled.
+    pub fn wgsl(&self) -> String {
+        format!("{}\n{}", self.source, include_str!("../../../shaders/common.wgsl"))
+    }
+}
+
+/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with `params!`.
+pub trait Params: bytemuck::Pod {
+    /// Name and WGSL type of each field in order.
+    const FIELDS: &'static [(&'static str, &'static str)];
+}
+
+/// Declares a kernel's parameter struct and its list of fields from one text.
+macro_rules! params {
+    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($field: $kind),* }
+        impl $crate::device::Params for $name {
+            const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
+        }
+    };
+}
+/// Names a WGSL file in `shaders/`, its parameter struct and the access to its storage buffers.
+macro_rules! kernel {
+    ($name:literal, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
+        $crate::device::Kernel {
+            name: $name,
+            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            params: <$params as $crate::device::Params>::FIELDS,
+            storage: &[$($crate::device::Access::$access),*],
+            varying: kernel!(@ $($varying)?),
+        }
+    };
+    (@) => { false };
+    (@ varying) => { true };
+}
+pub(crate) use {kernel, params};
+
+/// The number of workgroups for `count` items at `size` a workgroup, folded into two dimensions where one is too short.
+/// `common.wgsl`'s `flat_index` is the other half.
+pub fn grid(count: usize, size: usize) -> [u32; 3] {
+    let groups = count.div_ceil(size).max(1);
+    let rows = groups.div_ceil(MAX_GROUPS);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+pub(super) const MAX_GROUPS: usize = 65_535;
+
+pub(super) fn compile(
+    device: &wgpu::Device,
+    kernel: &Kernel,
+    checked: bool,
+) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(kernel.name),
+        source: wgpu::ShaderSource::Wgsl(kernel.wgsl().into()),
+    };
+    let module = if checked {
+        device.create_shader_module(descriptor)
+    } else {
+        // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each, and `tests/kernels.rs` runs
+        // each with the checks on and compares the bits.
+        unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
+    };
+    let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        count: None,
+    };
+    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform, true)];
+    entries.extend(kernel.storage.iter().zip(1..).map(|(access, binding)| {
+        entry(binding, wgpu::BufferBindingType::Storage { read_only: *access == Access::Read }, false)
+    }));
+    let label = Some(kernel.name);
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            ..Default::default()
+        })),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    (pipeline, layout)
+}

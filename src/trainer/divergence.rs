@@ -1,0 +1,55 @@
+//! Where a step that was not finite went wrong.
+
+use super::Trainer;
+use crate::device::Real;
+use crate::error::{Error, Result};
+use crate::kernels::{Kernels, Record};
+
+impl<D: Kernels> Trainer<D> {
+    /// Runs the step that was not finite again, with the parameters it had, and looks for the tensor where it began.
+    pub(super) async fn diverged(&mut self, step: usize) -> Result<Error> {
+        let taken = (self.position.step - step) as u64;
+        self.position.steps -= taken;
+        self.position.step = step;
+        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
+        let first = step * size * self.config.accumulate;
+        let last = windows.min(first + size * self.config.accumulate);
+        let step_in_all = self.position.steps + 1;
+        let error = |tensor| Error::Diverged { step: step_in_all, tensor };
+        for start in (first..last).step_by(size) {
+            self.net.zero_gradients(&self.device);
+            let batch = size.min(last - start);
+            let weight = batch as f64 / (last - first) as f64;
+            self.forward_backward(start, batch, weight, Record { row: step, add: start > first });
+            if let Some(tensor) = self.not_finite(batch, step).await? {
+                return Ok(error(tensor));
+            }
+        }
+        Ok(error("the gradients' norm".into()))
+    }
+
+    /// The first tensor of the batch under way that holds a NaN or an infinity, in the order of computation.
+    async fn not_finite(&self, batch: usize, step: usize) -> Result<Option<String>> {
+        let (net, lstm) = (&self.net, self.net.shape.lstm);
+        let state = batch * lstm.hidden_size;
+        let mut found = vec![
+            ("x".to_owned(), &net.x, 0..lstm.steps * batch * lstm.input_size),
+            ("target".to_owned(), &net.target, 0..net.shape.predictions(batch)),
+        ];
+        for (index, layer) in net.tape.layers.iter().enumerate() {
+            found.push((format!("c of layer {index}"), &layer.c, 0..(lstm.steps + 1) * state));
+            found.push((format!("h of layer {index}"), &layer.h, 0..(lstm.steps + 1) * state));
+        }
+        found.push(("prediction".to_owned(), &net.prediction, 0..net.shape.predictions(batch)));
+        found.push(("loss".to_owned(), &self.history, 2 * step..2 * step + 1));
+        for tensor in net.shape.tensors().into_iter().rev() {
+            found.push((format!("gradient of {}", tensor.name), &net.d_params, tensor.range()));
+        }
+        for (name, buffer, range) in found {
+            if self.device.read(buffer, range).await?.iter().any(|value| !value.double().is_finite()) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}
