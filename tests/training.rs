@@ -419,20 +419,35 @@ fn a_run_that_does_not_fit_is_refused() {
     assert!(device.check(&small.needs(&device)).is_ok());
 }
 
-/// Every step records the same commands; nothing is set up again in the second one.
+/// Every step is one submission of the same commands, and nothing is made again once each batch size has been seen. Only
+/// the order of an epoch and what is read for a report cost further submissions.
 #[test]
-fn steps_record_equal_numbers_of_dispatches() {
-    let mut trainer = trainer(gpu(), &config());
-    let mut counts = Vec::new();
+fn steps_are_one_submission_of_equal_commands() {
+    let config = Config { log_every: 1000, ..config() };
+    let mut trainer = trainer(gpu(), &config);
+    let (mut dispatches, mut quiet, mut made) = (Vec::new(), 0, Vec::new());
     loop {
-        let before = trainer.device().dispatches();
-        match next(&mut trainer) {
-            Some(Event::Step(_)) => counts.push(trainer.device().dispatches() - before),
+        let before = trainer.device().counts();
+        let event = next(&mut trainer);
+        let after = trainer.device().counts();
+        match event {
+            Some(Event::Step(step)) => {
+                dispatches.push(after.dispatches - before.dispatches);
+                if step.step_in_epoch > 1 && step.means.is_none() {
+                    assert_eq!(after.submissions - before.submissions, 1, "step {}", step.step);
+                    quiet += 1;
+                }
+                if step.epoch > 1 {
+                    made.push(after.created - before.created);
+                }
+            }
             Some(Event::Epoch(_)) => {}
             None => break,
         }
     }
-    assert_eq!(counts.len(), 26);
-    assert!(counts[0] > 48, "two layers of 12 steps, forward and back: {counts:?}");
-    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+    assert_eq!(dispatches.len(), 26);
+    assert!(dispatches[0] > 48, "two layers of 12 steps, forward and back: {dispatches:?}");
+    assert!(dispatches.iter().all(|count| *count == dispatches[0]), "{dispatches:?}");
+    assert!(quiet > 10, "{quiet} steps without a report");
+    assert!(!made.is_empty() && made.iter().all(|count| *count == 0), "{made:?}");
 }

@@ -1,11 +1,12 @@
 //! The trainer's events on the terminal: a bar, or plain lines where there is none.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Instant;
 
 use bptt::checkpoint::EpochReport;
 use bptt::trainer::StepReport;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::Global;
 
@@ -24,8 +25,10 @@ impl Progress {
     pub fn new(global: &Global, steps: u64, done: u64) -> Self {
         let terminal = std::io::stderr().is_terminal() && !global.quiet;
         let bar = terminal.then(|| {
-            let template = "{bar:24} {msg}  {per_sec:.1}  {eta} left at most";
+            let template = "{bar:24} {msg}  {rate}  {eta} left at most";
             let style = ProgressStyle::with_template(template).expect("a valid template");
+            let rate = |state: &ProgressState, text: &mut dyn Write| _ = write!(text, "{:.1} steps/s", state.per_sec());
+            let style = style.with_key("rate", rate);
             let bar = ProgressBar::new(steps).with_style(style.progress_chars("━╸─")).with_position(done);
             bar.reset_eta();
             bar

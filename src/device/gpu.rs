@@ -73,7 +73,18 @@ struct Recorder {
     varying: Slots,
     in_flight: Option<wgpu::SubmissionIndex>,
     staging: Option<wgpu::Buffer>,
-    dispatches: u64,
+    counts: GpuCounts,
+}
+
+/// What a device was asked to do since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GpuCounts {
+    /// Kernels run.
+    pub dispatches: u64,
+    /// Command buffers handed to the driver.
+    pub submissions: u64,
+    /// Pipelines, bind groups, constant parameters and buffers made.
+    pub created: u64,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -153,9 +164,11 @@ impl Gpu {
         })
     }
 
-    /// Dispatches recorded since the device was opened.
-    pub fn dispatches(&self) -> u64 {
-        self.recorder.borrow().dispatches
+    /// What was done so far.
+    pub fn counts(&self) -> GpuCounts {
+        let recorder = self.recorder.borrow();
+        let made = recorder.pipelines.len() + recorder.groups.len() + recorder.fixed.used;
+        GpuCounts { created: made as u64 + self.next_id.get(), ..recorder.counts }
     }
 
     /// Appends one dispatch: `kernel` with `params` and its storage `buffers`, on `groups` workgroups.
@@ -206,7 +219,7 @@ impl Gpu {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &*group, &[(slot % PAGE) as u32 * SLOT as u32]);
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-        recorder.dispatches += 1;
+        recorder.counts.dispatches += 1;
     }
 
     /// Submits what was recorded and waits until no more than one submission is on its way, so that neither memory nor
@@ -216,6 +229,7 @@ impl Gpu {
         let Some(encoder) = recorder.encoder.take() else { return };
         recorder.varying.upload(&self.queue);
         let submitted = self.queue.submit([encoder.finish()]);
+        recorder.counts.submissions += 1;
         if let Some(previous) = recorder.in_flight.replace(submitted) {
             _ = self.device.poll(wgpu::PollType::Wait { submission_index: Some(previous), timeout: None });
         }

@@ -8,7 +8,7 @@ mod gpu;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
-pub use gpu::{Access, AdapterReport, Gpu, GpuBuffer, GpuOptions, Kernel, Params, adapters, grid};
+pub use gpu::{Access, AdapterReport, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, Params, adapters, grid};
 pub(crate) use gpu::{kernel, params};
 
 use std::future::Future;
