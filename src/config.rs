@@ -274,7 +274,11 @@ impl Config {
         ];
         // Above these no machine has the memory, and the sizes computed from them would overflow.
         for (option, value) in sizes {
-            let most = if option == "num_layers" { 1_000 } else { 1_000_000 };
+            let most = match option {
+                "num_layers" => 1_000,
+                "log_every" => usize::MAX,
+                _ => 1_000_000,
+            };
             if !(1..=most).contains(&value) {
                 return Err(Error::option(
                     option,

@@ -99,7 +99,7 @@ impl Start {
             ErrorKind::NotFound => Error::file(
                 Place::file(folder.display().to_string()),
                 "there is no last.ckpt in it",
-                "give the folder of a run, or begin a new one",
+                "give the folder of a run, or begin a new run",
             ),
             _ => Error::io("read", &file, error),
         })?;
