@@ -3,9 +3,9 @@
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::{Lstm, LstmShape, LstmTape, input_of};
+use super::{Lstm, LstmShape, LstmTape, gradients_from_gates, project_input};
 use crate::device::{Cpu, Real};
-use crate::kernels::product::{Matrix, Product, ProductShape, multiply_add};
+use crate::kernels::product::{Matrix, ProductShape, multiply_add};
 
 /// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
 /// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
@@ -15,20 +15,9 @@ impl<F: Real> Lstm for Cpu<F> {
     fn lstm_forward(&self, shape: &LstmShape, params: &Vec<F>, x: &Vec<F>, tape: &mut LstmTape<Vec<F>>) {
         let gates = shape.gates();
         for index in 0..shape.num_layers {
-            let (below, layers) = tape.layers.split_at_mut(index);
-            let layer = &mut layers[0];
+            project_input(self, shape, index, params, x, tape);
+            let layer = &mut tape.layers[index];
             let places = shape.layer(index);
-            let (input, offset) = input_of(shape, index, x, below);
-            let product = ProductShape {
-                m: shape.steps * shape.batch,
-                n: gates,
-                k: places.input_size,
-                a: Matrix::rows(offset, places.input_size),
-                b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-                c: 0,
-            };
-            self.product(&product, input, params, params, &places.biases(), &mut layer.gates);
-
             let w_hh = &params[places.weight_hh..][..gates * shape.hidden_size];
             let w_hh_t = &mut tape.packed[..w_hh.len()];
             transpose(w_hh, w_hh_t, shape.hidden_size);
@@ -56,13 +45,11 @@ impl<F: Real> Lstm for Cpu<F> {
         d_params: &mut Vec<F>,
         mut d_x: Option<&mut Vec<F>>,
     ) {
-        let (rows, gates, hidden) = (shape.steps * shape.batch, shape.gates(), shape.hidden_size);
-        let LstmTape { layers, between, scratch, .. } = tape;
+        let (gates, hidden) = (shape.gates(), shape.hidden_size);
         for index in (0..shape.num_layers).rev() {
-            let (below, above) = layers.split_at_mut(index);
-            let layer = &mut above[0];
-            let places = shape.layer(index);
-            let (upstream, from) = if index + 1 == shape.num_layers { (d_y, from) } else { (&*between, 0) };
+            let top = index + 1 == shape.num_layers;
+            let (upstream, from) = if top { (d_y, from) } else { (&tape.between, 0) };
+            let (layer, places) = (&mut tape.layers[index], shape.layer(index));
             let w_hh = &params[places.weight_hh..][..gates * hidden];
             let c = &layer.c;
             let tiles = tiles(&mut layer.gates, shape, gates)
@@ -84,23 +71,7 @@ impl<F: Real> Lstm for Cpu<F> {
                 }
             });
 
-            let (input, offset) = input_of(shape, index, x, below);
-            let weight =
-                |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: Matrix::rows(0, gates).transposed(), b, c };
-            let w_ih = weight(places.input_size, Matrix::rows(offset, places.input_size), places.weight_ih);
-            self.product_add(&w_ih, &layer.gates, input, d_params, scratch);
-            let w_hh = weight(hidden, Matrix::rows(0, hidden), places.weight_hh);
-            self.product_add(&w_hh, &layer.gates, &layer.h, d_params, scratch);
-            if shape.bias {
-                self.column_sums(rows, gates, &layer.gates, &places.biases(), d_params, scratch);
-            }
-            let d_input = if index > 0 { Some(&mut *between) } else { d_x.as_deref_mut() };
-            if let Some(d_input) = d_input {
-                let n = places.input_size;
-                let b = Matrix::rows(places.weight_ih, n);
-                let product = ProductShape { m: rows, n, k: gates, a: Matrix::rows(0, gates), b, c: 0 };
-                self.product(&product, &layer.gates, params, params, &[], d_input);
-            }
+            gradients_from_gates(self, shape, index, params, x, tape, d_params, d_x.as_deref_mut());
         }
     }
 

@@ -1,6 +1,6 @@
 //! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it.
 
-use super::{Lstm, LstmShape, LstmTape, input_of};
+use super::{Lstm, LstmShape, LstmTape, gradients_from_gates, project_input};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::product::{Matrix, Product, ProductShape};
 
@@ -25,21 +25,9 @@ fn step_grid(shape: &LstmShape) -> [u32; 3] {
 
 impl Lstm for Gpu {
     fn lstm_forward(&self, shape: &LstmShape, params: &GpuBuffer, x: &GpuBuffer, tape: &mut LstmTape<GpuBuffer>) {
-        let rows = shape.steps * shape.batch;
         for index in 0..shape.num_layers {
-            let (below, layers) = tape.layers.split_at_mut(index);
-            let layer = &mut layers[0];
-            let places = shape.layer(index);
-            let (input, offset) = input_of(shape, index, x, below);
-            let product = ProductShape {
-                m: rows,
-                n: shape.gates(),
-                k: places.input_size,
-                a: Matrix::rows(offset, places.input_size),
-                b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-                c: 0,
-            };
-            self.product(&product, input, params, params, &places.biases(), &mut layer.gates);
+            project_input(self, shape, index, params, x, tape);
+            let (layer, places) = (&tape.layers[index], shape.layer(index));
             let transpose = TransposeParams {
                 rows: shape.gates() as u32,
                 columns: shape.hidden_size as u32,
@@ -63,14 +51,11 @@ impl Lstm for Gpu {
         d_params: &mut GpuBuffer,
         mut d_x: Option<&mut GpuBuffer>,
     ) {
-        let (rows, gates, hidden) = (shape.steps * shape.batch, shape.gates(), shape.hidden_size);
-        let LstmTape { layers, between, scratch, .. } = tape;
+        let (gates, hidden) = (shape.gates(), shape.hidden_size);
         for index in (0..shape.num_layers).rev() {
-            let (below, above) = layers.split_at_mut(index);
-            let layer = &mut above[0];
-            let places = shape.layer(index);
             let top = index + 1 == shape.num_layers;
-            let (upstream, from) = if top { (d_y, from) } else { (&*between, 0) };
+            let (upstream, from) = if top { (d_y, from) } else { (&tape.between, 0) };
+            let (layer, places) = (&mut tape.layers[index], shape.layer(index));
             for t in (0..shape.steps).rev() {
                 let step = BackwardParams {
                     t: t as u32,
@@ -93,24 +78,7 @@ impl Lstm for Gpu {
                 c: 0,
             };
             self.product(&start, &layer.gates, params, params, &[], &mut layer.d_h);
-
-            let (input, offset) = input_of(shape, index, x, below);
-            let weight =
-                |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: Matrix::rows(0, gates).transposed(), b, c };
-            let w_ih = weight(places.input_size, Matrix::rows(offset, places.input_size), places.weight_ih);
-            self.product_add(&w_ih, &layer.gates, input, d_params, scratch);
-            let w_hh = weight(hidden, Matrix::rows(0, hidden), places.weight_hh);
-            self.product_add(&w_hh, &layer.gates, &layer.h, d_params, scratch);
-            if shape.bias {
-                self.column_sums(rows, gates, &layer.gates, &places.biases(), d_params, scratch);
-            }
-            let d_input = if index > 0 { Some(&mut *between) } else { d_x.as_deref_mut() };
-            if let Some(d_input) = d_input {
-                let n = places.input_size;
-                let b = Matrix::rows(places.weight_ih, n);
-                let product = ProductShape { m: rows, n, k: gates, a: Matrix::rows(0, gates), b, c: 0 };
-                self.product(&product, &layer.gates, params, params, &[], d_input);
-            }
+            gradients_from_gates(self, shape, index, params, x, tape, d_params, d_x.as_deref_mut());
         }
     }
 

@@ -24,7 +24,7 @@ mod cpu;
 mod gpu;
 
 use crate::device::Need;
-use crate::kernels::Product;
+use crate::kernels::{Matrix, Product, ProductShape};
 
 pub(super) use gpu::KERNELS;
 
@@ -236,10 +236,65 @@ pub trait Lstm: Product {
     fn packed_len(&self, shape: &LstmShape) -> usize;
 }
 
-/// The rows of an earlier time step's state seen from a later one: where a layer finds its input sequence.
+/// A layer's input sequence and where it begins: `x`, or the states of the layer below after its start state.
 fn input_of<'a, B>(shape: &LstmShape, layer: usize, x: &'a B, below: &'a [LayerTape<B>]) -> (&'a B, usize) {
     match layer {
         0 => (x, 0),
         _ => (&below[layer - 1].h, shape.state()),
+    }
+}
+
+/// Before the loop, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`.
+fn project_input<D: Lstm>(
+    device: &D,
+    shape: &LstmShape,
+    index: usize,
+    params: &D::Buffer,
+    x: &D::Buffer,
+    tape: &mut LstmTape<D::Buffer>,
+) {
+    let (below, layers) = tape.layers.split_at_mut(index);
+    let (places, (input, offset)) = (shape.layer(index), input_of(shape, index, x, below));
+    let product = ProductShape {
+        m: shape.steps * shape.batch,
+        n: shape.gates(),
+        k: places.input_size,
+        a: Matrix::rows(offset, places.input_size),
+        b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
+        c: 0,
+    };
+    device.product(&product, input, params, params, &places.biases(), &mut layers[0].gates);
+}
+
+/// After the loop, all time steps at once: the gradients of the weights, and of the input where somebody needs it.
+fn gradients_from_gates<D: Lstm>(
+    device: &D,
+    shape: &LstmShape,
+    index: usize,
+    params: &D::Buffer,
+    x: &D::Buffer,
+    tape: &mut LstmTape<D::Buffer>,
+    d_params: &mut D::Buffer,
+    d_x: Option<&mut D::Buffer>,
+) {
+    let LstmTape { layers, between, scratch, .. } = tape;
+    let (below, above) = layers.split_at(index);
+    let (layer, places) = (&above[0], shape.layer(index));
+    let (rows, gates, hidden) = (shape.steps * shape.batch, shape.gates(), shape.hidden_size);
+    let d_gates = Matrix::rows(0, gates);
+
+    let (input, offset) = input_of(shape, index, x, below);
+    let weight = |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d_gates.transposed(), b, c };
+    let d_w_ih = weight(places.input_size, Matrix::rows(offset, places.input_size), places.weight_ih);
+    device.product_add(&d_w_ih, &layer.gates, input, d_params, scratch);
+    let d_w_hh = weight(hidden, Matrix::rows(0, hidden), places.weight_hh);
+    device.product_add(&d_w_hh, &layer.gates, &layer.h, d_params, scratch);
+    if shape.bias {
+        device.column_sums(rows, gates, &layer.gates, &places.biases(), d_params, scratch);
+    }
+    if let Some(d_input) = if index > 0 { Some(between) } else { d_x } {
+        let b = Matrix::rows(places.weight_ih, places.input_size);
+        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: d_gates, b, c: 0 };
+        device.product(&product, &layer.gates, params, params, &[], d_input);
     }
 }
