@@ -23,6 +23,7 @@ pub struct Trainer<D: Kernels> {
     device: D,
     config: Config,
     data: Dataset,
+    fingerprint: u64, // of the series
     net: Network<D>,
     optimizer: Optimizer<D>,
     inputs: D::Buffer,      // [R, D], scaled
@@ -36,6 +37,14 @@ pub struct Trainer<D: Kernels> {
     best: Option<Vec<f32>>,
     seen: Vec<f32>,               // loss and norm of this epoch's steps, as far as they were read
     ordered_epoch: Option<usize>, // the epoch whose order is on the device
+}
+
+/// One batch of a step.
+struct Batch {
+    start: usize,   // place of its first window in this epoch's order
+    len: usize,     // its windows
+    weight: f64,    // its share of the step's windows
+    record: Record, // where its loss goes
 }
 
 impl<D: Kernels> Trainer<D> {
@@ -105,6 +114,7 @@ impl<D: Kernels> Trainer<D> {
         let mut trainer = Self {
             device,
             config,
+            fingerprint: fingerprint(&data.series),
             data,
             net,
             optimizer,
@@ -191,14 +201,9 @@ impl<D: Kernels> Trainer<D> {
     fn step(&mut self) -> Result<()> {
         self.upload_order();
         let row = self.position.step;
-        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
-        let first = row * size * self.config.accumulate;
-        let last = windows.min(first + size * self.config.accumulate);
         self.net.zero_gradients(&self.device);
-        for start in (first..last).step_by(size) {
-            let batch = size.min(last - start);
-            let weight = batch as f64 / (last - first) as f64;
-            self.forward_backward(start, batch, weight, Record { row, add: start > first });
+        for batch in self.batches(row) {
+            self.forward_backward(&batch);
         }
         let (t, lr) = (self.position.steps + 1, self.config.lr);
         self.optimizer.step(&self.device, &mut self.net, t, lr, row, &mut self.history);
@@ -208,15 +213,28 @@ impl<D: Kernels> Trainer<D> {
         Ok(())
     }
 
-    fn forward_backward(&mut self, first: usize, batch: usize, weight: f64, record: Record) {
+    /// The batches of step `row` of an epoch, counted from 0.
+    fn batches(&self, row: usize) -> Vec<Batch> {
+        let size = self.config.batch_size;
+        let first = row * size * self.config.accumulate;
+        let last = self.data.windows.train.len().min(first + size * self.config.accumulate);
+        let batch = |start: usize| {
+            let len = size.min(last - start);
+            let weight = len as f64 / (last - first) as f64;
+            Batch { start, len, weight, record: Record { row, add: start > first } }
+        };
+        (first..last).step_by(size).map(batch).collect()
+    }
+
+    fn forward_backward(&mut self, &Batch { start, len, weight, record }: &Batch) {
         let (device, net) = (&self.device, &mut self.net);
         let channels = self.data.columns.targets.len();
-        net.gather_inputs(device, &self.inputs, &self.order, first, batch);
-        net.gather_targets(device, (&self.targets, channels), &self.order, first, batch);
-        net.forward(device, batch);
-        let loss = loss_shape(&self.config, &net.shape, batch, weight);
+        net.gather_inputs(device, &self.inputs, &self.order, start, len);
+        net.gather_targets(device, (&self.targets, channels), &self.order, start, len);
+        net.forward(device, len);
+        let loss = loss_shape(&self.config, &net.shape, len, weight);
         net.loss(device, &loss, record, &mut self.history);
-        net.backward(device, batch, None);
+        net.backward(device, len, None);
     }
 
     /// Puts this epoch's order of the training windows on the device.
@@ -314,7 +332,7 @@ impl<D: Kernels> Trainer<D> {
             if moments == 0 { Vec::new() } else { self.device.read_f32(&self.optimizer.moments, 0..moments).await? };
         Ok(Checkpoint {
             info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
-            data: fingerprint(&self.data.series),
+            data: self.fingerprint,
             position: self.position.clone(),
             epochs: self.epochs.clone(),
             parameters: self.parameters().await?,

@@ -77,9 +77,11 @@ impl Progress {
             None => {}
         }
     }
+}
 
-    /// Leaves the terminal clean.
-    pub fn close(&self) {
+/// Leaves the terminal clean, however training ended.
+impl Drop for Progress {
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -183,15 +183,11 @@ fn pull<D: Kernels>(trainer: &mut Trainer<D>, folder: &mut RunFolder, begun: Ins
     let most = trainer.config().epochs.saturating_mul(trainer.steps_per_epoch()) as u64;
     let mut progress = Progress::new(global, most, trainer.position().steps);
     let mut saved = Instant::now();
-    let outcome = loop {
+    let finished = loop {
         if INTERRUPTED.load(Ordering::SeqCst) {
-            break Ok(false);
+            break false;
         }
-        let event = match block_on(trainer.next()) {
-            Ok(Some(event)) => event,
-            Ok(None) => break Ok(true),
-            Err(error) => break Err(error),
-        };
+        let Some(event) = block_on(trainer.next())? else { break true };
         let seconds = folder.seconds_before + begun.elapsed().as_secs_f64();
         match &event {
             Event::Step(report) => {
@@ -220,8 +216,6 @@ fn pull<D: Kernels>(trainer: &mut Trainer<D>, folder: &mut RunFolder, begun: Ins
             }
         }
     };
-    progress.close();
-    let finished = outcome?;
     folder.write("last.ckpt", &block_on(trainer.checkpoint())?.to_bytes())?;
     Ok(finished)
 }

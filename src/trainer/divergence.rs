@@ -3,7 +3,7 @@
 use super::Trainer;
 use crate::device::Real;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, Record};
+use crate::kernels::Kernels;
 
 impl<D: Kernels> Trainer<D> {
     /// Runs the step that was not finite again, with the parameters it had, and looks for the tensor where it began.
@@ -11,17 +11,12 @@ impl<D: Kernels> Trainer<D> {
         let taken = (self.position.step - step) as u64;
         self.position.steps -= taken;
         self.position.step = step;
-        let (size, windows) = (self.config.batch_size, self.data.windows.train.len());
-        let first = step * size * self.config.accumulate;
-        let last = windows.min(first + size * self.config.accumulate);
         let step_in_all = self.position.steps + 1;
         let error = |tensor| Error::Diverged { step: step_in_all, tensor };
-        for start in (first..last).step_by(size) {
+        for batch in self.batches(step) {
             self.net.zero_gradients(&self.device);
-            let batch = size.min(last - start);
-            let weight = batch as f64 / (last - first) as f64;
-            self.forward_backward(start, batch, weight, Record { row: step, add: start > first });
-            if let Some(tensor) = self.not_finite(batch, step).await? {
+            self.forward_backward(&batch);
+            if let Some(tensor) = self.not_finite(batch.len, step).await? {
                 return Ok(error(tensor));
             }
         }
