@@ -27,3 +27,24 @@ fn tangent(x: f32) -> f32 {
     let far = sign(x) * (1.0 - 2.0 / (exp(min(2.0 * abs(x), 80.0)) + 1.0));
     return select(select(far, near, abs(x) < 0.625), x, is_nan(x));
 }
+
+// The high word of a product of two words.
+fn mul_high(a: u32, b: u32) -> u32 {
+    let low = (a & 0xffffu) * (b & 0xffffu);
+    let mid = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+    let other = (a & 0xffffu) * (b >> 16u) + (mid & 0xffffu);
+    return (a >> 16u) * (b >> 16u) + (mid >> 16u) + (other >> 16u);
+}
+
+// Philox4x32-10, as in `rng.rs`.
+fn philox(counter: vec4u, key: vec2u) -> vec4u {
+    var c = counter;
+    var k = key;
+    for (var round = 0u; round < 10u; round++) {
+        let x = vec2u(mul_high(c.x, 0xD2511F53u), c.x * 0xD2511F53u);
+        let y = vec2u(mul_high(c.z, 0xCD9E8D57u), c.z * 0xCD9E8D57u);
+        c = vec4u(y.x ^ c.y ^ k.x, y.y, x.x ^ c.w ^ k.y, x.y);
+        k += vec2u(0x9E3779B9u, 0xBB67AE85u);
+    }
+    return c;
+}

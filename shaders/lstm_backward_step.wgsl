@@ -1,73 +1,196 @@
-// One time step of one layer, backwards:
-//   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at the last step d_y_t + the gradient of the final h
-//   d_c_t = d_c + d_h_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
+// One time step of one direction of one layer, backwards:
+//   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at a sequence's last step d_y_t + the gradient of its final h
+//   with a projection `project` makes d_h_t and d_u_t = d_h_t · W_hr takes its place, else d_u_t = d_h_t
+//   d_c_t = d_c + d_u_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
-//   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
+//   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_u_t ∘ tanh(c_t) ∘ o(1 − o)
+// What zoneout kept of h and c takes its share of the gradient to the step before.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
 // workgroup.
 
 struct Params {
     t: u32,
-    steps: u32,
+    row: u32,         // first row of this step
+    present: u32,      // sequences that have it
+    before: u32,      // first row of the step before
+    ongoing: u32,  // sequences that have that; the others start here
+    next: u32,        // first row of the step after
+    following: u32,   // sequences that have that; the others end here
     batch: u32,
     hidden: u32,
+    width: u32,
+    outputs: u32,
+    column: u32,
+    projected: u32,
     w_hh: u32,
+    w_hr: u32,
     has_d_y: u32,
     d_y: u32,
+    has_final: u32,
+    masked: u32,
+    zoneout: u32,
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;      // W_hh [4H, H] at w_hh
-@group(0) @binding(2) var<storage, read> d_y: array<f32>;          // [N, H] at d_y, if has_d_y
-@group(0) @binding(3) var<storage, read> c: array<f32>;            // [T + 1, N, H]
-@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [T, N, 4H], gates before, their gradients after
-@group(0) @binding(5) var<storage, read_write> d_h: array<f32>;    // [N, H], of the final state
-@group(0) @binding(6) var<storage, read_write> d_c: array<f32>;    // [N, H], carried from step to step
+@group(0) @binding(1) var<storage, read> weights: array<f32>;        // W_hh [4H, P] at w_hh
+@group(0) @binding(2) var<storage, read> projection: array<f32>;     // W_hr [P, H] at w_hr, if projected
+@group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
+@group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(6) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], from step to step
+@group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if projected
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
     let j = id.x;
     let n = id.y * 4u;
-    if j >= params.hidden || n >= params.batch {
+    if j >= params.hidden || n >= params.present {
         return;
     }
-    let width = 4u * params.hidden;
-    var d_h_t = vec4f();
-    if params.t + 1u < params.steps {
-        // Sequences beyond the batch read the last one again and are not stored.
-        let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.batch - 1u));
-        let rows = ((params.t + 1u) * params.batch + sequences) * width;
-        // Gate by gate: four short sums lose fewer digits than a long one.
-        for (var gate = 0u; gate < 4u; gate++) {
-            var sum = vec4f();
-            for (var k = gate * params.hidden; k < (gate + 1u) * params.hidden; k++) {
-                let d_gate = vec4f(gates[rows.x + k], gates[rows.y + k], gates[rows.z + k], gates[rows.w + k]);
-                sum += weights[params.w_hh + k * params.hidden + j] * d_gate;
-            }
-            d_h_t += sum;
+    let words = zone_words(j, n);
+    var d_u = vec4f();
+    if params.projected != 0u {
+        let rows = (params.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u))) * params.width;
+        for (var p = 0u; p < params.width; p++) {
+            let d_h_p = vec4f(d_h[rows.x + p], d_h[rows.y + p], d_h[rows.z + p], d_h[rows.w + p]);
+            d_u += projection[params.w_hr + p * params.hidden + j] * d_h_p;
+        }
+    } else {
+        d_u = hidden_gradient(j, n, words);
+    }
+    for (var q = 0u; q < min(4u, params.present - n); q++) {
+        cell_gradient(j, n + q, d_u[q], words[q]);
+    }
+}
+
+// d_h_t, kept for the gradient of W_hr.
+@compute @workgroup_size(16, 4)
+fn project(@builtin(global_invocation_id) id: vec3u) {
+    let p = id.x;
+    let n = id.y * 4u;
+    if p >= params.width || n >= params.present {
+        return;
+    }
+    let d_h_t = hidden_gradient(p, n, zone_words(p, n));
+    for (var q = 0u; q < min(4u, params.present - n); q++) {
+        d_h[(params.row + n + q) * params.width + p] = d_h_t[q];
+    }
+}
+
+// The gradient of the start h of the sequences that start with this step.
+@compute @workgroup_size(16, 4)
+fn start(@builtin(global_invocation_id) id: vec3u) {
+    let p = id.x;
+    let n = id.y * 4u;
+    if p >= params.width || n >= params.present {
+        return;
+    }
+    let d_h_0 = through_gates(p, n, params.row, params.present);
+    for (var q = 0u; q < min(4u, params.present - n); q++) {
+        if n + q >= params.ongoing {
+            let unit = (n + q) * params.width + p;
+            d_state[unit] = d_h_0[q] + select(0.0, d_state[unit], params.zoneout != 0u);
         }
     }
-    for (var q = 0u; q < min(4u, params.batch - n); q++) {
-        let row = params.t * params.batch + n + q;
-        let unit = (n + q) * params.hidden + j;
-        var d_h_q = d_h_t[q];
-        if params.t + 1u == params.steps {
-            d_h_q = d_h[unit];
+}
+
+// d_gates · W_hh for the rows of a step, masked as h was.
+fn through_gates(p: u32, n: u32, row: u32, present: u32) -> vec4f {
+    if n >= present {
+        return vec4f();
+    }
+    // Sequences beyond the last read that one again and are not used.
+    let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(present - 1u));
+    let rows = (row + sequences) * 4u * params.hidden;
+    var d_h_t = vec4f();
+    // Gate by gate: four short sums lose fewer digits than a long one.
+    for (var gate = 0u; gate < 4u; gate++) {
+        var sum = vec4f();
+        for (var k = gate * params.hidden; k < (gate + 1u) * params.hidden; k++) {
+            let d_gate = vec4f(gates[rows.x + k], gates[rows.y + k], gates[rows.z + k], gates[rows.w + k]);
+            sum += weights[params.w_hh + k * params.width + p] * d_gate;
+        }
+        d_h_t += sum;
+    }
+    if params.masked != 0u {
+        let at = 1u + sequences * params.width + p;
+        d_h_t *= bitcast<vec4f>(vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]));
+    }
+    return d_h_t;
+}
+
+// d_h_t, without the share that zoneout passes on.
+fn hidden_gradient(p: u32, n: u32, words: vec4u) -> vec4f {
+    var d_h_t = through_gates(p, n, params.next, params.following);
+    for (var q = 0u; q < min(4u, params.present - n); q++) {
+        let unit = (n + q) * params.width + p;
+        let ends = n + q >= params.following;
+        if ends {
+            d_h_t[q] = 0.0;
+        }
+        if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
+            d_h_t[q] += d_state[unit];
         }
         if params.has_d_y != 0u {
-            d_h_q += d_y[params.d_y + unit];
+            d_h_t[q] += d_y[params.d_y + (n + q) * params.outputs + params.column + p];
         }
-        let at = row * width + j;
-        let i = gates[at];
-        let f = gates[at + params.hidden];
-        let g = gates[at + 2u * params.hidden];
-        let o = gates[at + 3u * params.hidden];
-        let tanh_c = tangent(c[(row + params.batch) * params.hidden + j]);
-        let d_c_t = d_c[unit] + d_h_q * o * (1.0 - tanh_c * tanh_c);
-        gates[at] = d_c_t * g * i * (1.0 - i);
-        gates[at + params.hidden] = d_c_t * c[row * params.hidden + j] * f * (1.0 - f);
-        gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
-        gates[at + 3u * params.hidden] = d_h_q * tanh_c * o * (1.0 - o);
-        d_c[unit] = d_c_t * f;
+        if params.zoneout != 0u {
+            let kept = zone_share(words[q] & 0xffffu, params.limit_h, params.rate_h) * d_h_t[q];
+            d_state[unit] = kept;
+            d_h_t[q] -= kept;
+        }
     }
+    return d_h_t;
+}
+
+fn cell_gradient(j: u32, n: u32, d_u: f32, word: u32) {
+    let row = params.row + n;
+    let at = row * 4u * params.hidden + j;
+    let i = gates[at];
+    let f = gates[at + params.hidden];
+    let g = gates[at + 2u * params.hidden];
+    let o = gates[at + 3u * params.hidden];
+    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let c_before = c[before * params.hidden + j];
+    var c_t = c[(params.batch + row) * params.hidden + j];
+    let unit = params.batch * params.width + n * params.hidden + j;
+    var d_c = 0.0;
+    if n < params.following || params.has_final != 0u {
+        d_c = d_state[unit];
+    }
+    var kept = 0.0;
+    if params.zoneout != 0u {
+        kept = zone_share(word >> 16u, params.limit_c, params.rate_c) * d_c;
+        c_t = f * c_before + i * g;
+    }
+    let tanh_c = tangent(c_t);
+    let d_c_t = d_c - kept + d_u * o * (1.0 - tanh_c * tanh_c);
+    gates[at] = d_c_t * g * i * (1.0 - i);
+    gates[at + params.hidden] = d_c_t * c_before * f * (1.0 - f);
+    gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
+    gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
+    d_state[unit] = d_c_t * f + kept;
+}
+
+const RANDOM = 1u;
+
+// The words of the forward pass.
+fn zone_words(j: u32, n: u32) -> vec4u {
+    if params.zoneout != RANDOM {
+        return vec4u();
+    }
+    let block = (params.t * ((params.batch + 3u) / 4u) + n / 4u) * params.hidden + j;
+    return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
+}
+
+fn zone_share(half: u32, limit: u32, rate: f32) -> f32 {
+    return select(rate, select(0.0, 1.0, half < limit), params.zoneout == RANDOM);
 }

@@ -1,4 +1,4 @@
-// c[i, j] = Σ_k a[i, k] · b[k, j] + Σ biases[j], for matrices of any strides.
+// c[i, j] = Σ_k a[i, k] · b[k, j] + Σ biases[j], for matrices of any strides; added to c if `add`.
 // One workgroup per 32 × 32 tile of C and per split of K; each invocation keeps a 4 × 4 block in registers.
 // Split s writes its own C at c + s · M · N; `reduce_splits` adds them in order.
 
@@ -16,6 +16,7 @@ struct Params {
     biases: u32,
     bias_0: u32,
     bias_1: u32,
+    add: u32,
     k_per_split: u32,
 }
 
@@ -85,6 +86,10 @@ fn store(c_s: u32, i: u32, j: u32, sum: vec4f) {
         if params.biases > 1u {
             value += bias[params.bias_1 + j + q];
         }
-        c[c_s + i * params.n + j + q] = value;
+        let at = c_s + i * params.n + j + q;
+        if params.add != 0u {
+            value += c[at];
+        }
+        c[at] = value;
     }
 }

@@ -5,11 +5,12 @@ struct Params {
     rows: u32,
     columns: u32,
     place: u32,
+    to: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> matrix: array<f32>;            // [R, C] at place
-@group(0) @binding(2) var<storage, read_write> transposed: array<f32>;  // [C, R]
+@group(0) @binding(2) var<storage, read_write> transposed: array<f32>;  // [C, R] at to
 
 @compute @workgroup_size(64)
 fn main(
@@ -23,5 +24,5 @@ fn main(
     }
     let i = index % params.rows;
     let j = index / params.rows;
-    transposed[index] = matrix[params.place + i * params.columns + j];
+    transposed[params.to + index] = matrix[params.place + i * params.columns + j];
 }

@@ -12,6 +12,78 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
+/// What the masks of one draw are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Dropout on a layer's input.
+    Input = 2,
+    /// Dropout on h on its way into the gates.
+    Recurrent = 3,
+    /// Dropout on the recurrent weights.
+    Weight = 4,
+    /// Zoneout of h and c.
+    Zoneout = 5,
+}
+
+/// Random words by place: the same in the backward pass as in the forward pass, and on every device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaskKey {
+    /// The run's seed.
+    pub seed: u64,
+    /// The number of the draw, new for each batch.
+    pub draw: u32,
+    /// What for.
+    pub purpose: Purpose,
+    /// Layer and direction.
+    pub cell: u32,
+}
+
+/// Blocks that are drawn together, as many as fit a vector register.
+const LANES: usize = 8;
+
+impl MaskKey {
+    /// The key's two words for [`philox`], and the three words of the counter after the block's number.
+    pub fn parts(&self) -> ([u32; 2], [u32; 3]) {
+        ([self.seed as u32, (self.seed >> 32) as u32], [self.draw, self.purpose as u32, self.cell])
+    }
+
+    /// The words of blocks `first .. first + 8`: word `w` of block `first + b` lies at `[w][b]`.
+    #[inline(always)]
+    pub fn blocks(&self, first: u32) -> [[u32; LANES]; 4] {
+        let (mut key, counter) = self.parts();
+        let mut a: [u32; LANES] = std::array::from_fn(|lane| first.wrapping_add(lane as u32));
+        let (mut b, mut c, mut d) = (counter.map(|word| [word; LANES])).into();
+        for _ in 0..10 {
+            let mut next = [[0; LANES]; 4];
+            for lane in 0..LANES {
+                let (x, y) = (u64::from(a[lane]) * 0xD251_1F53, u64::from(c[lane]) * 0xCD9E_8D57);
+                next[0][lane] = (y >> 32) as u32 ^ b[lane] ^ key[0];
+                next[1][lane] = y as u32;
+                next[2][lane] = (x >> 32) as u32 ^ d[lane] ^ key[1];
+                next[3][lane] = x as u32;
+            }
+            [a, b, c, d] = next;
+            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        }
+        [a, b, c, d]
+    }
+
+    /// The words at places `first ..`, four to a block.
+    #[inline(always)]
+    pub fn fill(&self, first: usize, words: &mut [u32]) {
+        let mut place = first - first % 4;
+        while place < first + words.len() {
+            let blocks = self.blocks((place / 4) as u32);
+            for at in place..place + 4 * LANES {
+                if let Some(word) = at.checked_sub(first).and_then(|at| words.get_mut(at)) {
+                    *word = blocks[at % 4][(at - place) / 4];
+                }
+            }
+            place += 4 * LANES;
+        }
+    }
+}
+
 /// What a stream of numbers is for. Numbers of one purpose never depend on how many another one took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -37,6 +109,7 @@ impl Rng {
     /// The start of `stream` for `seed`.
     pub fn new(seed: u64, stream: Stream) -> Self {
         let stream = match stream {
+            // A mask's purpose stands where these have 0 and 1.
             Stream::Init => [0, 0],
             Stream::Shuffle { epoch } => [1, epoch],
         };
@@ -90,6 +163,17 @@ mod tests {
         assert_eq!(philox([!0; 4], [!0; 2]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
         let pi = philox([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]);
         assert_eq!(pi, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+    }
+
+    #[test]
+    fn masks_have_the_words_of_philox() {
+        let key = MaskKey { seed: 0x1234_5678_9abc_def0, draw: 7, purpose: Purpose::Zoneout, cell: 3 };
+        let mut words = [0; 75];
+        key.fill(30, &mut words);
+        for (at, &word) in (30..).zip(&words) {
+            let block = philox([at / 4, 7, 5, 3], [0x9abc_def0, 0x1234_5678]);
+            assert_eq!(word, block[at as usize % 4], "{at}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
 use crate::kernels::{Kernels, LossShape, Record, Rule};
-use crate::model::{Network, NetworkShape, Optimizer, initial_parameters};
+use crate::model::{Batch as Sequences, Network, NetworkShape, Optimizer, initial_parameters};
 use crate::rng::{Rng, Stream};
 
 /// A training run on one device.
@@ -231,10 +231,11 @@ impl<D: Kernels> Trainer<D> {
         let channels = self.data.columns.targets.len();
         net.gather_inputs(device, &self.inputs, &self.order, start, len);
         net.gather_targets(device, (&self.targets, channels), &self.order, start, len);
-        net.forward(device, len);
-        let loss = loss_shape(&self.config, &net.shape, len, weight);
+        let batch = Sequences::even(self.config.window, len).training(self.position.steps as u32);
+        net.forward(device, &batch);
+        let loss = loss_shape(&self.config, &net.shape, &batch, weight);
         net.loss(device, &loss, record, &mut self.history);
-        net.backward(device, len, None);
+        net.backward(device, &batch, None);
     }
 
     /// Puts this epoch's order of the training windows on the device.
@@ -304,8 +305,10 @@ impl<D: Kernels> Trainer<D> {
             let (device, net, batch) = (&self.device, &mut self.net, size.min(windows - first));
             net.gather_inputs(device, &self.inputs, &self.validation, first, batch);
             net.gather_targets(device, (&self.targets, channels), &self.validation, first, batch);
-            net.forward(device, batch);
-            let loss = loss_shape(&self.config, &net.shape, batch, batch as f64 / windows as f64);
+            let weight = batch as f64 / windows as f64;
+            let batch = Sequences::even(self.config.window, batch);
+            net.forward(device, &batch);
+            let loss = loss_shape(&self.config, &net.shape, &batch, weight);
             net.loss(device, &loss, Record { row, add: false }, &mut self.history);
             device.submit()?;
         }
@@ -384,8 +387,8 @@ impl<D: Kernels> Trainer<D> {
     }
 }
 
-fn loss_shape(config: &Config, shape: &NetworkShape, batch: usize, weight: f64) -> LossShape {
-    LossShape { kind: config.loss, delta: config.huber_delta, len: shape.predictions(batch), weight }
+fn loss_shape(config: &Config, shape: &NetworkShape, batch: &Sequences, weight: f64) -> LossShape {
+    LossShape { kind: config.loss, delta: config.huber_delta, len: shape.predictions(&batch.packing), weight }
 }
 
 /// Means of the two columns of `[rows, 2]`.

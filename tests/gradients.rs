@@ -5,8 +5,8 @@ mod common;
 
 use bptt::config::{Head, LossKind};
 use bptt::device::{Cpu, Device};
-use bptt::kernels::{LossShape, LstmShape, Record};
-use bptt::model::{Network, NetworkShape};
+use bptt::kernels::{LossShape, LstmShape, LstmState, Noise, Packing, Record};
+use bptt::model::{Batch, InputGradients, Network, NetworkShape};
 use bptt::rng::{Rng, Stream};
 use common::compare;
 use pollster::block_on;
@@ -33,16 +33,23 @@ struct Problem {
     shape: NetworkShape,
     loss: LossShape,
     target: Vec<f64>,
+    batch: Batch,
     capacity: usize,
 }
 
 impl Problem {
     fn new(lstm: LstmShape, head: Head, kind: LossKind, weight: f64, numbers: &mut Rng) -> Self {
-        let shape = NetworkShape { lstm, output_size: 2, head };
-        let len = shape.predictions(lstm.batch);
+        Self::of(lstm, Packing::even(lstm.steps, lstm.batch), head, kind, weight, numbers)
+    }
+
+    /// Of sequences packed so, with all masks of the shape drawn and kept.
+    fn of(lstm: LstmShape, packing: Packing, head: Head, kind: LossKind, weight: f64, numbers: &mut Rng) -> Self {
+        let shape = NetworkShape { lstm, output_size: 2, head, checkpoint_every: 0 };
+        let batch = Batch::of(packing).training(5).from_state();
+        let len = shape.predictions(&batch.packing);
         let loss = LossShape { kind, delta: 0.6, len, weight };
         let target = random(numbers, len, 1.5);
-        Self { device: F64::poisoned(), shape, loss, target, capacity: lstm.batch + 1 }
+        Self { device: F64::poisoned(), shape, loss, target, batch, capacity: lstm.batch + 1 }
     }
 
     /// Every tensor by name, `x`, and each layer's start state.
@@ -54,11 +61,10 @@ impl Problem {
             .into_iter()
             .map(|tensor| (tensor.name.clone(), random(numbers, tensor.len(), 0.8)))
             .collect();
-        groups.push(("x".into(), random(numbers, lstm.steps * lstm.batch * lstm.input_size, 1.5)));
-        for layer in 0..lstm.num_layers {
-            groups.push((format!("h0 of layer {layer}"), random(numbers, lstm.state(), 0.9)));
-            groups.push((format!("c0 of layer {layer}"), random(numbers, lstm.state(), 1.2)));
-        }
+        groups.push(("x".into(), random(numbers, self.batch.packing.rows() * lstm.input_size, 1.5)));
+        let states = lstm.cells() * lstm.batch;
+        groups.push(("h0".into(), random(numbers, states * lstm.width(), 0.9)));
+        groups.push(("c0".into(), random(numbers, states * lstm.hidden_size, 1.2)));
         Groups(groups)
     }
 
@@ -72,12 +78,10 @@ impl Problem {
         device.write(&mut net.params, &parameters);
         device.write(&mut net.x, point.get("x"));
         device.write(&mut net.target, &self.target);
-        for (index, layer) in net.tape.layers.iter_mut().enumerate() {
-            device.write(&mut layer.h, point.get(&format!("h0 of layer {index}")));
-            device.write(&mut layer.c, point.get(&format!("c0 of layer {index}")));
-        }
+        device.write(&mut net.state.h, point.get("h0"));
+        device.write(&mut net.state.c, point.get("c0"));
         let mut history = device.buffer("history", 2);
-        net.forward_given(device, lstm.batch);
+        net.forward(device, &self.batch);
         net.loss(device, &self.loss, Record { row: 0, add: false }, &mut history);
         let loss = self.read(&history, 1)[0];
         (net, loss)
@@ -87,10 +91,11 @@ impl Problem {
     fn gradient(&self, point: &Groups) -> Groups {
         let (device, lstm) = (&self.device, self.shape.lstm);
         let (mut net, _) = self.forward(point);
-        let len = lstm.steps * lstm.batch * lstm.input_size;
+        let len = self.batch.packing.rows() * lstm.input_size;
         let mut d_x = device.buffer("d_x", len);
+        let mut d_start = LstmState::new(device, &lstm);
         net.zero_gradients(device);
-        net.backward(device, lstm.batch, Some(&mut d_x));
+        net.backward(device, &self.batch, Some(InputGradients { d_x: &mut d_x, d_start: &mut d_start }));
         let d_params = self.read(&net.d_params, self.shape.parameters());
         let mut groups: Vec<_> = self
             .shape
@@ -99,10 +104,8 @@ impl Problem {
             .map(|tensor| (tensor.name.clone(), d_params[tensor.range()].to_vec()))
             .collect();
         groups.push(("x".into(), self.read(&d_x, len)));
-        for (index, layer) in net.tape.layers.iter().enumerate() {
-            groups.push((format!("h0 of layer {index}"), self.read(&layer.d_h, lstm.state())));
-            groups.push((format!("c0 of layer {index}"), self.read(&layer.d_c, lstm.state())));
-        }
+        groups.push(("h0".into(), self.read(&d_start.h, d_start.h.len())));
+        groups.push(("c0".into(), self.read(&d_start.c, d_start.c.len())));
         Groups(groups)
     }
 
@@ -147,11 +150,31 @@ fn wrong_groups(got: &Groups, want: &Groups) -> Vec<String> {
     wrong
 }
 
-const SHAPES: [LstmShape; 3] = [
-    LstmShape { steps: 4, batch: 3, input_size: 2, hidden_size: 3, num_layers: 2, bias: true },
-    LstmShape { steps: 3, batch: 2, input_size: 3, hidden_size: 5, num_layers: 2, bias: false },
-    LstmShape { steps: 7, batch: 1, input_size: 1, hidden_size: 2, num_layers: 3, bias: true },
-];
+const fn sized(steps: usize, batch: usize, input_size: usize, hidden_size: usize, num_layers: usize) -> LstmShape {
+    LstmShape {
+        steps,
+        batch,
+        input_size,
+        hidden_size,
+        num_layers,
+        bias: true,
+        bidirectional: false,
+        proj_size: 0,
+        ragged: false,
+        noise: Noise {
+            dropout: 0.0,
+            locked: false,
+            recurrent_dropout: 0.0,
+            weight_drop: 0.0,
+            zoneout_h: 0.0,
+            zoneout_c: 0.0,
+            seed: 0,
+        },
+    }
+}
+
+const SHAPES: [LstmShape; 3] =
+    [sized(4, 3, 2, 3, 2), LstmShape { bias: false, ..sized(3, 2, 3, 5, 2) }, sized(7, 1, 1, 2, 3)];
 
 #[test]
 fn every_gradient_is_the_slope_of_the_loss() {
@@ -174,6 +197,68 @@ fn every_gradient_is_the_slope_of_the_loss() {
     assert!(wrong.is_empty(), "{} groups:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Each option alone and all at once, with the masks of one draw: two directions, a projection, unequal lengths, dropout
+/// between layers and in the recurrence, weight drop and zoneout.
+#[test]
+fn every_option_has_the_slope_of_its_loss() {
+    let plain = Noise { seed: 4, ..Noise::default() };
+    let all = Noise {
+        dropout: 0.3,
+        locked: true,
+        recurrent_dropout: 0.25,
+        weight_drop: 0.2,
+        zoneout_h: 0.2,
+        zoneout_c: 0.4,
+        ..plain
+    };
+    let noises = [
+        plain,
+        Noise { dropout: 0.4, ..plain },
+        Noise { recurrent_dropout: 0.4, ..plain },
+        Noise { weight_drop: 0.3, ..plain },
+        Noise { zoneout_h: 0.3, ..plain },
+        Noise { zoneout_c: 0.3, ..plain },
+        all,
+    ];
+    let mut wrong = Vec::new();
+    for (index, noise) in noises.into_iter().enumerate() {
+        for options in 0..8 {
+            let (bidirectional, projected, ragged) = (options & 1 > 0, options & 2 > 0, options & 4 > 0);
+            let proj_size = if projected { 2 } else { 0 };
+            let lstm = LstmShape { bidirectional, proj_size, ragged, noise, ..sized(4, 3, 2, 3, 2) };
+            let packing = if ragged { Packing::new(&[2, 4, 1]).0 } else { Packing::even(4, 3) };
+            let head = if (index + options) % 2 == 0 { Head::Every } else { Head::Last };
+            let mut numbers = Rng::new(options as u64, Stream::Init);
+            let problem = Problem::of(lstm, packing, head, LossKind::Mse, 1.0, &mut numbers);
+            let point = problem.point(&mut numbers);
+            let found = wrong_groups(&problem.gradient(&point), &problem.differences(&point));
+            wrong.extend(found.iter().map(|found| format!("{lstm:?} {head:?}\n  {found}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} groups:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Computing parts again gives the gradients of keeping everything, also with masks.
+#[test]
+fn parts_computed_again_change_nothing() {
+    for every in [1, 2, 3, 7] {
+        for head in [Head::Last, Head::Every] {
+            let noise =
+                Noise { dropout: 0.3, recurrent_dropout: 0.2, zoneout_h: 0.2, zoneout_c: 0.2, ..Noise::default() };
+            let lstm = LstmShape { noise, proj_size: 2, ..sized(7, 3, 2, 3, 2) };
+            let mut numbers = Rng::new(3, Stream::Init);
+            let mut problem = Problem::new(lstm, head, LossKind::Mse, 1.0, &mut numbers);
+            let point = problem.point(&mut numbers);
+            let kept = problem.gradient(&point);
+            problem.shape.checkpoint_every = every;
+            let again = problem.gradient(&point);
+            for ((name, kept), (_, again)) in kept.0.iter().zip(&again.0) {
+                compare(name, again, kept, 1e-15, 1e-13).unwrap_or_else(|problem| panic!("every {every}: {problem}"));
+            }
+        }
+    }
+}
+
 /// Gradients are added to what is there, as accumulated batches need it.
 #[test]
 fn gradients_add_up() {
@@ -186,9 +271,9 @@ fn gradients_add_up() {
     let mut history = problem.device.buffer("history", 2);
     net.zero_gradients(&problem.device);
     for _ in 0..3 {
-        net.forward_given(&problem.device, problem.shape.lstm.batch);
+        net.forward(&problem.device, &problem.batch);
         net.loss(&problem.device, &problem.loss, Record { row: 0, add: false }, &mut history);
-        net.backward(&problem.device, problem.shape.lstm.batch, None);
+        net.backward(&problem.device, &problem.batch, None);
     }
     let three: Vec<f64> = once.iter().map(|value| 3.0 * value).collect();
     compare("three times", &problem.read(&net.d_params, three.len()), &three, 1e-14, 1e-12).unwrap();

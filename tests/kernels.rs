@@ -6,9 +6,10 @@ mod common;
 use bptt::config::{LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
 use bptt::kernels::{
-    Clip, Kernels, LossShape, LstmShape, LstmTape, Matrix, Product, ProductShape, Record, Rule, Status, WindowShape,
+    Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape, Masks,
+    Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, RowsShape, Rule, Source, Status, WindowShape,
 };
-use bptt::rng::{Rng, Stream};
+use bptt::rng::{MaskKey, Purpose, Rng, Stream};
 use common::compare;
 use pollster::block_on;
 
@@ -160,8 +161,11 @@ impl Case for ProductCase {
             return vec![("c".into(), read(device, &c, values.len()))];
         }
         let mut c = filled(device, &values);
-        device.product(&shape, &a, &b, &bias, &[2, 2 * n + 1][..self.biases], &mut c);
-        vec![("c".into(), read(device, &c, values.len()))]
+        let onto = if self.biases == 0 { Onto::Zero } else { Onto::Biases(&bias, &[2, 2 * n + 1][..self.biases]) };
+        device.product(&shape, &a, &b, onto, &mut c);
+        let once = read(device, &c, values.len());
+        device.product(&shape, &a, &b, Onto::Kept, &mut c);
+        vec![("c".into(), once), ("c, added to".into(), read(device, &c, values.len()))]
     }
     /// A sum of K products of numbers in ±1 may cancel: it is held to what it would be without that.
     fn tolerance(&self) -> (f64, f64) {
@@ -212,14 +216,14 @@ impl Case for SumCase {
     fn run<D: Kernels>(&self, device: &D) -> Results {
         let Self { rows, columns, ref places } = *self;
         let mut numbers = Numbers::new((rows * 3 + columns) as u64);
-        let values = filled(device, &numbers.take(rows * columns));
+        let values = filled(device, &numbers.take(3 + rows * columns));
         let before = numbers.take(columns);
         let mut sums = vec![UNTOUCHED; places.last().unwrap() + columns + 3];
         places.iter().for_each(|&place| sums[place..][..columns].copy_from_slice(&before));
         let len = sums.len();
         let mut sums = filled(device, &sums);
         let mut scratch = fresh(device, device.scratch_len(1, columns, rows));
-        device.column_sums(rows, columns, &values, places, &mut sums, &mut scratch);
+        device.column_sums(rows, columns, (&values, 3), places, &mut sums, &mut scratch);
         vec![("sums".into(), read(device, &sums, len))]
     }
     fn tolerance(&self) -> (f64, f64) {
@@ -278,18 +282,121 @@ fn windows() {
     hold(&cases);
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LstmCase {
     shape: LstmShape,
+    /// Lengths of the sequences, if they differ.
+    lengths: Vec<usize>,
     from: usize,
     capacity: usize,
-    d_x: bool,
+    /// Whether the gradients of x and of the start state are asked for.
+    inputs: bool,
+    /// Whether a start state and the gradient of a final state are given.
+    states: bool,
+    draw: Option<u32>,
 }
 
 impl LstmCase {
     fn new([t, n, d, h, l]: [usize; 5], bias: bool, from: usize) -> Self {
-        let shape = LstmShape { steps: t, batch: n, input_size: d, hidden_size: h, num_layers: l, bias };
-        Self { shape, from, capacity: n, d_x: true }
+        let shape =
+            LstmShape { steps: t, batch: n, input_size: d, hidden_size: h, num_layers: l, bias, ..Default::default() };
+        Self { shape, lengths: Vec::new(), from, capacity: n, inputs: true, states: true, draw: None }
+    }
+
+    fn packing(&self) -> Packing {
+        match self.lengths[..] {
+            [] => Packing::even(self.shape.steps, self.shape.batch),
+            _ => Packing::new(&self.lengths).0,
+        }
+    }
+
+    /// Two passes with one tape and fresh numbers each: nothing of the first may be left in the second.
+    fn passes<D: Kernels>(&self, device: &D) -> Results {
+        let (shape, packing) = (self.shape, self.packing());
+        let capacity = LstmShape { batch: self.capacity, ..shape };
+        let mut numbers = Numbers::new((shape.steps + 10 * shape.batch + 1000 * shape.hidden_size) as u64);
+        let mut tape = LstmTape::new(device, &capacity);
+        let list = |rows: Vec<usize>| rows.into_iter().map(|row| row as u32).collect::<Vec<_>>();
+        let mut last = device.indices("last", shape.batch);
+        device.write_indices(&mut last, &list(packing.last_rows()));
+        if shape.ragged {
+            device.write_indices(&mut tape.sequences, &list(packing.sequences()));
+        }
+        let mut results = Results::new();
+        for turn in 0..2 {
+            let pass =
+                Pass { shape: &shape, packing: &packing, draw: self.draw.map(|draw| draw + turn), first_step: 3 };
+            // The second time from zero.
+            let found = self.pass(device, &pass, self.states && turn == 0, &mut numbers, &mut tape, &last);
+            results.extend(found.into_iter().map(|(name, values)| (format!("{name} of pass {turn}"), values)));
+        }
+        results
+    }
+
+    fn pass<D: Kernels>(
+        &self,
+        device: &D,
+        pass: &Pass,
+        states: bool,
+        numbers: &mut Numbers,
+        tape: &mut LstmTape<D::Buffer, D::Indices>,
+        last: &D::Indices,
+    ) -> Results {
+        let (shape, packing) = (self.shape, pass.packing);
+        let p = shape.tensors().last().unwrap().range().end;
+        let params = filled(device, &numbers.scaled(p, 1.5 / (shape.hidden_size as f64).sqrt()));
+        let x_len = packing.rows() * shape.input_size;
+        let x = filled(device, &numbers.scaled(3 + x_len, 2.0));
+        let d_rows = packing.rows() - packing.row(self.from);
+        let d_y = filled(device, &numbers.take(d_rows * shape.output_size()));
+        let d_before = numbers.take(p);
+        let mut d_params = filled(device, &[&d_before[..], &[UNTOUCHED; 5]].concat());
+        let mut d_x = filled(device, &marked(2 + x_len + 5, 2..if self.inputs { 2 + x_len } else { 2 }));
+        let cells = shape.cells() * packing.batch();
+        let (h, c) = (cells * shape.width(), cells * shape.hidden_size);
+        let mut state = |scale| LstmState {
+            h: filled(device, &numbers.scaled(h, scale)),
+            c: filled(device, &numbers.scaled(c, scale)),
+        };
+        let (start, d_final) = (state(1.0), state(0.5));
+        let ends = || LstmState { h: filled(device, &marked(h + 2, 0..h)), c: filled(device, &marked(c + 2, 0..c)) };
+        let (mut end, mut d_start) = (ends(), ends());
+
+        let mut results = Results::new();
+        device.lstm_forward(pass, &params, (&x, 3), states.then_some(&start), tape);
+        device.lstm_final_state(pass, tape, last, &mut end);
+        results.push(("final h".into(), read(device, &end.h, h + 2)));
+        results.push(("final c".into(), read(device, &end.c, c + 2)));
+        for (l, layer) in tape.layers.iter().enumerate() {
+            let (y, place) = tape.output(&shape, packing, l);
+            let y = read(device, y, place.offset + packing.rows() * shape.output_size());
+            results.push((format!("y of layer {l}"), y[place.offset..].to_vec()));
+            for (r, cell) in layer.cells.iter().enumerate() {
+                let gates = read(device, &cell.gates, packing.rows() * shape.gates());
+                results.push((format!("gates of layer {l}, direction {r}"), gates));
+            }
+        }
+        let gradients = LstmGradients {
+            d_y: &d_y,
+            from: self.from,
+            d_final: states.then_some(&d_final),
+            d_params: &mut d_params,
+            d_x: self.inputs.then_some((&mut d_x, 2)),
+            d_start: self.inputs.then_some(&mut d_start),
+        };
+        device.lstm_backward(pass, &params, (&x, 3), tape, gradients);
+        let gradient = read(device, &d_params, p + 5);
+        for tensor in shape.tensors() {
+            results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
+        }
+        results.push(("beyond d_params".into(), gradient[p..].to_vec()));
+        let d_x = read(device, &d_x, 2 + x_len + 5);
+        results.push(("d_x".into(), d_x[2..].to_vec()));
+        if self.inputs {
+            results.push(("d_start h".into(), read(device, &d_start.h, h + 2)));
+            results.push(("d_start c".into(), read(device, &d_start.c, c + 2)));
+        }
+        results
     }
 }
 
@@ -299,64 +406,7 @@ impl Case for LstmCase {
     }
 
     fn run<D: Kernels>(&self, device: &D) -> Results {
-        let shape = self.shape;
-        let LstmShape { steps, batch, input_size, hidden_size, .. } = shape;
-        let mut numbers = Numbers::new((steps + 10 * batch + 100 * input_size + 1000 * hidden_size) as u64);
-        let p = shape.tensors().last().unwrap().range().end;
-        let bound = 1.5 / (hidden_size as f64).sqrt();
-        let params = filled(device, &numbers.scaled(p, bound));
-        let x = filled(device, &numbers.scaled(steps * batch * input_size, 2.0));
-        let d_y = filled(device, &numbers.take((steps - self.from) * shape.state()));
-        let mut d_params = numbers.take(p);
-        d_params.extend([UNTOUCHED; 5]);
-        let mut d_params = filled(device, &d_params);
-        let x_len = steps * batch * input_size;
-        let mut d_x = filled(device, &marked(x_len + 5, 0..if self.d_x { x_len } else { 0 }));
-
-        let capacity = LstmShape { batch: self.capacity, ..shape };
-        let mut tape = LstmTape::new(device, &capacity);
-        let (gates, states) = (capacity.steps * capacity.batch * capacity.gates(), (steps + 1) * capacity.state());
-        let state = shape.state();
-        for layer in &mut tape.layers {
-            let start = |numbers: &mut Numbers| {
-                let mut values = marked(states, 0..(steps + 1) * state);
-                values[..state].copy_from_slice(&numbers.take(state));
-                values
-            };
-            device.write(&mut layer.h, &elements::<D>(&start(&mut numbers)));
-            device.write(&mut layer.c, &elements::<D>(&start(&mut numbers)));
-            device.write(&mut layer.gates, &elements::<D>(&marked(gates, 0..steps * batch * shape.gates())));
-            let last = |numbers: &mut Numbers| {
-                let mut values = vec![UNTOUCHED; capacity.state()];
-                values[..state].copy_from_slice(&numbers.take(state));
-                values
-            };
-            device.write(&mut layer.d_h, &elements::<D>(&last(&mut numbers)));
-            device.write(&mut layer.d_c, &elements::<D>(&last(&mut numbers)));
-        }
-        let mut results = Results::new();
-        device.lstm_forward(&shape, &params, &x, &mut tape);
-        for (l, layer) in tape.layers.iter().enumerate() {
-            results.push((format!("gates of layer {l}"), read(device, &layer.gates, gates)));
-            results.push((format!("h of layer {l}"), read(device, &layer.h, states)));
-            results.push((format!("c of layer {l}"), read(device, &layer.c, states)));
-        }
-        let d_input = self.d_x.then_some(&mut d_x);
-        device.lstm_backward(&shape, &params, &x, (&d_y, self.from), &mut tape, &mut d_params, d_input);
-        for (l, layer) in tape.layers.iter().enumerate() {
-            results.push((format!("d_gates of layer {l}"), read(device, &layer.gates, gates)));
-            results.push((format!("h after of layer {l}"), read(device, &layer.h, states)));
-            results.push((format!("c after of layer {l}"), read(device, &layer.c, states)));
-            results.push((format!("d_h of layer {l}"), read(device, &layer.d_h, capacity.state())));
-            results.push((format!("d_c of layer {l}"), read(device, &layer.d_c, capacity.state())));
-        }
-        let gradient = read(device, &d_params, p + 5);
-        for tensor in shape.tensors() {
-            results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
-        }
-        results.push(("beyond d_params".into(), gradient[p..].to_vec()));
-        results.push(("d_x".into(), read(device, &d_x, x_len + 5)));
-        results
+        self.passes(device)
     }
 
     fn tolerance(&self) -> (f64, f64) {
@@ -383,14 +433,196 @@ fn lstm() {
     for (index, sizes) in shapes.into_iter().enumerate() {
         let steps = sizes[0];
         for (turn, from) in [0, steps / 2, steps - 1].into_iter().enumerate() {
-            cases.push(LstmCase::new(sizes, (index + turn) % 3 != 0, from));
+            let case = LstmCase::new(sizes, (index + turn) % 3 != 0, from);
+            cases.push(LstmCase { states: turn != 1, inputs: turn != 2, ..case });
         }
     }
     for (batch, capacity) in [(1, 2), (3, 17), (16, 17), (17, 33)] {
         cases.push(LstmCase { capacity, ..LstmCase::new([3, batch, 2, 7, 2], true, 1) });
-        cases.push(LstmCase { capacity, d_x: false, ..LstmCase::new([3, batch, 2, 7, 1], false, 2) });
+        cases.push(LstmCase { capacity, inputs: false, ..LstmCase::new([3, batch, 2, 7, 1], false, 2) });
     }
     hold(&cases);
+}
+
+/// Masks of every kind at once, at rates that nothing divides.
+const NOISE: Noise = Noise {
+    dropout: 0.3,
+    locked: false,
+    recurrent_dropout: 0.4,
+    weight_drop: 0.2,
+    zoneout_h: 0.15,
+    zoneout_c: 0.35,
+    seed: 0x0123_4567_89ab_cdef,
+};
+
+/// Every option alone, and each with all others.
+fn option_cases() -> Vec<LstmCase> {
+    let off = Noise { seed: NOISE.seed, ..Noise::default() };
+    let noises = [
+        off,
+        Noise { dropout: 0.3, ..off },
+        Noise { dropout: 0.3, locked: true, ..off },
+        Noise { recurrent_dropout: 0.4, ..off },
+        Noise { weight_drop: 0.2, ..off },
+        Noise { zoneout_h: 0.15, ..off },
+        Noise { zoneout_c: 0.35, ..off },
+        NOISE,
+        Noise { locked: true, ..NOISE },
+    ];
+    let mut cases = Vec::new();
+    for (index, noise) in noises.into_iter().enumerate() {
+        for options in 0..8 {
+            let (bidirectional, projected, ragged) = (options & 1 > 0, options & 2 > 0, options & 4 > 0);
+            let sizes = [[5, 19, 3, 9, 2], [4, 6, 2, 18, 3], [6, 17, 1, 5, 2]][(index + options) % 3];
+            let plain = LstmCase::new(sizes, (index + options) % 4 != 3, 0);
+            let proj_size = if projected { sizes[3] / 2 } else { 0 };
+            let shape = LstmShape { bidirectional, proj_size, ragged, noise, ..plain.shape };
+            // Unsorted, with the longest, a single step and equal ones among them.
+            let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+            let lengths = if ragged { lengths } else { Vec::new() };
+            let from = if ragged { 0 } else { (index + options) % sizes[0] };
+            let draw = Some(7 * index as u32);
+            cases.push(LstmCase { shape, lengths, from, draw, ..plain });
+        }
+    }
+    cases
+}
+
+#[test]
+fn lstm_options() {
+    let mut cases = option_cases();
+    // In evaluation nothing is drawn.
+    cases.extend(option_cases().into_iter().rev().take(16).map(|case| LstmCase { draw: None, ..case }));
+    // Equal lengths where they may differ, and less than the tape was made for.
+    let last = cases[0].clone();
+    let shape = LstmShape { ragged: true, ..last.shape };
+    cases.push(LstmCase { shape, lengths: vec![5; 19], capacity: 23, ..last });
+    hold(&cases);
+}
+
+/// Without its masks a case gives other results, and another draw gives other masks; no rate leaves the plain results.
+#[test]
+fn masks_are_drawn() {
+    let exact = Cpu::<f64>::poisoned();
+    for case in option_cases() {
+        let (once, other) = (case.run(&exact), LstmCase { draw: Some(1000), ..case.clone() }.run(&exact));
+        let plain = LstmShape { noise: Noise::default(), ..case.shape };
+        let without = LstmCase { shape: plain, ..case.clone() }.run(&exact);
+        let random = case.shape.noise != Noise { seed: NOISE.seed, ..Noise::default() };
+        assert_eq!(differences("draw", &other, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
+        assert_eq!(differences("noise", &without, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
+    }
+}
+
+#[derive(Debug)]
+struct DropCase {
+    shape: DropShape,
+    rate: f64,
+    source: usize,
+    add: bool,
+}
+
+impl Case for DropCase {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        let DropShape { rows, columns, .. } = self.shape;
+        let len = rows * columns;
+        let key = MaskKey { seed: 3 << 40, draw: 9, purpose: Purpose::Input, cell: 1 };
+        let mut numbers = Numbers::new(len as u64);
+        let x = filled(device, &numbers.take(len + 2));
+        let mut sequences = device.indices("sequences", rows);
+        device.write_indices(&mut sequences, &(0..rows as u32).map(|row| row * 5 % 3).collect::<Vec<_>>());
+        let mut values = marked(len + 7, 4..4 + len);
+        if self.add || self.source == 2 {
+            values[4..4 + len].copy_from_slice(&numbers.take(len));
+        }
+        let mut out = filled(device, &values);
+        let source = [Source::Ones, Source::Values(&x, 2), Source::Itself].into_iter().nth(self.source).unwrap();
+        device.dropout(&Drop { rate: self.rate, key }, &self.shape, &sequences, source, (&mut out, 4), self.add);
+        vec![("out".into(), read(device, &out, len + 7))]
+    }
+}
+
+#[test]
+fn dropout() {
+    let mut cases = Vec::new();
+    for (index, (rows, columns)) in [(1, 1), (3, 7), (17, 4), (40, 33), (5, 130)].into_iter().enumerate() {
+        for masks in [Masks::Each, Masks::Every(4), Masks::Listed] {
+            for source in 0..3 {
+                let (first, rate) = ([0, 5, 1000][(index + source) % 3], [0.5, 0.1, 0.93][index % 3]);
+                let shape = DropShape { rows, columns, first, masks };
+                cases.push(DropCase { shape, rate, source, add: source == 1 && index % 2 == 0 });
+            }
+        }
+    }
+    hold(&cases);
+}
+
+/// Of 100,000 masks as many are zero as the rate says, within 4 standard deviations, in each place of a row alike, and rows
+/// of one sequence share theirs.
+#[test]
+fn masks_have_their_rate() {
+    let exact = Cpu::<f64>::poisoned();
+    for rate in [0.1, 0.5, 0.8] {
+        for purpose in [Purpose::Input, Purpose::Recurrent, Purpose::Weight] {
+            let (rows, columns) = (10_000, 10);
+            let mut masks = fresh(&exact, rows * columns);
+            let drop = Drop { rate, key: MaskKey { seed: 11, draw: 2, purpose, cell: 0 } };
+            let shape = DropShape { rows, columns, first: 0, masks: Masks::Each };
+            exact.dropout(&drop, &shape, &exact.indices("none", 0), Source::Ones, (&mut masks, 0), false);
+            assert!(masks.iter().all(|&mask| mask == 0.0 || (mask - 1.0 / (1.0 - rate)).abs() < 1e-12));
+            for column in 0..columns {
+                let dropped = masks.iter().skip(column).step_by(columns).filter(|&&mask| mask == 0.0).count() as f64;
+                let (mean, deviation) = (rows as f64 * rate, (rows as f64 * rate * (1.0 - rate)).sqrt());
+                assert!((dropped - mean).abs() < 4.0 * deviation, "{purpose:?} {rate}: {dropped} of {rows}");
+            }
+            let neighbours = masks.windows(2).filter(|pair| pair[0] == 0.0 && pair[1] == 0.0).count() as f64;
+            let share = neighbours / masks.len() as f64;
+            assert!((share - rate * rate).abs() < 0.01, "{purpose:?} {rate}: neighbours depend on each other: {share}");
+            let shape = DropShape { masks: Masks::Every(5), ..shape };
+            exact.dropout(&drop, &shape, &exact.indices("none", 0), Source::Ones, (&mut masks, 0), false);
+            assert!((50..masks.len()).all(|place| masks[place] == masks[place - 50]), "a mask is not its sequence's");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RowsCase {
+    rows: usize,
+    width: usize,
+    listed: usize,
+}
+
+impl Case for RowsCase {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        let Self { rows, width, listed } = *self;
+        let (from, to) = (Matrix::rows(3, width + 2), Matrix::rows(1, width + 5));
+        let mut numbers = Numbers::new(rows as u64);
+        let values = filled(device, &numbers.take(3 + 2 * rows * (width + 2)));
+        let mut list = device.indices("list", rows);
+        let places: Vec<u32> = (0..rows as u32).map(|row| 2 * (rows as u32 - 1 - row)).collect();
+        device.write_indices(&mut list, &places);
+        let mut copied = filled(device, &[UNTOUCHED].repeat(1 + 2 * rows * (width + 5)));
+        let listed = [Listed::No, Listed::From(&list), Listed::To(&list)].into_iter().nth(listed).unwrap();
+        device.copy_rows(&RowsShape { rows, width, from, to }, listed, &values, &mut copied);
+        vec![("copied".into(), read(device, &copied, 1 + 2 * rows * (width + 5)))]
+    }
+    /// Copied, so exact.
+    fn tolerance(&self) -> (f64, f64) {
+        (1e-300, 0.0)
+    }
+}
+
+#[test]
+fn rows() {
+    let sizes = [(1, 1), (3, 7), (65, 2), (9, 40)];
+    let cases = sizes.into_iter().flat_map(|(rows, width)| (0..3).map(move |listed| RowsCase { rows, width, listed }));
+    hold(&cases.collect::<Vec<_>>());
 }
 
 #[derive(Debug)]
@@ -626,22 +858,23 @@ fn checks_change_no_bit() {
 /// One layer of one unit over one step with `x` as its input and weight 1 into every gate, the start state 0.5.
 fn one_unit<D: Kernels>(device: &D, inputs: &[f64]) -> [Vec<f64>; 4] {
     let batch = inputs.len();
-    let shape = LstmShape { steps: 2, batch, input_size: 1, hidden_size: 1, num_layers: 1, bias: false };
+    let shape = LstmShape { steps: 2, batch, bias: false, ..LstmShape::default() };
+    let packing = Packing::even(2, batch);
+    let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
     let params = filled(device, &[1.0, -1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
     let x = filled(device, &[inputs, inputs].concat());
     let d_y = filled(device, &vec![1.0; 2 * batch]);
+    let half = || filled(device, &vec![0.5; batch]);
     let mut tape = LstmTape::new(device, &shape);
-    let layer = &mut tape.layers[0];
-    device.write(&mut layer.h, &elements::<D>(&vec![0.5; batch]));
-    device.write(&mut layer.c, &elements::<D>(&vec![0.5; batch]));
-    device.zero(&mut layer.d_h, 0, batch);
-    device.zero(&mut layer.d_c, 0, batch);
-    device.lstm_forward(&shape, &params, &x, &mut tape);
-    let gates = read(device, &tape.layers[0].gates, 8 * batch);
-    let h = read(device, &tape.layers[0].h, 3 * batch);
+    device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
+    let gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
+    let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
     let mut d_params = filled(device, &[0.0; 8]);
-    device.lstm_backward(&shape, &params, &x, (&d_y, 0), &mut tape, &mut d_params, None);
-    [gates, h, read(device, &tape.layers[0].gates, 8 * batch), read(device, &d_params, 8)]
+    let gradients =
+        LstmGradients { d_y: &d_y, from: 0, d_final: None, d_params: &mut d_params, d_x: None, d_start: None };
+    device.lstm_backward(&pass, &params, (&x, 0), &mut tape, gradients);
+    let d_gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
+    [gates, h, d_gates, read(device, &d_params, 8)]
 }
 
 /// Activations are right over the whole range, saturate where they must, and the gradient there is 0 and not NaN.
@@ -691,7 +924,7 @@ fn keeps_nan<D: Kernels>(device: &D) {
     let shape = ProductShape { m: 2, n: 2, k: 2, a: Matrix::rows(0, 2), b: Matrix::rows(0, 2), c: 0 };
     let (a, b) = (filled(device, &[1.0, f64::NAN, 1.0, 1.0]), filled(device, &[1.0, 2.0, 0.0, 0.0]));
     let mut c = fresh(device, 4);
-    device.product(&shape, &a, &b, &b, &[], &mut c);
+    device.product(&shape, &a, &b, Onto::Zero, &mut c);
     let c = read(device, &c, 4);
     assert!(c[0].is_nan() && c[1].is_nan() && c[2..] == [1.0, 2.0], "{c:?}");
 }

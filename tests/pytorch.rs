@@ -6,30 +6,20 @@
 mod common;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, Record, Rule};
-use bptt::model::{Network, NetworkShape, Optimizer};
+use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule};
+use bptt::model::{Batch, InputGradients, Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// Cases that need an option the crate does not have yet. A listed case that passes fails the test.
-const EXCUSED: &[(&str, &str)] = &[
-    ("classify", "cross entropy"),
-    ("language_model", "cross entropy"),
-    ("truncated", "state carried from chunk to chunk"),
-    ("truncated_last", "state carried from chunk to chunk"),
-    ("ragged", "sequences of unequal length"),
-    ("ragged_every", "sequences of unequal length"),
-    ("both_ways", "bidirectional"),
-    ("both_ways_ragged", "bidirectional, sequences of unequal length"),
-    ("projected", "proj_size"),
-    ("projected_both", "proj_size, bidirectional"),
-];
+const EXCUSED: &[(&str, &str)] = &[("classify", "cross entropy"), ("language_model", "cross entropy")];
 
 /// How far a backend may be from PyTorch's double precision, which the files hold rounded to f32.
 struct Tolerance {
@@ -80,27 +70,64 @@ impl Case {
     fn tensor(&self, name: &str) -> &[f64] {
         &self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name)).1
     }
-    /// `[B, T, C]` as `[T, B, C]`; `[B, C]` stays.
-    fn time_major(&self, name: &str) -> Vec<f64> {
+    fn dims(&self, name: &str) -> &[usize] {
+        &self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name)).0
+    }
+    /// B and T.
+    fn sizes(&self) -> (usize, usize) {
+        (self.dims("x")[0], self.dims("x")[1])
+    }
+    /// The sequences' rows, and the order in which they are packed.
+    fn packing(&self) -> (Packing, Vec<usize>) {
+        let (batch, steps) = self.sizes();
+        match self.tensors.get("lengths") {
+            Some((_, lengths)) => Packing::new(&lengths.iter().map(|&length| length as usize).collect::<Vec<_>>()),
+            None => (Packing::even(steps, batch), (0..batch).collect()),
+        }
+    }
+    /// Steps `part` of `[B, T, C]` as rows; `[B, C]` in the packing's order.
+    fn rows(&self, name: &str, part: &Range<usize>) -> Vec<f64> {
+        let (packing, order) = self.packing();
         let (dims, values) = &self.tensors[name];
-        match dims[..] {
-            [b, t, c] => (0..t * b).flat_map(|row| values[((row % b) * t + row / b) * c..][..c].to_vec()).collect(),
-            _ => values.clone(),
+        let (batch, steps) = self.sizes();
+        let width = values.len() / if dims.len() > 1 && dims[1] == steps { batch * steps } else { batch };
+        if values.len() == batch * width {
+            return order.iter().flat_map(|&n| values[n * width..][..width].to_vec()).collect();
+        }
+        packing.pack(&order, values, width)[packing.row(part.start) * width..packing.row(part.end) * width].to_vec()
+    }
+    /// `[cells, B, width]` in the packing's order.
+    fn states(&self, name: &str) -> Vec<f64> {
+        let (_, order) = self.packing();
+        let width = self.dims(name)[2];
+        let cell = |cell: &[f64]| order.iter().flat_map(|&n| cell[n * width..][..width].to_vec()).collect::<Vec<_>>();
+        self.tensor(name).chunks(order.len() * width).flat_map(cell).collect()
+    }
+    /// The time steps of each optimizer step.
+    fn chunks(&self) -> Vec<Range<usize>> {
+        let (_, steps) = self.sizes();
+        match self.case["tbptt"].as_u64() {
+            None => vec![0..steps; self.size("steps")],
+            Some(k) => (0..steps).step_by(k as usize).map(|from| from..steps.min(from + k as usize)).collect(),
         }
     }
 
     fn shape(&self) -> Result<NetworkShape, String> {
-        let (dims, _) = &self.tensors["x"];
+        let (batch, _) = self.sizes();
         let lstm = LstmShape {
-            steps: dims[1],
-            batch: dims[0],
-            input_size: dims[2],
+            steps: self.chunks()[0].len(),
+            batch,
+            input_size: self.dims("x")[2],
             hidden_size: self.size("hidden_size"),
             num_layers: self.size("num_layers"),
             bias: self.case["bias"].as_bool().unwrap(),
+            bidirectional: self.case["bidirectional"].as_bool().unwrap(),
+            proj_size: self.size("proj_size"),
+            ragged: self.tensors.contains_key("lengths"),
+            ..LstmShape::default()
         };
         let head = if self.case["head"] == "every" { Head::Every } else { Head::Last };
-        let shape = NetworkShape { lstm, output_size: self.size("output_size"), head };
+        let shape = NetworkShape { lstm, output_size: self.size("output_size"), head, checkpoint_every: 0 };
         for tensor in shape.tensors() {
             let dims = self.tensors.get(&format!("param.{}", tensor.name)).map(|(dims, _)| dims);
             if dims != Some(&tensor.dims) {
@@ -155,31 +182,36 @@ fn check<D: Kernels>(device: &D, case: &Case, tolerance: &Tolerance) -> Result<S
         shape.tensors().iter().flat_map(|tensor| case.tensor(&format!("{prefix}.{}", tensor.name)).to_vec()).collect()
     };
     device.write(&mut net.params, &elements::<D>(&flat("param")));
-    device.write(&mut net.x, &elements::<D>(&case.time_major("x")));
-    device.write(&mut net.target, &elements::<D>(&case.time_major("y")));
     let given = case.tensors.contains_key("h0");
-    for (index, layer) in net.tape.layers.iter_mut().enumerate().filter(|_| given) {
-        let rows = index * lstm.state()..(index + 1) * lstm.state();
-        device.write(&mut layer.h, &elements::<D>(&case.tensor("h0")[rows.clone()]));
-        device.write(&mut layer.c, &elements::<D>(&case.tensor("c0")[rows]));
+    if given {
+        device.write(&mut net.state.h, &elements::<D>(&case.states("h0")));
+        device.write(&mut net.state.c, &elements::<D>(&case.states("c0")));
     }
     let mut history = device.buffer("history", 2 * steps);
     let mut optimizer = Optimizer::new(device, rule, p);
-    let mut d_x = device.buffer("d_x", lstm.steps * lstm.batch * lstm.input_size);
-    let loss = LossShape { kind, delta: 1.0, len: shape.predictions(lstm.batch), weight: 1.0 };
+    let mut d_x = device.buffer("d_x", lstm.rows() * lstm.input_size);
+    let mut d_start = LstmState::new(device, &lstm);
+    let (whole, _) = case.packing();
     let mut worst = Vec::new();
-    for step in 0..steps {
-        if given {
-            net.forward_given(device, lstm.batch)
-        } else {
-            net.forward(device, lstm.batch)
-        }
+    for (step, chunk) in case.chunks().into_iter().enumerate() {
+        device.write(&mut net.x, &elements::<D>(&case.rows("x", &chunk)));
+        device.write(&mut net.target, &elements::<D>(&case.rows("y", &chunk)));
+        let truncated = !case.case["tbptt"].is_null();
+        let packing = if truncated { whole.part(chunk.start, chunk.end) } else { whole.clone() };
+        let batch = Batch { stateful: given || (truncated && step > 0), ..Batch::of(packing) };
+        net.forward(device, &batch);
+        net.carry(device, &batch);
+        let loss = LossShape { kind, delta: 1.0, len: shape.predictions(&batch.packing), weight: 1.0 };
         net.loss(device, &loss, Record { row: step, add: false }, &mut history);
         net.zero_gradients(device);
-        net.backward(device, lstm.batch, (step == 0).then_some(&mut d_x));
+        let inputs = InputGradients { d_x: &mut d_x, d_start: &mut d_start };
+        net.backward(device, &batch, (step == 0).then_some(inputs));
         if step == 0 {
-            worst.push(("values", values(device, &net, case, tolerance)?));
+            worst.push(("values", values(device, &net, &batch, case, tolerance)?));
             worst.push(("gradients", gradients(device, &net, &d_x, case, tolerance)?));
+        }
+        if truncated {
+            net.advance();
         }
         let lr = case.case["optimizer"]["lr"].as_f64().unwrap();
         optimizer.step(device, &mut net, step as u64 + 1, lr, step, &mut history);
@@ -194,23 +226,30 @@ fn check<D: Kernels>(device: &D, case: &Case, tolerance: &Tolerance) -> Result<S
     Ok(worst.iter().map(|(what, share)| format!("{what} {share:.3}")).collect::<Vec<_>>().join("  "))
 }
 
-fn values<D: Kernels>(device: &D, net: &Network<D>, case: &Case, tolerance: &Tolerance) -> Result<f64, String> {
-    let lstm = net.shape.lstm;
-    let (t, state) = (lstm.steps, lstm.state());
-    let top = &net.tape.layers[lstm.num_layers - 1];
+fn values<D: Kernels>(
+    device: &D,
+    net: &Network<D>,
+    batch: &Batch,
+    case: &Case,
+    tolerance: &Tolerance,
+) -> Result<f64, String> {
+    let (lstm, packing) = (net.shape.lstm, &batch.packing);
     let within = |name: &str, got: &[f64], want: &[f64]| compare(name, got, want, tolerance.value, tolerance.value);
-    let mut worst = within("out", &read(device, &top.h, state..(t + 1) * state), &case.time_major("out"))?;
-    for (index, layer) in net.tape.layers.iter().enumerate() {
-        let rows = index * state..(index + 1) * state;
-        worst = worst.max(within(
-            "hn",
-            &read(device, &layer.h, t * state..(t + 1) * state),
-            &case.tensor("hn")[rows.clone()],
-        )?);
-        worst = worst.max(within("cn", &read(device, &layer.c, t * state..(t + 1) * state), &case.tensor("cn")[rows])?);
-    }
-    let prediction = read(device, &net.prediction, 0..net.shape.predictions(lstm.batch));
-    Ok(worst.max(within("pred", &prediction, &case.time_major("pred"))?))
+    let (y, place) = net.tape.output(&lstm, packing, lstm.num_layers - 1);
+    let rows = read(device, y, place.offset..place.offset + packing.rows() * place.row);
+    // As PyTorch pads it, zeros past the ends included.
+    let (_, order) = case.packing();
+    let out = packing.unpack(&order, &rows, lstm.output_size(), packing.steps(), 0.0);
+    let mut worst = within("out", &out, case.tensor("out"))?;
+    let state = |buffer, width: usize| read(device, buffer, 0..lstm.cells() * packing.batch() * width);
+    worst = worst.max(within("hn", &state(&net.carried.h, lstm.width()), &case.states("hn"))?);
+    worst = worst.max(within("cn", &state(&net.carried.c, lstm.hidden_size), &case.states("cn"))?);
+    let prediction = read(device, &net.prediction, 0..net.shape.predictions(packing));
+    let want = match net.shape.head {
+        Head::Last => case.rows("pred", &(0..1)),
+        Head::Every => packing.pack(&order, case.tensor("pred"), net.shape.output_size),
+    };
+    Ok(worst.max(within("pred", &prediction, &want)?))
 }
 
 fn gradients<D: Kernels>(
@@ -220,7 +259,7 @@ fn gradients<D: Kernels>(
     case: &Case,
     tolerance: &Tolerance,
 ) -> Result<f64, String> {
-    let want = case.time_major("grad.x");
+    let want = case.rows("grad.x", &case.chunks()[0]);
     let mut worst = compare_to_largest("grad.x", &read(device, d_x, 0..want.len()), &want, tolerance.gradient)?;
     let got = read(device, &net.d_params, 0..net.shape.parameters());
     for tensor in net.shape.tensors() {

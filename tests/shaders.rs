@@ -28,7 +28,7 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     }
     problems.extend(parameter_problems(kernel, &module));
     problems.extend(binding_problems(kernel, &module));
-    problems.extend(limit_problems(&module));
+    problems.extend(limit_problems(&module, kernel.entry));
     let functions = module.functions.iter().map(|(_, function)| function);
     if functions.chain(module.entry_points.iter().map(|entry| &entry.function)).any(calls_tanh) {
         problems.push("calls the built-in tanh, which is not defined for large arguments".into());
@@ -85,12 +85,13 @@ fn binding_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     }
 }
 
-fn limit_problems(module: &Module) -> Vec<String> {
+fn limit_problems(module: &Module, entry: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    let [entry] = &module.entry_points[..] else { return vec![format!("{} entry points", module.entry_points.len())] };
-    if entry.name != "main" || entry.stage != naga::ShaderStage::Compute {
-        problems.push(format!("the entry point is {:?} `{}`", entry.stage, entry.name));
-    }
+    let found = |point: &&naga::EntryPoint| point.name == entry && point.stage == naga::ShaderStage::Compute;
+    let Some(entry) = module.entry_points.iter().find(found) else {
+        let names: Vec<_> = module.entry_points.iter().map(|point| &point.name).collect();
+        return vec![format!("no entry point `{entry}` among {names:?}")];
+    };
     let size = entry.workgroup_size;
     if entry.workgroup_size_overrides.is_some() {
         problems.push("the workgroup's size is an override, so that its limit cannot be seen here".into());
@@ -133,8 +134,9 @@ fn the_list_of_kernels_is_the_folder() {
     }
     assert!(files.remove("common"), "common.wgsl is appended to every kernel");
     let kernels: Vec<_> = bptt::kernels::all().collect();
+    let entries: BTreeSet<_> = kernels.iter().map(|kernel| (kernel.name, kernel.entry)).collect();
+    assert_eq!(entries.len(), kernels.len(), "an entry point is listed twice");
     let names: BTreeSet<_> = kernels.iter().map(|kernel| kernel.name.to_owned()).collect();
-    assert_eq!(names.len(), kernels.len(), "a name is taken twice");
     assert!(names.len() >= 10, "only {} kernels were found", names.len());
     assert_eq!(names, files, "kernels::all() and shaders/");
     for kernel in kernels {
@@ -145,11 +147,11 @@ fn the_list_of_kernels_is_the_folder() {
 
 /// Changes the text of the kernel called `name`, which must then have a problem that says `expected`.
 fn assert_noticed(name: &str, from: &str, to: &str, expected: &str) {
-    let kernel = bptt::kernels::all().find(|kernel| kernel.name == name).expect("a kernel");
-    assert!(kernel.source.contains(from), "{name} does not contain `{from}`");
-    let source = kernel.source.replace(from, to).leak();
-    let changed = Kernel { source, ..*kernel };
-    let problems = problems(&changed).join("\n");
+    let kernels: Vec<_> = bptt::kernels::all().filter(|kernel| kernel.name == name).collect();
+    assert!(!kernels.is_empty() && kernels[0].source.contains(from), "{name} does not contain `{from}`");
+    let source = kernels[0].source.replace(from, to).leak();
+    let changed = kernels.iter().map(|kernel| Kernel { source, ..**kernel });
+    let problems = changed.flat_map(|kernel| problems(&kernel)).collect::<Vec<_>>().join("\n");
     assert!(problems.contains(expected), "`{from}` as `{to}` in {name} gives:\n{problems}");
 }
 
@@ -162,9 +164,10 @@ fn a_wrong_kernel_is_noticed() {
     assert_noticed("transpose", "storage, read>", "storage, read_write>", "storage buffers");
     assert_noticed("transpose", "@binding(2)", "@binding(3)", "storage buffers");
     assert_noticed("transpose", "fn main(", "fn entry(", "entry point");
+    assert_noticed("lstm_backward_step", "fn project(", "fn other(", "entry point");
     assert_noticed("transpose", "@workgroup_size(64)", "@workgroup_size(64, 8)", "[64, 8, 1] invocations");
     assert_noticed("norm", "array<f32, 256>", "array<f32, 4097>", "16388 bytes");
-    assert_noticed("lstm_forward_step", "tangent(c_t)", "tanh(c_t)", "tanh");
+    assert_noticed("lstm_forward_step", "tangent(c_fresh)", "tanh(c_fresh)", "tanh");
     assert_noticed("transpose", "let j = index / params.rows;", "let j = index / params.rows", "expected");
     assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "enable");
     assert_noticed("norm_parts", "var sum = 0.0;", "var sum = subgroupAdd(0.0);", "norm_parts");
@@ -174,12 +177,15 @@ fn a_wrong_kernel_is_noticed() {
 #[test]
 fn a_wrong_declaration_is_noticed() {
     let kernel = bptt::kernels::all().find(|kernel| kernel.name == "transpose").expect("a kernel");
-    assert_eq!(kernel.params, [("rows", "u32"), ("columns", "u32"), ("place", "u32")]);
+    assert_eq!(kernel.params, [("rows", "u32"), ("columns", "u32"), ("place", "u32"), ("to", "u32")]);
     assert!(problems(kernel).is_empty());
-    let other_type = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "f32")], ..*kernel };
-    let other_name = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("offset", "u32")], ..*kernel };
-    let other_order = Kernel { params: &[("columns", "u32"), ("rows", "u32"), ("place", "u32")], ..*kernel };
-    let shorter = Kernel { params: &[("rows", "u32"), ("columns", "u32")], ..*kernel };
+    let other_type =
+        Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "u32"), ("to", "f32")], ..*kernel };
+    let other_name =
+        Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("offset", "u32"), ("to", "u32")], ..*kernel };
+    let other_order =
+        Kernel { params: &[("columns", "u32"), ("rows", "u32"), ("place", "u32"), ("to", "u32")], ..*kernel };
+    let shorter = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "u32")], ..*kernel };
     let other_access = Kernel { storage: &[Access::Read, Access::Read], ..*kernel };
     for changed in [other_type, other_name, other_order, shorter, other_access] {
         assert_eq!(problems(&changed).len(), 1, "{:?} {:?}", changed.params, changed.storage);

@@ -8,7 +8,7 @@ use bptt::config::{Config, Head, LossKind};
 use bptt::device::{Cpu, Real};
 use bptt::error::{Error, Result};
 use bptt::kernels::{Kernels, LossShape, LstmShape, Record, Rule};
-use bptt::model::{Network, NetworkShape, Optimizer, initial_parameters};
+use bptt::model::{Batch, Network, NetworkShape, Optimizer, initial_parameters};
 use bptt::rng::{Rng, Stream};
 use pollster::block_on;
 use serde_json::json;
@@ -57,7 +57,7 @@ impl FromStr for Shape {
         let [Some(input_size), Some(hidden_size), Some(num_layers), Some(batch), Some(steps)] = sizes else {
             return Err("I, H, L, B and T are all needed".into());
         };
-        Ok(Self(LstmShape { steps, batch, input_size, hidden_size, num_layers, bias: true }))
+        Ok(Self(LstmShape { steps, batch, input_size, hidden_size, num_layers, ..LstmShape::default() }))
     }
 }
 
@@ -70,7 +70,7 @@ impl std::fmt::Display for Shape {
 
 impl Shape {
     fn network(self) -> NetworkShape {
-        NetworkShape { lstm: self.0, output_size: 1, head: Head::Last }
+        NetworkShape { lstm: self.0, output_size: 1, head: Head::Last, checkpoint_every: 0 }
     }
 
     /// Floating-point operations of the products of one step: two for each multiply-add, the backward pass twice the
@@ -103,6 +103,7 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
 struct Step<'a, D: Kernels> {
     device: &'a D,
     net: Network<D>,
+    batch: Batch,
     optimizer: Optimizer<D>,
     history: D::Buffer,
     taken: u64,
@@ -115,27 +116,28 @@ impl<'a, D: Kernels> Step<'a, D> {
         let needs = shape.needs(device).into_iter().chain(Optimizer::needs(device, &rule, p));
         device.check(&needs.collect::<Vec<_>>())?;
         let mut net = Network::new(device, shape);
+        let batch = Batch::even(shape.lstm.steps, shape.lstm.batch);
         let mut rng = Rng::new(1, Stream::Init);
         let mut random =
             |len: usize| -> Vec<D::Element> { (0..len).map(|_| D::Element::of(rng.uniform() - 0.5)).collect() };
         device.write(&mut net.x, &random(shape.lstm.steps * shape.lstm.batch * shape.lstm.input_size));
-        device.write(&mut net.target, &random(shape.predictions(shape.lstm.batch)));
+        device.write(&mut net.target, &random(shape.predictions(&batch.packing)));
         let parameters = initial_parameters(&shape, 0);
         let parameters: Vec<_> = parameters.iter().map(|&value| D::Element::of(f64::from(value))).collect();
         device.write(&mut net.params, &parameters);
         let (optimizer, history) = (Optimizer::new(device, rule, p), device.buffer("the losses", 2));
-        Ok(Self { device, net, optimizer, history, taken: 0 })
+        Ok(Self { device, net, batch, optimizer, history, taken: 0 })
     }
 
     /// Forward, loss, backward, clip, Adam.
     fn take(&mut self) -> Result<()> {
-        let batch = self.net.shape.lstm.batch;
-        let loss = LossShape { kind: LossKind::Mse, delta: 1.0, len: self.net.shape.predictions(batch), weight: 1.0 };
+        let len = self.net.shape.predictions(&self.batch.packing);
+        let loss = LossShape { kind: LossKind::Mse, delta: 1.0, len, weight: 1.0 };
         self.taken += 1;
-        self.net.forward(self.device, batch);
+        self.net.forward(self.device, &self.batch);
         self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);
         self.net.zero_gradients(self.device);
-        self.net.backward(self.device, batch, None);
+        self.net.backward(self.device, &self.batch, None);
         self.optimizer.step(self.device, &mut self.net, self.taken, 1e-3, 0, &mut self.history);
         self.device.submit()
     }
@@ -153,7 +155,7 @@ impl<'a, D: Kernels> Step<'a, D> {
 
 /// Compares the gradients of two steps on a small network with the definition's.
 fn check<D: Kernels>(device: &D, global: &Global) -> Result<()> {
-    let lstm = LstmShape { steps: 7, batch: 5, input_size: 3, hidden_size: 20, num_layers: 2, bias: true };
+    let lstm = LstmShape { steps: 7, batch: 5, input_size: 3, hidden_size: 20, num_layers: 2, ..LstmShape::default() };
     let definition = Cpu::<f64>::new();
     let shape = Shape(lstm).network();
     let (mut ours, mut exact) = (Step::new(device, shape)?, Step::new(&definition, shape)?);

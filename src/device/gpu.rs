@@ -67,7 +67,7 @@ pub struct Gpu {
 struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
-    pipelines: HashMap<&'static str, (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
+    pipelines: HashMap<(&'static str, &'static str), (wgpu::ComputePipeline, wgpu::BindGroupLayout)>,
     groups: HashMap<GroupKey, wgpu::BindGroup>,
     fixed: Slots,
     varying: Slots,
@@ -89,7 +89,7 @@ pub struct GpuCounts {
 
 #[derive(PartialEq, Eq, Hash)]
 struct GroupKey {
-    kernel: &'static str,
+    kernel: (&'static str, &'static str), // file, function
     varying: bool,
     page: usize,
     buffers: Vec<u64>,
@@ -188,10 +188,10 @@ impl Gpu {
         let page = slot / PAGE;
         let (pipeline, layout) = recorder
             .pipelines
-            .entry(kernel.name)
+            .entry((kernel.name, kernel.entry))
             .or_insert_with(|| compile(&self.device, kernel, self.options.checked));
         let key = GroupKey {
-            kernel: kernel.name,
+            kernel: (kernel.name, kernel.entry),
             varying: kernel.varying,
             page,
             buffers: buffers.iter().map(|b| b.id).collect(),

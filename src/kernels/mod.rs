@@ -1,33 +1,47 @@
 //! The operations, one a file: contract, [`Gpu`] implementation, [`Cpu`] implementation. `Cpu<f64>` is the definition of
 //! each.
 //!
-//! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `O` outputs, `L` layers, `K` the
-//! summed dimension of a product, `P` all parameters; `4H` in PyTorch's gate order i f g o. Sequences are time-major
+//! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `P` the width of h, `R`
+//! directions, `O` outputs, `L` layers, `K` the summed dimension of a product; `4H` in PyTorch's gate order i f g o. Sequences are time-major
 //! `[T, N, …]`, so that one time step of a batch is one block of memory. A gradient is `d_` and the name of its value.
 
+mod dropout;
 mod loss;
 mod lstm;
 mod optimizer;
 mod product;
+mod rows;
 mod windows;
 
+pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record};
-pub use lstm::{LayerTape, Lstm, LstmShape, LstmTape, Tensor};
+pub use lstm::{
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Tensor,
+};
 pub use optimizer::{Clip, Optimize, Rule, Status};
-pub use product::{Matrix, Product, ProductShape};
+pub use product::{Matrix, Onto, Product, ProductShape};
+pub use rows::{Listed, Rows, RowsShape};
 pub use windows::{WindowShape, Windows};
 
 use crate::device::{Cpu, Gpu, Kernel, Real};
 
 /// Every operation a training run needs. A device that misses one does not compile.
-pub trait Kernels: Windows + Product + Lstm + Loss + Optimize {}
+pub trait Kernels: Windows + Product + Rows + Dropout + Lstm + Loss + Optimize {}
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
 /// Every WGSL kernel, for the tests that validate them.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
-    [windows::KERNELS, product::KERNELS, lstm::KERNELS, loss::KERNELS, optimizer::KERNELS]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        windows::KERNELS,
+        product::KERNELS,
+        rows::KERNELS,
+        dropout::KERNELS,
+        lstm::KERNELS,
+        loss::KERNELS,
+        optimizer::KERNELS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }

@@ -43,16 +43,26 @@ pub struct ProductShape {
     pub c: usize,
 }
 
+/// What a product is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Onto<'a, B> {
+    /// Nothing.
+    Zero,
+    /// Up to two vectors `[N]` at places of a buffer, for every row.
+    Biases(&'a B, &'a [usize]),
+    /// What C holds.
+    Kept,
+}
+
 /// Products of matrices. Sums run in an order that depends on the shape alone, so equal runs give equal bits.
 pub trait Product: Device {
-    /// `c = a · b + Σ biases`, each bias `[N]` at an offset in `bias`, added to every row.
+    /// `c = a · b`, added to what `onto` says.
     fn product(
         &self,
         shape: &ProductShape,
         a: &Self::Buffer,
         b: &Self::Buffer,
-        bias: &Self::Buffer,
-        biases: &[usize],
+        onto: Onto<Self::Buffer>,
         c: &mut Self::Buffer,
     );
     /// `c += a · b` for a long summed dimension. `scratch` holds [`scratch_len`](Product::scratch_len) elements.
@@ -64,13 +74,13 @@ pub trait Product: Device {
         c: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     );
-    /// `sums[j] += Σ_r values[r, j]` for each place of `sums` in `places`; `values` `[R, C]` starts its buffer.
+    /// `sums[j] += Σ_r values[r, j]` for each place of `sums` in `places`; `values` `[R, C]` from a place of its buffer on.
     /// `scratch` is long enough for `product_add` with M = 1, N = C, K = R.
     fn column_sums(
         &self,
         rows: usize,
         columns: usize,
-        values: &Self::Buffer,
+        values: (&Self::Buffer, usize),
         places: &[usize],
         sums: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
@@ -85,12 +95,12 @@ params! {
         a: u32, a_row: u32, a_column: u32,
         b: u32, b_row: u32, b_column: u32,
         c: u32,
-        biases: u32, bias_0: u32, bias_1: u32,
+        biases: u32, bias_0: u32, bias_1: u32, add: u32,
         k_per_split: u32,
     }
 }
 params! {
-    struct SumParams { rows: u32, columns: u32, rows_per_split: u32 }
+    struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32 }
 }
 params! {
     struct ReduceParams { count: u32, splits: u32, place: u32 }
@@ -113,10 +123,13 @@ impl Gpu {
     fn dispatch_product(
         &self,
         shape: &ProductShape,
-        buffers: [&<Self as Device>::Buffer; 4],
-        biases: &[usize],
+        [a, b, c]: [&<Self as Device>::Buffer; 3],
+        onto: Onto<<Self as Device>::Buffer>,
         splits: usize,
     ) {
+        // A buffer for the binding even where there is no bias.
+        let (bias, biases) = if let Onto::Biases(bias, biases) = onto { (bias, biases) } else { (b, &[][..]) };
+        assert!(biases.len() <= 2, "{} biases", biases.len());
         let params = ProductParams {
             m: shape.m as u32,
             n: shape.n as u32,
@@ -131,10 +144,11 @@ impl Gpu {
             biases: biases.len() as u32,
             bias_0: biases.first().map_or(0, |&place| place as u32),
             bias_1: biases.get(1).map_or(0, |&place| place as u32),
+            add: u32::from(matches!(onto, Onto::Kept)),
             k_per_split: shape.k.div_ceil(splits) as u32,
         };
         let [x, y, _] = grid(shape.m.div_ceil(TILE) * shape.n.div_ceil(TILE), 1);
-        self.run(&PRODUCT, &params, &buffers, [x, y, splits as u32]);
+        self.run(&PRODUCT, &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
     fn reduce_splits(
@@ -156,12 +170,10 @@ impl Product for Gpu {
         shape: &ProductShape,
         a: &Self::Buffer,
         b: &Self::Buffer,
-        bias: &Self::Buffer,
-        biases: &[usize],
+        onto: Onto<Self::Buffer>,
         c: &mut Self::Buffer,
     ) {
-        assert!(biases.len() <= 2, "{} biases", biases.len());
-        self.dispatch_product(shape, [a, b, bias, c], biases, 1);
+        self.dispatch_product(shape, [a, b, c], onto, 1);
     }
 
     fn product_add(
@@ -173,7 +185,7 @@ impl Product for Gpu {
         scratch: &mut Self::Buffer,
     ) {
         let splits = Self::splits(shape.m, shape.n, shape.k);
-        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, b, scratch], &[], splits);
+        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, splits);
         self.reduce_splits(shape.m * shape.n, splits, scratch, shape.c, c);
     }
 
@@ -181,14 +193,19 @@ impl Product for Gpu {
         &self,
         rows: usize,
         columns: usize,
-        values: &Self::Buffer,
+        values: (&Self::Buffer, usize),
         places: &[usize],
         sums: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     ) {
         let splits = Self::splits(1, columns, rows);
-        let params =
-            SumParams { rows: rows as u32, columns: columns as u32, rows_per_split: rows.div_ceil(splits) as u32 };
+        let (values, place) = values;
+        let params = SumParams {
+            rows: rows as u32,
+            columns: columns as u32,
+            rows_per_split: rows.div_ceil(splits) as u32,
+            place: place as u32,
+        };
         self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);
         for &place in places {
             self.reduce_splits(columns, splits, scratch, place, sums);
@@ -204,13 +221,19 @@ impl Product for Gpu {
 const ROWS: usize = 64;
 
 impl<F: Real> Product for Cpu<F> {
-    fn product(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, bias: &Vec<F>, biases: &[usize], c: &mut Vec<F>) {
+    fn product(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, onto: Onto<Vec<F>>, c: &mut Vec<F>) {
         let c = &mut c[shape.c..][..shape.m * shape.n];
         c.par_chunks_mut(ROWS * shape.n).enumerate().for_each(|(block, c)| {
-            for row in c.chunks_exact_mut(shape.n) {
-                row.fill(F::zero());
-                for &place in biases {
-                    row.iter_mut().zip(&bias[place..]).for_each(|(c, &bias)| *c = *c + bias);
+            match onto {
+                Onto::Kept => {}
+                Onto::Zero => c.fill(F::zero()),
+                Onto::Biases(bias, places) => {
+                    for row in c.chunks_exact_mut(shape.n) {
+                        row.fill(F::zero());
+                        for &place in places {
+                            row.iter_mut().zip(&bias[place..]).for_each(|(c, &bias)| *c = *c + bias);
+                        }
+                    }
                 }
             }
             multiply_add(&shape.block(block * ROWS, c.len() / shape.n), a, b, c);
@@ -228,13 +251,13 @@ impl<F: Real> Product for Cpu<F> {
         &self,
         rows: usize,
         columns: usize,
-        values: &Vec<F>,
+        (values, place): (&Vec<F>, usize),
         places: &[usize],
         sums: &mut Vec<F>,
         _scratch: &mut Vec<F>,
     ) {
         // Blocks of rows in parallel, their sums added in order.
-        let block_sums = values[..rows * columns].par_chunks(4 * ROWS * columns).map(|block| {
+        let block_sums = values[place..][..rows * columns].par_chunks(4 * ROWS * columns).map(|block| {
             let mut sum = vec![0.0f64; columns];
             for row in block.chunks_exact(columns) {
                 sum.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value.double());

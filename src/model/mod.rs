@@ -6,109 +6,54 @@
 mod init;
 mod optimizer;
 mod predict;
+mod shape;
 
 pub use init::initial_parameters;
 pub use optimizer::Optimizer;
+pub use shape::NetworkShape;
 
-use crate::config::{Config, Head};
-use crate::device::Need;
-use crate::kernels::{Kernels, LossShape, LstmShape, LstmTape, Matrix, ProductShape, Record, Tensor};
+use crate::config::Head;
+use crate::kernels::{
+    Kernels, Listed, LossShape, LstmGradients, LstmState, LstmTape, Matrix, Onto, Packing, Pass, ProductShape, Record,
+    RowsShape,
+};
 
-/// The sizes of a network and of its largest batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetworkShape {
-    /// The stack, with T and the largest N of the run.
-    pub lstm: LstmShape,
-    /// O, outputs of the head.
-    pub output_size: usize,
-    /// Where the head reads.
-    pub head: Head,
+/// One batch on its way through a network.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its sequences.
+    pub packing: Packing,
+    /// The number of the draw of masks; `None` in evaluation.
+    pub draw: Option<u32>,
+    /// Whether the sequences begin with [`Network::state`] rather than with zero.
+    pub stateful: bool,
 }
 
-impl NetworkShape {
-    /// The network that `config` describes for `inputs` feature columns and `targets` target columns.
-    pub fn new(config: &Config, inputs: usize, targets: usize) -> Self {
-        Self {
-            lstm: LstmShape {
-                steps: config.window,
-                batch: config.batch_size,
-                input_size: inputs,
-                hidden_size: config.hidden_size,
-                num_layers: config.num_layers,
-                bias: config.bias,
-            },
-            output_size: config.horizon * targets,
-            head: config.head,
-        }
+impl Batch {
+    /// `batch` sequences of `steps` steps in evaluation, from zero.
+    pub fn even(steps: usize, batch: usize) -> Self {
+        Self::of(Packing::even(steps, batch))
     }
+    /// The same for any sequences.
+    pub fn of(packing: Packing) -> Self {
+        Self { packing, draw: None, stateful: false }
+    }
+    /// The same in training.
+    pub fn training(self, draw: u32) -> Self {
+        Self { draw: Some(draw), ..self }
+    }
+    /// The same from the network's state.
+    pub fn from_state(self) -> Self {
+        Self { stateful: true, ..self }
+    }
+}
 
-    /// Every parameter in the order of PyTorch's `state_dict`.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let mut tensors = self.lstm.tensors();
-        tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, "lstm."));
-        let (weight, bias) = self.head_places();
-        tensors.push(Tensor {
-            name: "fc.weight".into(),
-            dims: vec![self.output_size, self.lstm.hidden_size],
-            offset: weight,
-        });
-        tensors.push(Tensor { name: "fc.bias".into(), dims: vec![self.output_size], offset: bias });
-        tensors
-    }
-
-    /// P, the number of parameters.
-    pub fn parameters(&self) -> usize {
-        self.head_places().1 + self.output_size
-    }
-
-    fn head_places(&self) -> (usize, usize) {
-        let weight = self.lstm.tensors().last().map_or(0, |tensor| tensor.range().end);
-        (weight, weight + self.output_size * self.lstm.hidden_size)
-    }
-
-    /// Time steps that the head reads, and the first of them.
-    fn head_steps(&self) -> (usize, usize) {
-        match self.head {
-            Head::Last => (1, self.lstm.steps - 1),
-            Head::Every => (self.lstm.steps, 0),
-        }
-    }
-
-    /// Elements of the prediction for `batch` sequences.
-    pub fn predictions(&self, batch: usize) -> usize {
-        self.head_steps().0 * batch * self.output_size
-    }
-
-    /// Where the last time step's predictions for `batch` sequences lie in the prediction.
-    pub fn last_predictions(&self, batch: usize) -> std::ops::Range<usize> {
-        self.predictions(batch) - batch * self.output_size..self.predictions(batch)
-    }
-
-    /// The buffers of a [`Network`] of this shape, those of its tape last.
-    pub fn needs<D: Kernels>(&self, device: &D) -> Vec<Need> {
-        let model = "`hidden_size` or `num_layers`";
-        let batch = "`batch_size`, `window` or `horizon`";
-        let lstm = self.lstm;
-        let (steps, _) = self.head_steps();
-        let rows = steps * lstm.batch;
-        let scratch = device.scratch_len(self.output_size, lstm.hidden_size, rows).max(device.scratch_len(
-            1,
-            self.output_size,
-            rows,
-        ));
-        let mut needs = vec![
-            Need::new("the parameters", self.parameters(), model),
-            Need::new("the gradients of the parameters", self.parameters(), model),
-            Need::new("the windows of a batch", lstm.steps * lstm.batch * lstm.input_size, batch),
-            Need::new("the targets of a batch", self.predictions(lstm.batch), batch),
-            Need::new("the predictions of a batch", self.predictions(lstm.batch), batch),
-            Need::new("the gradients of the predictions", self.predictions(lstm.batch), batch),
-            Need::new("the gradients of the LSTM's output", rows * lstm.hidden_size, batch),
-            Need::new("the partial sums of the head's gradients", scratch, batch),
-        ];
-        needs.extend(lstm.needs(device));
-        needs
-    }
+/// Gradients of what goes into a network, for those who want them.
+pub struct InputGradients<'a, B> {
+    /// Of the inputs; written.
+    pub d_x: &'a mut B, // [rows, D]
+    /// Of the start state; written.
+    pub d_start: &'a mut LstmState<B>,
 }
 
 /// A network on a device with all its buffers, made once.
@@ -120,75 +65,139 @@ pub struct Network<D: Kernels> {
     /// Their gradients, added up since [`zero_gradients`](Network::zero_gradients).
     pub d_params: D::Buffer, // [P]
     /// The inputs of a batch.
-    pub x: D::Buffer, // [T, N, D]
-    /// The targets of a batch, laid out as the predictions.
-    pub target: D::Buffer, // [1 or T, N, O]
-    /// What the head says.
-    pub prediction: D::Buffer, // [1 or T, N, O]
-    /// What the stack keeps between forward and backward pass; the top layer's `h` is its output.
-    pub tape: LstmTape<D::Buffer>,
-    d_prediction: D::Buffer,      // [1 or T, N, O]
-    d_y: D::Buffer,               // [1 or T, N, H]
-    scratch: D::Buffer,           // partial sums of the head's gradients
-    zero_start_of: Option<usize>, // the batch whose start state in the tape is known to be zero
+    pub x: D::Buffer, // [rows, D]
+    /// The targets of a batch, a row for each row of the predictions.
+    pub target: D::Buffer, // [N or rows, O]
+    /// What the head says: for each sequence, or for each row of the packing.
+    pub prediction: D::Buffer, // [N or rows, O]
+    /// The state that a batch may begin with.
+    pub state: LstmState<D::Buffer>,
+    /// The state at the end of the last forward pass, where [`carry`](Network::carry) has put it.
+    pub carried: LstmState<D::Buffer>,
+    /// What the stack keeps between forward and backward pass.
+    pub tape: LstmTape<D::Buffer, D::Indices>,
+    d_prediction: D::Buffer,             // [N or rows, O]
+    d_y: D::Buffer,                      // [N or rows, R · P]
+    ends: D::Buffer,                     // [N, R · P], the output at each sequence's end, where lengths differ
+    d_ends: D::Buffer,                   // [N, R · P]
+    scratch: D::Buffer,                  // partial sums of the head's gradients
+    starts: Vec<LstmState<D::Buffer>>,   // of the parts that are computed again in the backward pass
+    d_states: Vec<LstmState<D::Buffer>>, // two, that take the gradient from part to part
+    last: D::Indices,                    // [N], the row of each sequence's last step, where lengths differ
+    listed: Option<Packing>,             // whose rows `last` and the tape's list hold
 }
 
 impl<D: Kernels> Network<D> {
     /// Makes all buffers for `shape`.
     pub fn new(device: &D, shape: NetworkShape) -> Self {
-        let needs = shape.needs(device);
+        let part = shape.part();
+        let needs = shape.own_needs(device);
         let mut next = needs.iter().map(|need| device.buffer(need.name, need.len));
         let mut next = || next.next().expect("as many needs as buffers");
-        let (params, d_params, x, target) = (next(), next(), next(), next());
-        let (prediction, d_prediction, d_y, scratch) = (next(), next(), next(), next());
-        let tape = LstmTape::new(device, &shape.lstm);
-        Self { shape, params, d_params, x, target, prediction, tape, d_prediction, d_y, scratch, zero_start_of: None }
-    }
-
-    /// Starts every sequence of the next forward passes from zero, as PyTorch does when no state is given.
-    fn zero_start(&mut self, device: &D, batch: usize) {
-        // The forward pass never writes step 0, but its place moves with the batch size.
-        if self.zero_start_of != Some(batch) {
-            for layer in &mut self.tape.layers {
-                device.zero(&mut layer.h, 0, batch * self.shape.lstm.hidden_size);
-                device.zero(&mut layer.c, 0, batch * self.shape.lstm.hidden_size);
-            }
-            self.zero_start_of = Some(batch);
+        let states = |count: usize| (0..count).map(|_| LstmState::new(device, &part)).collect();
+        let last = shape.list_need();
+        Self {
+            shape,
+            params: next(),
+            d_params: next(),
+            x: next(),
+            target: next(),
+            prediction: next(),
+            d_prediction: next(),
+            d_y: next(),
+            ends: next(),
+            d_ends: next(),
+            scratch: next(),
+            state: LstmState::new(device, &part),
+            carried: LstmState::new(device, &part),
+            tape: LstmTape::new(device, &part),
+            starts: states(shape.parts() - 1),
+            d_states: states(if shape.parts() > 1 { 2 } else { 0 }),
+            last: device.indices(last.name, last.len),
+            listed: None,
         }
     }
 
-    /// The predictions for the first `batch` sequences of `x`, started from zero.
-    pub fn forward(&mut self, device: &D, batch: usize) {
-        self.zero_start(device, batch);
-        self.forward_from_state(device, batch);
+    /// The predictions for the sequences in `x`.
+    ///
+    /// # Panics
+    /// If the batch is larger than the shape, or its lengths differ where the shape says that they do not.
+    pub fn forward(&mut self, device: &D, batch: &Batch) {
+        self.list_rows(device, &batch.packing);
+        for (index, (from, part)) in self.shape.parts_of(&batch.packing).into_iter().enumerate() {
+            if index > 0 {
+                // The state where the part before ended.
+                let (from, part) = self.shape.parts_of(&batch.packing)[index - 1].clone();
+                let pass = pass(&self.shape, &part, batch, from);
+                device.lstm_final_state(&pass, &self.tape, &self.last, &mut self.starts[index - 1]);
+            }
+            self.forward_part(device, batch, index, from, &part);
+            self.predict_part(device, batch, from, &part);
+        }
     }
 
-    /// The same, started from the state that the caller has written to step 0 of each layer's `h` and `c` in the tape.
-    pub fn forward_given(&mut self, device: &D, batch: usize) {
-        self.zero_start_of = None;
-        self.forward_from_state(device, batch);
-    }
-
-    fn forward_from_state(&mut self, device: &D, batch: usize) {
-        let lstm = LstmShape { batch, ..self.shape.lstm };
-        device.lstm_forward(&lstm, &self.params, &self.x, &mut self.tape);
-        let (weight, bias) = self.shape.head_places();
-        let product = ProductShape {
-            m: self.shape.head_steps().0 * batch,
-            n: self.shape.output_size,
-            k: lstm.hidden_size,
-            a: self.head_input(batch),
-            b: Matrix::rows(weight, lstm.hidden_size).transposed(),
-            c: 0,
+    /// Part `index`, `part`, from step `from` on.
+    fn forward_part(&mut self, device: &D, batch: &Batch, index: usize, from: usize, part: &Packing) {
+        let start = match index {
+            0 => batch.stateful.then_some(&self.state),
+            _ => Some(&self.starts[index - 1]),
         };
-        let output = &self.tape.layers[lstm.num_layers - 1].h;
-        device.product(&product, output, &self.params, &self.params, &[bias], &mut self.prediction);
+        let x = batch.packing.row(from) * self.shape.lstm.input_size;
+        let pass = pass(&self.shape, part, batch, from);
+        device.lstm_forward(&pass, &self.params, (&self.x, x), start, &mut self.tape);
     }
 
-    /// The rows of the top layer's `h` that the head reads.
-    fn head_input(&self, batch: usize) -> Matrix {
-        let hidden = self.shape.lstm.hidden_size;
-        Matrix::rows((self.shape.head_steps().1 + 1) * batch * hidden, hidden)
+    /// The head on the part that the tape holds.
+    fn predict_part(&mut self, device: &D, batch: &Batch, from: usize, part: &Packing) {
+        let (outputs, width) = (self.shape.output_size, self.shape.lstm.output_size());
+        let (weight, bias) = self.shape.head_places();
+        let Some((rows, first)) = self.shape.head_rows(&batch.packing, from, part) else { return };
+        let layer = self.shape.lstm.num_layers - 1;
+        let (y, place) = self.tape.output(&self.shape.lstm, part, layer);
+        let (input, a) = match self.reads_ends(&batch.packing) {
+            true => {
+                let shape = RowsShape { rows, width, from: place, to: Matrix::rows(0, width) };
+                device.copy_rows(&shape, Listed::From(&self.last), y, &mut self.ends);
+                (&self.ends, Matrix::rows(0, width))
+            }
+            false => (y, Matrix { offset: place.offset + (part.rows() - rows) * width, ..place }),
+        };
+        let b = Matrix::rows(weight, width).transposed();
+        let product = ProductShape { m: rows, n: outputs, k: width, a, b, c: first * outputs };
+        device.product(&product, input, &self.params, Onto::Biases(&self.params, &[bias]), &mut self.prediction);
+    }
+
+    /// Whether the head reads rows that do not lie together.
+    fn reads_ends(&self, packing: &Packing) -> bool {
+        self.shape.head == Head::Last && !packing.is_even()
+    }
+
+    /// Puts the batch's lists on the device, where its lengths differ and they are not there yet.
+    fn list_rows(&mut self, device: &D, packing: &Packing) {
+        let lstm = &self.shape.lstm;
+        assert!(
+            packing.steps() <= lstm.steps && packing.batch() <= lstm.batch,
+            "the batch is larger than the network's"
+        );
+        assert!(lstm.ragged || packing.is_even(), "sequences of unequal length in a network for equal ones");
+        if !packing.is_even() && self.listed.as_ref() != Some(packing) {
+            let numbers = |rows: Vec<usize>| rows.into_iter().map(|row| row as u32).collect::<Vec<_>>();
+            device.write_indices(&mut self.last, &numbers(packing.last_rows()));
+            device.write_indices(&mut self.tape.sequences, &numbers(packing.sequences()));
+            self.listed = Some(packing.clone());
+        }
+    }
+
+    /// Keeps the state at the end of the last forward pass in `carried`.
+    pub fn carry(&mut self, device: &D, batch: &Batch) {
+        let (from, part) = self.shape.parts_of(&batch.packing).pop().expect("at least one part");
+        let pass = pass(&self.shape, &part, batch, from);
+        device.lstm_final_state(&pass, &self.tape, &self.last, &mut self.carried);
+    }
+
+    /// Begins the next batch with the state that was carried.
+    pub fn advance(&mut self) {
+        std::mem::swap(&mut self.state, &mut self.carried);
     }
 
     /// The loss of the predictions against `target`, into `history`.
@@ -201,26 +210,70 @@ impl<D: Kernels> Network<D> {
         device.zero(&mut self.d_params, 0, self.shape.parameters());
     }
 
-    /// Adds the gradients of the last [`loss`](Network::loss) to `d_params`; `d_x` `[T, N, D]` is written where asked for.
-    pub fn backward(&mut self, device: &D, batch: usize, d_x: Option<&mut D::Buffer>) {
-        let lstm = LstmShape { batch, ..self.shape.lstm };
-        let (weight, bias) = self.shape.head_places();
-        let (hidden, outputs) = (lstm.hidden_size, self.shape.output_size);
-        let (steps, from) = self.shape.head_steps();
-        let rows = steps * batch;
-        let input = self.head_input(batch);
-        let output = &self.tape.layers[lstm.num_layers - 1].h;
-        let a = Matrix::rows(0, outputs);
-        let d_weight = ProductShape { m: outputs, n: hidden, k: rows, a: a.transposed(), b: input, c: weight };
-        device.product_add(&d_weight, &self.d_prediction, output, &mut self.d_params, &mut self.scratch);
-        device.column_sums(rows, outputs, &self.d_prediction, &[bias], &mut self.d_params, &mut self.scratch);
-        let d_input = ProductShape { m: rows, n: hidden, k: outputs, a, b: Matrix::rows(weight, hidden), c: 0 };
-        device.product(&d_input, &self.d_prediction, &self.params, &self.params, &[], &mut self.d_y);
-
-        for layer in &mut self.tape.layers {
-            device.zero(&mut layer.d_h, 0, lstm.state());
-            device.zero(&mut layer.d_c, 0, lstm.state());
+    /// Adds the gradients of the last [`loss`](Network::loss) to `d_params`. Parts that the tape no longer holds are
+    /// computed again (Chen et al. 2016).
+    pub fn backward(&mut self, device: &D, batch: &Batch, mut inputs: Option<InputGradients<D::Buffer>>) {
+        let parts = self.shape.parts_of(&batch.packing);
+        let last = parts.len() - 1;
+        for (index, (from, part)) in parts.into_iter().enumerate().rev() {
+            if index < last {
+                self.forward_part(device, batch, index, from, &part);
+            }
+            let d_y_from = self.head_backward(device, batch, from, &part);
+            let x = batch.packing.row(from) * self.shape.lstm.input_size;
+            let pass = pass(&self.shape, &part, batch, from);
+            let (d_final, d_start) = self.d_states.split_at_mut(1.min(last));
+            let (d_x, wanted) = match inputs.as_mut() {
+                Some(inputs) => (Some((&mut *inputs.d_x, x)), Some(&mut *inputs.d_start)),
+                None => (None, None),
+            };
+            let gradients = LstmGradients {
+                d_y: &self.d_y,
+                from: d_y_from,
+                d_final: d_final.first().filter(|_| index < last),
+                d_params: &mut self.d_params,
+                d_x,
+                d_start: if index == 0 { wanted } else { d_start.first_mut() },
+            };
+            device.lstm_backward(&pass, &self.params, (&self.x, x), &mut self.tape, gradients);
+            self.d_states.reverse();
         }
-        device.lstm_backward(&lstm, &self.params, &self.x, (&self.d_y, from), &mut self.tape, &mut self.d_params, d_x);
     }
+
+    /// The head's gradients on the part that the tape holds, and `d_y`; the step where that begins.
+    fn head_backward(&mut self, device: &D, batch: &Batch, from: usize, part: &Packing) -> usize {
+        let (outputs, width) = (self.shape.output_size, self.shape.lstm.output_size());
+        let (weight, bias) = self.shape.head_places();
+        let Some((rows, first)) = self.shape.head_rows(&batch.packing, from, part) else { return part.steps() };
+        let layer = self.shape.lstm.num_layers - 1;
+        let (y, place) = self.tape.output(&self.shape.lstm, part, layer);
+        let ends = self.reads_ends(&batch.packing);
+        let (input, b) = match ends {
+            true => (&self.ends, Matrix::rows(0, width)),
+            false => (y, Matrix { offset: place.offset + (part.rows() - rows) * width, ..place }),
+        };
+        let a = Matrix::rows(first * outputs, outputs);
+        let d_weight = ProductShape { m: outputs, n: width, k: rows, a: a.transposed(), b, c: weight };
+        device.product_add(&d_weight, &self.d_prediction, input, &mut self.d_params, &mut self.scratch);
+        let (d_params, scratch) = (&mut self.d_params, &mut self.scratch);
+        device.column_sums(rows, outputs, (&self.d_prediction, first * outputs), &[bias], d_params, scratch);
+        let d_input = ProductShape { m: rows, n: width, k: outputs, a, b: Matrix::rows(weight, width), c: 0 };
+        let to = if ends { &mut self.d_ends } else { &mut self.d_y };
+        device.product(&d_input, &self.d_prediction, &self.params, Onto::Zero, to);
+        if ends {
+            device.zero(&mut self.d_y, 0, part.rows() * width);
+            let rows_of = Matrix::rows(0, width);
+            let shape = RowsShape { rows, width, from: rows_of, to: rows_of };
+            device.copy_rows(&shape, Listed::To(&self.last), &self.d_ends, &mut self.d_y);
+        }
+        match self.shape.head {
+            Head::Last if !ends => part.steps() - 1,
+            _ => 0,
+        }
+    }
+}
+
+/// A part of a batch as the kernels see it.
+fn pass<'a>(shape: &'a NetworkShape, packing: &'a Packing, batch: &Batch, first_step: usize) -> Pass<'a> {
+    Pass { shape: &shape.lstm, packing, draw: batch.draw, first_step }
 }

@@ -1,6 +1,6 @@
 //! Forecasts of many windows with fixed parameters. No training state is touched.
 
-use super::Network;
+use super::{Batch, Network};
 use crate::error::Result;
 use crate::kernels::{Kernels, WindowShape};
 
@@ -21,7 +21,8 @@ impl<D: Kernels> Network<D> {
         first: usize,
         batch: usize,
     ) {
-        let (steps, from) = self.shape.head_steps();
+        let from = self.shape.head_from(self.shape.lstm.steps);
+        let steps = self.shape.lstm.steps - from;
         let width = self.shape.output_size / channels;
         let shape = WindowShape { first, batch, offset: from + 1, steps, width, channels };
         device.gather_windows(&shape, values, starts, &mut self.target);
@@ -42,8 +43,9 @@ impl<D: Kernels> Network<D> {
         for first in (0..count).step_by(self.shape.lstm.batch) {
             let batch = self.shape.lstm.batch.min(count - first);
             self.gather_inputs(device, inputs, starts, first, batch);
-            self.forward(device, batch);
-            let last = self.shape.last_predictions(batch);
+            let pass = Batch::even(self.shape.lstm.steps, batch);
+            self.forward(device, &pass);
+            let last = self.shape.last_predictions(&pass.packing);
             forecasts.extend(device.read_f32(&self.prediction, last).await?);
         }
         Ok(forecasts)

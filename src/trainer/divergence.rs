@@ -3,7 +3,7 @@
 use super::Trainer;
 use crate::device::Real;
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Packing};
 
 impl<D: Kernels> Trainer<D> {
     /// Runs the step that was not finite again, with the parameters it had, and looks for the tensor where it began.
@@ -26,16 +26,20 @@ impl<D: Kernels> Trainer<D> {
     /// The first tensor of the batch under way that holds a NaN or an infinity, in the order of computation.
     async fn not_finite(&self, batch: usize, step: usize) -> Result<Option<String>> {
         let (net, lstm) = (&self.net, self.net.shape.lstm);
-        let state = batch * lstm.hidden_size;
+        let packing = Packing::even(lstm.steps, batch);
+        let rows = packing.rows();
         let mut found = vec![
-            ("x".to_owned(), &net.x, 0..lstm.steps * batch * lstm.input_size),
-            ("target".to_owned(), &net.target, 0..net.shape.predictions(batch)),
+            ("x".to_owned(), &net.x, 0..rows * lstm.input_size),
+            ("target".to_owned(), &net.target, 0..net.shape.predictions(&packing)),
         ];
         for (index, layer) in net.tape.layers.iter().enumerate() {
-            found.push((format!("c of layer {index}"), &layer.c, 0..(lstm.steps + 1) * state));
-            found.push((format!("h of layer {index}"), &layer.h, 0..(lstm.steps + 1) * state));
+            for cell in &layer.cells {
+                found.push((format!("c of layer {index}"), &cell.c, 0..(batch + rows) * lstm.hidden_size));
+            }
+            let (y, place) = net.tape.output(&lstm, &packing, index);
+            found.push((format!("h of layer {index}"), y, place.offset..place.offset + rows * place.row));
         }
-        found.push(("prediction".to_owned(), &net.prediction, 0..net.shape.predictions(batch)));
+        found.push(("prediction".to_owned(), &net.prediction, 0..net.shape.predictions(&packing)));
         found.push(("loss".to_owned(), &self.history, 2 * step..2 * step + 1));
         for tensor in net.shape.tensors().into_iter().rev() {
             found.push((format!("gradient of {}", tensor.name), &net.d_params, tensor.range()));

@@ -35,7 +35,9 @@ const complaints = (code) =>
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ code });
     const { messages } = await module.getCompilationInfo();
-    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint: "main" } });
+    for (const [, entryPoint] of code.matchAll(/@compute[^{]*?\bfn (\w+)/g)) {
+      device.createComputePipeline({ layout: "auto", compute: { module, entryPoint } });
+    }
     const error = await device.popErrorScope();
     const errors = messages.filter(({ type }) => type === "error");
     return [

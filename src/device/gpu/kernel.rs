@@ -14,6 +14,8 @@ pub enum Access {
 pub struct Kernel {
     /// The file's name without its ending.
     pub name: &'static str,
+    /// The function that runs; a file may hold several that share its bindings.
+    pub entry: &'static str,
     /// The file's text; `common.wgsl` is appended before it is compiled.
     pub source: &'static str,
     /// The parameter struct's fields: name and WGSL type.
@@ -25,6 +27,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// The same file from another function on.
+    pub const fn entry(&self, entry: &'static str) -> Self {
+        Self { entry, ..*self }
+    }
+
     /// The whole text that is compiled.
     pub fn wgsl(&self) -> String {
         format!("{}\n{}", self.source, include_str!("../../../shaders/common.wgsl"))
@@ -54,6 +61,7 @@ macro_rules! kernel {
     ($name:literal, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
         $crate::device::Kernel {
             name: $name,
+            entry: "main",
             source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
             params: <$params as $crate::device::Params>::FIELDS,
             storage: &[$($crate::device::Access::$access),*],
@@ -110,7 +118,7 @@ pub(super) fn compile(
             ..Default::default()
         })),
         module: &module,
-        entry_point: Some("main"),
+        entry_point: Some(kernel.entry),
         compilation_options: Default::default(),
         cache: None,
     });

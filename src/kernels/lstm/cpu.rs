@@ -1,103 +1,328 @@
 //! On the CPU, and so the definition: each thread takes a few sequences through all time steps.
 
-use pulp::{Arch, NullaryFnOnce};
+mod steps;
+mod tiles;
+mod zone;
+
+use pulp::Arch;
 use rayon::prelude::*;
 
-use super::{Lstm, LstmShape, LstmTape, gradients_from_gates, project_input};
+use super::packing::Step;
+use super::{
+    Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
+    before_recurrence,
+};
 use crate::device::{Cpu, Real};
+use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Matrix, ProductShape, multiply_add};
+use crate::kernels::{DropShape, LayerTape};
+use steps::{BackwardStep, ForwardStep};
+use tiles::{Before, TILE, Tile, tiles};
+use zone::Zone;
 
-/// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
-/// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
-const TILE: usize = 16;
+type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
-    fn lstm_forward(&self, shape: &LstmShape, params: &Vec<F>, x: &Vec<F>, tape: &mut LstmTape<Vec<F>>) {
-        let gates = shape.gates();
-        for index in 0..shape.num_layers {
-            project_input(self, shape, index, params, x, tape);
-            let layer = &mut tape.layers[index];
-            let places = shape.layer(index);
-            let w_hh = &params[places.weight_hh..][..gates * shape.hidden_size];
-            let w_hh_t = &mut tape.packed[..w_hh.len()];
-            transpose(w_hh, w_hh_t, shape.hidden_size);
-            let tiles = tiles(&mut layer.gates, shape, gates)
-                .zip(tiles(&mut layer.h, shape, shape.hidden_size))
-                .zip(tiles(&mut layer.c, shape, shape.hidden_size));
-            tiles.collect::<Vec<_>>().into_par_iter().for_each(|((mut gates, mut h), mut c)| {
-                for (t, gates) in gates.iter_mut().take(shape.steps).enumerate() {
-                    let (h_before, h_t) = neighbours(&mut h, t);
-                    let (c_before, c_t) = neighbours(&mut c, t);
-                    add_recurrent(h_before, w_hh_t, gates, shape.hidden_size);
-                    Arch::new().dispatch(ForwardStep { gates, c_before, c_t, h_t, hidden: shape.hidden_size });
-                }
-            });
+    fn lstm_forward(
+        &self,
+        pass: &Pass,
+        params: &Vec<F>,
+        x: (&Vec<F>, usize),
+        start: Option<&LstmState<Vec<F>>>,
+        tape: &mut Tape<F>,
+    ) {
+        for layer in 0..pass.shape.num_layers {
+            before_layer(self, pass, layer, tape);
+            for direction in 0..pass.shape.directions() {
+                before_recurrence(self, pass, (layer, direction), params, x, tape);
+                Recurrence::new(pass, layer, direction, params).forward(self, start, tape);
+            }
+        }
+    }
+
+    fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
+        let (shape, batch) = (pass.shape, pass.batch());
+        let (hidden, width) = (shape.hidden_size, shape.width());
+        for cell in 0..shape.cells() {
+            let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
+            let (y, place) = tape.output(shape, pass.packing, layer);
+            for n in 0..batch {
+                let row = match (direction, pass.packing.is_even()) {
+                    (1, _) => n,
+                    (_, true) => pass.packing.row(pass.packing.steps() - 1) + n,
+                    _ => last[n] as usize,
+                };
+                let h = &y[place.offset + row * place.row + direction * width..][..width];
+                state.h[pass.h_at(cell) + n * width..][..width].copy_from_slice(h);
+                let c = &tape.layers[layer].cells[direction].c[(batch + row) * hidden..][..hidden];
+                state.c[pass.c_at(cell) + n * hidden..][..hidden].copy_from_slice(c);
+            }
         }
     }
 
     fn lstm_backward(
         &self,
-        shape: &LstmShape,
+        pass: &Pass,
         params: &Vec<F>,
-        x: &Vec<F>,
-        (d_y, from): (&Vec<F>, usize),
-        tape: &mut LstmTape<Vec<F>>,
-        d_params: &mut Vec<F>,
-        mut d_x: Option<&mut Vec<F>>,
+        x: (&Vec<F>, usize),
+        tape: &mut Tape<F>,
+        gradients: LstmGradients<Vec<F>>,
     ) {
-        let (gates, hidden) = (shape.gates(), shape.hidden_size);
-        for index in (0..shape.num_layers).rev() {
-            let top = index + 1 == shape.num_layers;
-            let (upstream, from) = if top { (d_y, from) } else { (&tape.between, 0) };
-            let (layer, places) = (&mut tape.layers[index], shape.layer(index));
-            let w_hh = &params[places.weight_hh..][..gates * hidden];
-            let c = &layer.c;
-            let tiles = tiles(&mut layer.gates, shape, gates)
-                .zip(layer.d_h[..shape.state()].chunks_mut(TILE * hidden))
-                .zip(layer.d_c[..shape.state()].chunks_mut(TILE * hidden))
-                .enumerate();
-            tiles.collect::<Vec<_>>().into_par_iter().for_each(|(tile, ((mut gates, d_h), d_c))| {
-                let tile = tile * TILE * hidden..tile * TILE * hidden + d_h.len();
-                let at = |step: usize| step * shape.state() + tile.start..step * shape.state() + tile.end;
-                for (t, gates) in gates.iter_mut().take(shape.steps).enumerate().rev() {
-                    if t >= from {
-                        let d_y = &upstream[at(t - from)];
-                        d_h.iter_mut().zip(d_y).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
-                    }
-                    let c = [&c[at(t)], &c[at(t + 1)]];
-                    Arch::new().dispatch(BackwardStep { gates, c, d_h: &*d_h, d_c: &mut *d_c, hidden });
-                    d_h.fill(F::zero());
-                    add_transposed(gates, w_hh, d_h, hidden);
-                }
-            });
-
-            gradients_from_gates(self, shape, index, params, x, tape, d_params, d_x.as_deref_mut());
+        let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
+        for layer in (0..pass.shape.num_layers).rev() {
+            for direction in 0..pass.shape.directions() {
+                let top = layer + 1 == pass.shape.num_layers;
+                let recurrence = Recurrence::new(pass, layer, direction, params);
+                let Tape { layers, between, dropped, .. } = tape;
+                let upstream = if top { (d_y, from) } else { (&*between, 0) };
+                recurrence.backward(upstream, d_final, dropped, &mut layers[layer], d_start.as_deref_mut());
+            }
+            // Both directions read the gradient from above before it is replaced by the one for below.
+            for direction in 0..pass.shape.directions() {
+                let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
+                after_recurrence(self, pass, (layer, direction), params, x, tape, d_params, d_x);
+            }
+            after_layer(self, pass, layer, tape);
         }
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {
-        shape.gates() * shape.hidden_size
+        (shape.gates() + shape.proj_size) * shape.width().max(shape.hidden_size)
     }
 }
 
-/// Cuts `[steps, N, width]` into tiles of sequences: for each tile the list of its blocks, one a time step.
-fn tiles<'a, F>(
-    values: &'a mut [F],
-    shape: &LstmShape,
-    width: usize,
-) -> impl Iterator<Item = Vec<&'a mut [F]>> + use<'a, F> {
-    let mut tiles: Vec<Vec<&mut [F]>> =
-        (0..shape.batch.div_ceil(TILE)).map(|_| Vec::with_capacity(shape.steps + 1)).collect();
-    for step in values.chunks_exact_mut(shape.batch * width).take(shape.steps + 1) {
-        tiles.iter_mut().zip(step.chunks_mut(TILE * width)).for_each(|(tile, block)| tile.push(block));
-    }
-    tiles.into_iter()
+/// One direction of one layer.
+struct Recurrence<'a, F> {
+    pass: &'a Pass<'a>,
+    layer: usize,
+    direction: usize,
+    cell: usize,
+    weight_hh: &'a [F],         // [4H, P]
+    weight_hr: Option<&'a [F]>, // [P, H]
+    shared: bool,
 }
 
-/// Blocks `t`, to read, and `t + 1`, to write.
-fn neighbours<'a, F>(blocks: &'a mut [&mut [F]], t: usize) -> (&'a [F], &'a mut [F]) {
-    let (before, after) = blocks.split_at_mut(t + 1);
-    (&*before[t], &mut *after[0])
+impl<'a, F: Real> Recurrence<'a, F> {
+    fn new(pass: &'a Pass, layer: usize, direction: usize, params: &'a [F]) -> Self {
+        let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
+        Self {
+            pass,
+            layer,
+            direction,
+            cell: layer * shape.directions() + direction,
+            weight_hh: &params[places.weight_hh..][..shape.gates() * shape.width()],
+            weight_hr: places.weight_hr.map(|place| &params[place..][..shape.proj_size * shape.hidden_size]),
+            shared: shape.shares_output(),
+        }
+    }
+
+    fn reverse(&self) -> bool {
+        self.direction == 1
+    }
+
+    /// The recurrent weights as this pass uses them.
+    fn weights<'b>(&self, dropped: &'b [F]) -> &'b [F]
+    where
+        'a: 'b,
+    {
+        match self.pass.weight_drop(self.cell) {
+            Some(_) => &dropped[self.pass.dropped_at(self.cell)..][..self.weight_hh.len()],
+            None => self.weight_hh,
+        }
+    }
+
+    fn forward(&self, device: &Cpu<F>, start: Option<&LstmState<Vec<F>>>, tape: &mut Tape<F>) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
+        let LstmTape { layers, sequences, packed, dropped, .. } = tape;
+        let (w_hh_t, rest) = packed.split_at_mut(self.weight_hh.len());
+        transpose(self.weights(dropped), w_hh_t, width);
+        let w_hr_t = &mut rest[..shape.proj_size * hidden];
+        if let Some(w_hr) = self.weight_hr {
+            transpose(w_hr, w_hr_t, hidden);
+        }
+        let LayerTape { cells, y, .. } = &mut layers[self.layer];
+        let cell = &mut cells[self.direction];
+        let starts = start.map(|start| {
+            (&start.h[pass.h_at(self.cell)..][..batch * width], &start.c[pass.c_at(self.cell)..][..batch * hidden])
+        });
+        match starts {
+            Some((_, c)) => cell.c[..batch * hidden].copy_from_slice(c),
+            None => cell.c[..batch * hidden].fill(F::zero()),
+        }
+        let drop = pass.recurrent_drop(self.cell);
+        if let Some(drop) = &drop {
+            let shape = DropShape { rows: batch, columns: width, first: 0, masks: Masks::Each };
+            device.dropout(drop, &shape, sequences, Source::Ones, (&mut cell.mask, 1), false);
+        }
+        let (mask, weights) = (drop.map(|_| &cell.mask[1..][..batch * width]), (&*w_hh_t, &*w_hr_t));
+        let tiles = tiles(pass, &mut cell.gates, &mut cell.h_in, &mut cell.c, &mut cell.u, y);
+        tiles.into_par_iter().with_max_len(1).for_each(|mut tile| {
+            let rows = tile.first * width..(tile.first + tile.count) * width;
+            let mut h = starts.map_or(vec![F::zero(); rows.len()], |(h, _)| h[rows.clone()].to_vec());
+            if self.shared {
+                tile.h_in[0].copy_from_slice(&h);
+            }
+            let mask = mask.map(|mask| &mask[rows]);
+            let mut zone = Zone::new(pass, self.cell, &tile);
+            for step in pass.packing.walk(self.reverse()) {
+                self.forward_step(&step, &mut tile, weights, mask, &mut zone, &mut h);
+            }
+        });
+    }
+
+    /// One time step of a tile; `h` `[n, P]` goes from step to step unless it lies in `h_in`.
+    fn forward_step(
+        &self,
+        step: &Step,
+        tile: &mut Tile<F>,
+        (w_hh_t, w_hr_t): (&[F], &[F]),
+        mask: Option<&[F]>,
+        zone: &mut Option<Zone<F>>,
+        h: &mut [F],
+    ) {
+        let (hidden, width) = (self.pass.shape.hidden_size, self.pass.shape.width());
+        let (t, n) = (step.t, tile.rows(step.present));
+        if n == 0 {
+            return;
+        }
+        let ongoing = tile.rows(step.ongoing);
+        let (h_before, h_after) = tile.h_in.split_at_mut(t + 1);
+        let h_in = &mut *h_before[t];
+        if !self.shared {
+            match mask {
+                Some(mask) => h_in.iter_mut().zip(&*h).zip(mask).for_each(|((to, &h), &mask)| *to = h * mask),
+                None => h_in.copy_from_slice(&h[..n * width]),
+            }
+        }
+        let gates = &mut *tile.gates[t];
+        add_product(h_in, w_hh_t, gates, width, 4 * hidden);
+        let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
+        let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
+        let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), ongoing * hidden, n * hidden);
+        let u = if self.weight_hr.is_some() { &mut *tile.u[t] } else { &mut *h_t };
+        let at = ongoing * hidden;
+        let (gates_1, gates_2) = gates.split_at_mut(4 * at);
+        let (c_1, c_2) = c_t.split_at_mut(at);
+        let (u_1, u_2) = u.split_at_mut(at);
+        Arch::new().dispatch(ForwardStep { gates: gates_1, c_before: before.ongoing, c_t: c_1, h_t: u_1, hidden });
+        Arch::new().dispatch(ForwardStep { gates: gates_2, c_before: before.starting, c_t: c_2, h_t: u_2, hidden });
+        if self.weight_hr.is_some() {
+            h_t.fill(F::zero());
+            add_product(&*tile.u[t], w_hr_t, h_t, hidden, width);
+        }
+        if let Some(zone) = zone {
+            zone.draw(t, n);
+            zone.keep_h(if self.shared { h_in } else { &*h }, h_t);
+            zone.keep_c(&before, c_t);
+        }
+        if !self.shared {
+            h[..n * width].copy_from_slice(h_t);
+            let (outputs, column) = (self.pass.shape.output_size(), self.direction * width);
+            let rows = tile.y[t].chunks_exact_mut(outputs).zip(h_t.chunks_exact(width));
+            rows.for_each(|(y, h)| y[column..][..width].copy_from_slice(h));
+        }
+    }
+
+    fn backward(
+        &self,
+        upstream: (&Vec<F>, usize),
+        d_final: Option<&LstmState<Vec<F>>>,
+        dropped: &[F],
+        layer: &mut LayerTape<Vec<F>>,
+        d_start: Option<&mut LstmState<Vec<F>>>,
+    ) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
+        let (h_range, c_range) = (pass.h_at(self.cell), pass.c_at(self.cell));
+        let (h_range, c_range) = (h_range..h_range + batch * width, c_range..c_range + batch * hidden);
+        let weights = self.weights(dropped);
+        let cell = &mut layer.cells[self.direction];
+        let (d_h, d_c) = cell.d_state[..batch * (width + hidden)].split_at_mut(batch * width);
+        match d_final {
+            Some(state) => {
+                d_h.copy_from_slice(&state.h[h_range.clone()]);
+                d_c.copy_from_slice(&state.c[c_range.clone()]);
+            }
+            None => {
+                d_h.fill(F::zero());
+                d_c.fill(F::zero());
+            }
+        }
+        let mask = pass.recurrent_drop(self.cell).map(|_| &cell.mask[1..][..batch * width]);
+        let tiles = tiles(pass, &mut cell.gates, &mut [], &mut cell.c, &mut cell.d_h, &mut []);
+        let tiles = tiles.into_par_iter().with_max_len(1);
+        let carried = d_h.par_chunks_mut(TILE * width).zip(d_c.par_chunks_mut(TILE * hidden));
+        tiles.zip(carried).for_each(|(mut tile, (d_h, d_c))| {
+            let rows = tile.first * width..(tile.first + tile.count) * width;
+            let mask = mask.map(|mask| &mask[rows]);
+            let mut zone = Zone::new(pass, self.cell, &tile);
+            for step in pass.packing.walk(self.reverse()).rev() {
+                self.backward_step(&step, &mut tile, weights, upstream, mask, &mut zone, (&mut *d_h, &mut *d_c));
+            }
+        });
+        if let Some(state) = d_start {
+            state.h[h_range].copy_from_slice(d_h);
+            state.c[c_range].copy_from_slice(d_c);
+        }
+    }
+
+    /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step.
+    fn backward_step(
+        &self,
+        step: &Step,
+        tile: &mut Tile<F>,
+        w_hh: &[F],
+        (d_y, from): (&Vec<F>, usize),
+        mask: Option<&[F]>,
+        zone: &mut Option<Zone<F>>,
+        (d_h, d_c): (&mut [F], &mut [F]),
+    ) {
+        let (hidden, width) = (self.pass.shape.hidden_size, self.pass.shape.width());
+        let (t, n) = (step.t, tile.rows(step.present));
+        if n == 0 {
+            return;
+        }
+        let (d_h, d_c) = (&mut d_h[..n * width], &mut d_c[..n * hidden]);
+        if t >= from {
+            let outputs = self.pass.shape.output_size();
+            let row = self.pass.packing.row(t) - self.pass.packing.row(from) + tile.first;
+            let d_y = d_y[row * outputs..][..n * outputs].chunks_exact(outputs);
+            for (d_h, d_y) in d_h.chunks_exact_mut(width).zip(d_y) {
+                d_h.iter_mut().zip(&d_y[self.direction * width..]).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
+            }
+        }
+        let at = tile.rows(step.ongoing) * hidden;
+        let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), at, n * hidden);
+        let gates = &mut *tile.gates[t];
+        let mut c_t = &*c_t;
+        if let Some(zone) = zone {
+            zone.draw(t, n);
+            zone.split(d_h, d_c);
+            c_t = zone.cell_before_zoneout(gates, &before);
+        }
+        let mut d_u_t = Vec::new();
+        if let Some(w_hr) = self.weight_hr {
+            tile.u[t].copy_from_slice(d_h);
+            d_u_t.resize(n * hidden, F::zero());
+            add_product(d_h, w_hr, &mut d_u_t, width, hidden);
+        }
+        let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
+        let (gates_1, gates_2) = gates.split_at_mut(4 * at);
+        let (d_c_1, d_c_2) = d_c.split_at_mut(at);
+        let c = [before.ongoing, &c_t[..at]];
+        Arch::new().dispatch(BackwardStep { gates: gates_1, c, d_h: &d_u[..at], d_c: d_c_1, hidden });
+        let c = [before.starting, &c_t[at..]];
+        Arch::new().dispatch(BackwardStep { gates: gates_2, c, d_h: &d_u[at..], d_c: d_c_2, hidden });
+        d_h.fill(F::zero());
+        add_transposed(gates, w_hh, d_h, hidden, width);
+        if let Some(mask) = mask {
+            d_h.iter_mut().zip(mask).for_each(|(d_h, &mask)| *d_h = *d_h * mask);
+        }
+        if let Some(zone) = zone {
+            zone.add_kept(d_h, d_c);
+        }
+    }
 }
 
 /// `transposed[j, i] = matrix[i, j]` for rows of `columns`.
@@ -110,94 +335,18 @@ fn transpose<F: Copy>(matrix: &[F], transposed: &mut [F], columns: usize) {
     }
 }
 
-/// gates `[n, 4H]` += h `[n, H]` · W_hhᵀ `[H, 4H]`
-fn add_recurrent<F: Real>(h: &[F], w_hh_t: &[F], gates: &mut [F], hidden: usize) {
-    let (a, b) = (Matrix::rows(0, hidden), Matrix::rows(0, 4 * hidden));
-    multiply_add(&ProductShape { m: h.len() / hidden, n: 4 * hidden, k: hidden, a, b, c: 0 }, h, w_hh_t, gates);
+/// c `[n, N]` += a `[n, K]` · b `[K, N]`
+fn add_product<F: Real>(a: &[F], b: &[F], c: &mut [F], k: usize, n: usize) {
+    let shape = ProductShape { m: a.len() / k, n, k, a: Matrix::rows(0, k), b: Matrix::rows(0, n), c: 0 };
+    multiply_add(&shape, a, b, c);
 }
 
-/// d_h `[n, H]` += d_gates `[n, 4H]` · W_hh `[4H, H]`, gate by gate: four short sums lose fewer digits than a long one.
-fn add_transposed<F: Real>(d_gates: &[F], w_hh: &[F], d_h: &mut [F], hidden: usize) {
+/// d_h `[n, P]` += d_gates `[n, 4H]` · W_hh `[4H, P]`, gate by gate: four short sums lose fewer digits than a long one.
+fn add_transposed<F: Real>(d_gates: &[F], w_hh: &[F], d_h: &mut [F], hidden: usize, width: usize) {
     for gate in 0..4 {
         let a = Matrix::rows(gate * hidden, 4 * hidden);
-        let b = Matrix::rows(gate * hidden * hidden, hidden);
-        let shape = ProductShape { m: d_h.len() / hidden, n: hidden, k: hidden, a, b, c: 0 };
+        let b = Matrix::rows(gate * hidden * width, width);
+        let shape = ProductShape { m: d_h.len() / width, n: width, k: hidden, a, b, c: 0 };
         multiply_add(&shape, d_gates, w_hh, d_h);
-    }
-}
-
-/// Splits a row of gates into i, f, g and o.
-#[inline(always)]
-fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
-    let (i, rest) = gates.split_at_mut(hidden);
-    let (f, rest) = rest.split_at_mut(hidden);
-    let (g, o) = rest.split_at_mut(hidden);
-    [i, f, g, &mut o[..hidden]]
-}
-
-/// The element-wise part of a forward step on `n` sequences. It is a type and no closure, because only a method that is
-/// always inlined is compiled anew for each instruction set.
-struct ForwardStep<'a, F> {
-    gates: &'a mut [F], // [n, 4H], in: before activation, out: after
-    c_before: &'a [F],  // [n, H]
-    c_t: &'a mut [F],   // [n, H], written
-    h_t: &'a mut [F],   // [n, H], written
-    hidden: usize,
-}
-
-impl<F: Real> NullaryFnOnce for ForwardStep<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { gates, c_before, c_t, h_t, hidden } = self;
-        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-            let [i, f, g, o] = quarters(gates, hidden);
-            let row = n * hidden..(n + 1) * hidden;
-            let (c_before, c_t, h_t) = (&c_before[row.clone()], &mut c_t[row.clone()], &mut h_t[row]);
-            for j in 0..hidden {
-                i[j] = i[j].sigmoid();
-                f[j] = f[j].sigmoid();
-                g[j] = g[j].tangent();
-                o[j] = o[j].sigmoid();
-                c_t[j] = f[j] * c_before[j] + i[j] * g[j];
-                h_t[j] = o[j] * c_t[j].tangent();
-            }
-        }
-    }
-}
-
-/// The element-wise part of a backward step on `n` sequences.
-struct BackwardStep<'a, F> {
-    gates: &'a mut [F], // [n, 4H], in: activated gates, out: their gradients before activation
-    c: [&'a [F]; 2],    // [n, H] each: before the step and after it
-    d_h: &'a [F],       // [n, H]
-    d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
-    hidden: usize,
-}
-
-impl<F: Real> NullaryFnOnce for BackwardStep<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { gates, c: [c_before, c_t], d_h, d_c, hidden } = self;
-        let one = F::one();
-        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-            let [i, f, g, o] = quarters(gates, hidden);
-            let row = n * hidden..(n + 1) * hidden;
-            let (c_before, c_t, d_h, d_c) =
-                (&c_before[row.clone()], &c_t[row.clone()], &d_h[row.clone()], &mut d_c[row]);
-            for j in 0..hidden {
-                let tanh_c = c_t[j].tangent();
-                let d_c_t = d_c[j] + d_h[j] * o[j] * (one - tanh_c * tanh_c);
-                d_c[j] = d_c_t * f[j];
-                o[j] = d_h[j] * tanh_c * o[j] * (one - o[j]);
-                f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
-                let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
-                i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
-                g[j] = d_g;
-            }
-        }
     }
 }

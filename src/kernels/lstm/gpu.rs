@@ -1,88 +1,350 @@
-//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it.
+//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it, and a
+//! second one with a projection.
 
-use super::{Lstm, LstmShape, LstmTape, gradients_from_gates, project_input};
+use super::packing::Step;
+use super::{
+    LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
+    before_recurrence,
+};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
-use crate::kernels::product::{Matrix, Product, ProductShape};
+use crate::kernels::dropout::{Dropout, Masks, Source};
+use crate::kernels::rows::{Listed, Rows, RowsShape};
+use crate::kernels::{DropShape, Matrix};
+use crate::rng::Purpose;
 
 params! {
-    struct TransposeParams { rows: u32, columns: u32, place: u32 }
+    struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32 }
 }
 params! {
-    struct ForwardParams { t: u32, batch: u32, hidden: u32 }
+    struct DrawParams { draw: u32 }
 }
 params! {
-    struct BackwardParams { t: u32, steps: u32, batch: u32, hidden: u32, w_hh: u32, has_d_y: u32, d_y: u32 }
+    struct StartParams {
+        row: u32, present: u32, batch: u32, hidden: u32, width: u32,
+        has_start: u32, start_h: u32, start_c: u32, masked: u32,
+    }
+}
+params! {
+    struct ForwardParams {
+        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
+        batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hr_t: u32,
+        shared_output: u32, has_start: u32, start_h: u32, masked: u32,
+        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
+    }
+}
+params! {
+    struct BackwardParams {
+        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
+        batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
+        has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
+        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
+    }
 }
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
-static FORWARD_STEP: Kernel = kernel!("lstm_forward_step", ForwardParams, [Read, Write, Write, Write]);
-static BACKWARD_STEP: Kernel = kernel!("lstm_backward_step", BackwardParams, [Read, Read, Read, Write, Write, Write]);
-pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&TRANSPOSE, &FORWARD_STEP, &BACKWARD_STEP];
+static DRAW: Kernel = kernel!("lstm_draw", DrawParams, [Write], varying);
+static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
+static FORWARD_STEP: Kernel =
+    kernel!("lstm_forward_step", ForwardParams, [Read, Read, Read, Write, Write, Write, Write, Write]);
+static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
+static BACKWARD_STEP: Kernel =
+    kernel!("lstm_backward_step", BackwardParams, [Read, Read, Read, Read, Read, Write, Write, Write]);
+static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
+static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
+pub(in crate::kernels) static KERNELS: &[&Kernel] =
+    &[&TRANSPOSE, &DRAW, &START, &FORWARD_STEP, &FORWARD_PROJECT, &BACKWARD_STEP, &BACKWARD_PROJECT, &BACKWARD_START];
 
-/// Workgroups for all (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
-fn step_grid(shape: &LstmShape) -> [u32; 3] {
-    [shape.hidden_size.div_ceil(16) as u32, shape.batch.div_ceil(16) as u32, 1]
+type Tape = LstmTape<GpuBuffer, GpuBuffer>;
+
+/// Workgroups for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
+fn step_grid(units: usize, sequences: usize) -> [u32; 3] {
+    [units.div_ceil(16) as u32, sequences.div_ceil(16) as u32, 1]
 }
 
 impl Lstm for Gpu {
-    fn lstm_forward(&self, shape: &LstmShape, params: &GpuBuffer, x: &GpuBuffer, tape: &mut LstmTape<GpuBuffer>) {
-        for index in 0..shape.num_layers {
-            project_input(self, shape, index, params, x, tape);
-            let (layer, places) = (&tape.layers[index], shape.layer(index));
-            let transpose = TransposeParams {
-                rows: shape.gates() as u32,
-                columns: shape.hidden_size as u32,
-                place: places.weight_hh as u32,
-            };
-            self.run(&TRANSPOSE, &transpose, &[params, &tape.packed], grid(shape.gates() * shape.hidden_size, 64));
-            for t in 0..shape.steps {
-                let step = ForwardParams { t: t as u32, batch: shape.batch as u32, hidden: shape.hidden_size as u32 };
-                self.run(&FORWARD_STEP, &step, &[&tape.packed, &layer.gates, &layer.h, &layer.c], step_grid(shape));
+    fn lstm_forward(
+        &self,
+        pass: &Pass,
+        params: &GpuBuffer,
+        x: (&GpuBuffer, usize),
+        start: Option<&LstmState<GpuBuffer>>,
+        tape: &mut Tape,
+    ) {
+        // Where the start states lie apart from what is written later, zeros stay from batch to batch.
+        let plain = pass.shape.shares_output() && start.is_none();
+        let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
+        for layer in 0..pass.shape.num_layers {
+            before_layer(self, pass, layer, tape);
+            for direction in 0..pass.shape.directions() {
+                before_recurrence(self, pass, (layer, direction), params, x, tape);
+                let recurrence = Recurrence::new(self, pass, layer, direction);
+                recurrence.prepare(params, start, tape, keeps_zeros);
+                recurrence.forward(start, params, tape);
             }
+        }
+        tape.zero_start = plain.then_some(pass.batch());
+    }
+
+    fn lstm_final_state(&self, pass: &Pass, tape: &Tape, last: &GpuBuffer, state: &mut LstmState<GpuBuffer>) {
+        let (shape, batch, packing) = (pass.shape, pass.batch(), pass.packing);
+        let (hidden, width) = (shape.hidden_size, shape.width());
+        for cell in 0..shape.cells() {
+            let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
+            let (y, place) = tape.output(shape, packing, layer);
+            let (first, listed) = match (direction, packing.is_even()) {
+                (1, _) => (0, false),
+                (_, true) => (packing.row(packing.steps() - 1), false),
+                _ => (0, true),
+            };
+            let from = |list| if listed { Listed::From(list) } else { Listed::No };
+            let h = Matrix { offset: place.offset + first * place.row + direction * width, ..place };
+            let to = Matrix::rows(pass.h_at(cell), width);
+            self.copy_rows(&RowsShape { rows: batch, width, from: h, to }, from(last), y, &mut state.h);
+            let c = Matrix::rows((batch + first) * hidden, hidden);
+            let to = Matrix::rows(pass.c_at(cell), hidden);
+            let c_of = &tape.layers[layer].cells[direction].c;
+            self.copy_rows(&RowsShape { rows: batch, width: hidden, from: c, to }, from(last), c_of, &mut state.c);
         }
     }
 
     fn lstm_backward(
         &self,
-        shape: &LstmShape,
+        pass: &Pass,
         params: &GpuBuffer,
-        x: &GpuBuffer,
-        (d_y, from): (&GpuBuffer, usize),
-        tape: &mut LstmTape<GpuBuffer>,
-        d_params: &mut GpuBuffer,
-        mut d_x: Option<&mut GpuBuffer>,
+        x: (&GpuBuffer, usize),
+        tape: &mut Tape,
+        gradients: LstmGradients<GpuBuffer>,
     ) {
-        let (gates, hidden) = (shape.gates(), shape.hidden_size);
-        for index in (0..shape.num_layers).rev() {
-            let top = index + 1 == shape.num_layers;
-            let (upstream, from) = if top { (d_y, from) } else { (&tape.between, 0) };
-            let (layer, places) = (&mut tape.layers[index], shape.layer(index));
-            for t in (0..shape.steps).rev() {
-                let step = BackwardParams {
-                    t: t as u32,
-                    steps: shape.steps as u32,
-                    batch: shape.batch as u32,
-                    hidden: hidden as u32,
-                    w_hh: places.weight_hh as u32,
-                    has_d_y: u32::from(t >= from),
-                    d_y: (t.saturating_sub(from) * shape.state()) as u32,
-                };
-                let buffers = [params, upstream, &layer.c, &layer.gates, &layer.d_h, &layer.d_c];
-                self.run(&BACKWARD_STEP, &step, &buffers, step_grid(shape));
+        let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
+        for layer in (0..pass.shape.num_layers).rev() {
+            for direction in 0..pass.shape.directions() {
+                let recurrence = Recurrence::new(self, pass, layer, direction);
+                let top = layer + 1 == pass.shape.num_layers;
+                let Tape { layers, between, dropped, .. } = tape;
+                let upstream = if top { (d_y, from) } else { (&*between, 0) };
+                recurrence.backward(params, upstream, d_final, dropped, &mut layers[layer], d_start.as_deref_mut());
             }
-            let start = ProductShape {
-                m: shape.batch,
-                n: hidden,
-                k: gates,
-                a: Matrix::rows(0, gates),
-                b: Matrix::rows(places.weight_hh, hidden),
-                c: 0,
-            };
-            self.product(&start, &layer.gates, params, params, &[], &mut layer.d_h);
-            gradients_from_gates(self, shape, index, params, x, tape, d_params, d_x.as_deref_mut());
+            // Both directions read the gradient from above before it is replaced by the one for below.
+            for direction in 0..pass.shape.directions() {
+                let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
+                after_recurrence(self, pass, (layer, direction), params, x, tape, d_params, d_x);
+            }
+            after_layer(self, pass, layer, tape);
         }
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {
-        shape.gates() * shape.hidden_size
+        shape.gates() * shape.width() + shape.proj_size * shape.hidden_size
     }
+}
+
+/// One direction of one layer.
+struct Recurrence<'a> {
+    gpu: &'a Gpu,
+    pass: &'a Pass<'a>,
+    layer: usize,
+    direction: usize,
+    cell: usize,
+    zoneout: u32, // none, random, expected
+}
+
+impl<'a> Recurrence<'a> {
+    fn new(gpu: &'a Gpu, pass: &'a Pass, layer: usize, direction: usize) -> Self {
+        let cell = layer * pass.shape.directions() + direction;
+        let zoneout = match (pass.shape.zones(), pass.draw) {
+            (false, _) => 0,
+            (true, Some(_)) => 1,
+            (true, None) => 2,
+        };
+        Self { gpu, pass, layer, direction, cell, zoneout }
+    }
+
+    fn masked(&self) -> bool {
+        self.pass.recurrent_drop(self.cell).is_some()
+    }
+
+    /// The weights' arrangement, the masks and the start states.
+    fn prepare(&self, params: &GpuBuffer, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape, keeps_zeros: bool) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let places = shape.cell(self.layer, self.direction);
+        let transpose = |from: &GpuBuffer, place: usize, rows: usize, columns: usize, to: usize| {
+            let params =
+                TransposeParams { rows: rows as u32, columns: columns as u32, place: place as u32, to: to as u32 };
+            gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
+        };
+        match pass.weight_drop(self.cell) {
+            Some(_) => transpose(&tape.dropped, pass.dropped_at(self.cell), shape.gates(), shape.width(), 0),
+            None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
+        }
+        if let Some(place) = places.weight_hr {
+            transpose(params, place, shape.proj_size, shape.hidden_size, shape.gates() * shape.width());
+        }
+        let cell = &mut tape.layers[self.layer].cells[self.direction];
+        if let Some(key) = pass.key(Purpose::Zoneout, self.cell).filter(|_| shape.zones()) {
+            gpu.run(&DRAW, &DrawParams { draw: key.draw }, &[&cell.mask], [1, 1, 1]);
+        }
+        if let Some(drop) = pass.recurrent_drop(self.cell) {
+            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
+            gpu.dropout(&drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
+        }
+        if keeps_zeros {
+            return;
+        }
+        let first = pass.packing.walk(self.direction == 1).next().expect("at least one step");
+        let start_params = StartParams {
+            row: first.row as u32,
+            present: first.present as u32,
+            batch: pass.batch() as u32,
+            hidden: shape.hidden_size as u32,
+            width: shape.width() as u32,
+            has_start: u32::from(start.is_some()),
+            start_h: pass.h_at(self.cell) as u32,
+            start_c: pass.c_at(self.cell) as u32,
+            masked: u32::from(self.masked()),
+        };
+        let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
+        let buffers = [h_0, c_0, &cell.mask, &cell.h_in, &cell.c];
+        gpu.run(&START, &start_params, &buffers, grid(pass.batch() * shape.hidden_size, 64));
+    }
+
+    fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
+        let (gpu, shape) = (self.gpu, self.pass.shape);
+        let LayerTape { cells, y, .. } = &tape.layers[self.layer];
+        let cell = &cells[self.direction];
+        let h_0 = start.map_or(params, |start| &start.h);
+        let buffers = [&tape.packed, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
+        for step in self.pass.packing.walk(self.direction == 1) {
+            let params = self.forward_params(&step, start.is_some());
+            let sequences = step.present.max(step.joining);
+            gpu.run(&FORWARD_STEP, &params, &buffers, step_grid(shape.hidden_size, sequences));
+            if shape.proj_size > 0 {
+                gpu.run(&FORWARD_PROJECT, &params, &buffers, step_grid(shape.width(), sequences));
+            }
+        }
+    }
+
+    fn forward_params(&self, step: &Step, has_start: bool) -> ForwardParams {
+        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
+        ForwardParams {
+            t: self.step_number(step),
+            row: step.row as u32,
+            present: step.present as u32,
+            before: step.before as u32,
+            ongoing: step.ongoing as u32,
+            next: step.next as u32,
+            following: step.following as u32,
+            joining: step.joining as u32,
+            batch: pass.batch() as u32,
+            hidden: shape.hidden_size as u32,
+            width: shape.width() as u32,
+            outputs: shape.output_size() as u32,
+            column: (self.direction * shape.width()) as u32,
+            projected: u32::from(shape.proj_size > 0),
+            w_hr_t: (shape.gates() * shape.width()) as u32,
+            shared_output: u32::from(shape.shares_output()),
+            has_start: u32::from(has_start),
+            start_h: pass.h_at(self.cell) as u32,
+            masked: u32::from(self.masked()),
+            zoneout: self.zoneout,
+            limit_h: limit(noise.zoneout_h),
+            limit_c: limit(noise.zoneout_c),
+            rate_h: noise.zoneout_h as f32,
+            rate_c: noise.zoneout_c as f32,
+            seed_0: noise.seed as u32,
+            seed_1: (noise.seed >> 32) as u32,
+            cell: self.cell as u32,
+        }
+    }
+
+    fn backward(
+        &self,
+        params: &GpuBuffer,
+        (d_y, from): (&GpuBuffer, usize),
+        d_final: Option<&LstmState<GpuBuffer>>,
+        dropped: &GpuBuffer,
+        layer: &mut LayerTape<GpuBuffer>,
+        d_start: Option<&mut LstmState<GpuBuffer>>,
+    ) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
+        let cell = &mut layer.cells[self.direction];
+        let parts = [(pass.h_at(self.cell), 0, width), (pass.c_at(self.cell), batch * width, hidden)];
+        let copy = |state: usize, own: usize, width: usize| {
+            (
+                RowsShape { rows: batch, width, from: Matrix::rows(state, width), to: Matrix::rows(own, width) },
+                Listed::No,
+            )
+        };
+        if let Some(state) = d_final {
+            for ((at, own, width), values) in parts.into_iter().zip([&state.h, &state.c]) {
+                let (shape, listed) = copy(at, own, width);
+                gpu.copy_rows(&shape, listed, values, &mut cell.d_state);
+            }
+        }
+        let weights = if pass.weight_drop(self.cell).is_some() { dropped } else { params };
+        let buffers = [weights, params, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.d_h];
+        for step in pass.packing.walk(self.direction == 1).rev() {
+            let params = self.backward_params(&step, from, d_final.is_some());
+            if shape.proj_size > 0 {
+                gpu.run(&BACKWARD_PROJECT, &params, &buffers, step_grid(width, step.present));
+            }
+            gpu.run(&BACKWARD_STEP, &params, &buffers, step_grid(hidden, step.present));
+            if d_start.is_some() && step.ongoing < step.present {
+                gpu.run(&BACKWARD_START, &params, &buffers, step_grid(width, step.present));
+            }
+        }
+        if let Some(state) = d_start {
+            for ((at, own, width), values) in parts.into_iter().zip([&mut state.h, &mut state.c]) {
+                let (shape, listed) = copy(own, at, width);
+                gpu.copy_rows(&shape, listed, &cell.d_state, values);
+            }
+        }
+    }
+
+    fn backward_params(&self, step: &Step, from: usize, has_final: bool) -> BackwardParams {
+        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
+        let places = shape.cell(self.layer, self.direction);
+        let d_y = step.row.saturating_sub(pass.packing.row(from)) * shape.output_size();
+        let w_hh = if pass.weight_drop(self.cell).is_some() { pass.dropped_at(self.cell) } else { places.weight_hh };
+        BackwardParams {
+            t: self.step_number(step),
+            row: step.row as u32,
+            present: step.present as u32,
+            before: step.before as u32,
+            ongoing: step.ongoing as u32,
+            next: step.next as u32,
+            following: step.following as u32,
+            batch: pass.batch() as u32,
+            hidden: shape.hidden_size as u32,
+            width: shape.width() as u32,
+            outputs: shape.output_size() as u32,
+            column: (self.direction * shape.width()) as u32,
+            projected: u32::from(shape.proj_size > 0),
+            w_hh: w_hh as u32,
+            w_hr: places.weight_hr.unwrap_or(0) as u32,
+            has_d_y: u32::from(step.t >= from),
+            d_y: d_y as u32,
+            has_final: u32::from(has_final),
+            masked: u32::from(self.masked()),
+            zoneout: self.zoneout,
+            limit_h: limit(noise.zoneout_h),
+            limit_c: limit(noise.zoneout_c),
+            rate_h: noise.zoneout_h as f32,
+            rate_c: noise.zoneout_c as f32,
+            seed_0: noise.seed as u32,
+            seed_1: (noise.seed >> 32) as u32,
+            cell: self.cell as u32,
+        }
+    }
+
+    /// The step's number in its whole sequence, where the masks depend on it; else 0, so that equal steps share parameters.
+    fn step_number(&self, step: &Step) -> u32 {
+        if self.zoneout == 1 { (self.pass.first_step + step.t) as u32 } else { 0 }
+    }
+}
+
+/// Half words below this are kept at `rate`.
+fn limit(rate: f64) -> u32 {
+    (rate * 65_536.0).round() as u32
 }

@@ -1,6 +1,6 @@
 //! The recurrence: a stack of LSTM layers over whole sequences, forward and back through time.
 //!
-//! For each layer and time step t, with PyTorch's names and gate order
+//! For each layer, direction and time step t, with PyTorch's names and gate order
 //! ([`torch.nn.LSTM`](https://pytorch.org/docs/stable/generated/torch.nn.LSTM.html); Hochreiter & Schmidhuber 1997,
 //! Gers et al. 2000 for the forget gate):
 //!
@@ -19,282 +19,265 @@
 //! d_h_{t−1} += d_gates_t · W_hh     d_x_t = d_gates_t · W_ih
 //! d_W_ih = Σ_t d_gates_tᵀ · x_t     d_W_hh = Σ_t d_gates_tᵀ · h_{t−1}     d_b = Σ_t d_gates_t
 //! ```
+//!
+//! What a shape may add to that:
+//!
+//! - **Two directions**: the second takes the steps from the last to the first; a layer's output is both, side by side.
+//! - **Projection** (Sak et al. 2014): h_t = (o ∘ tanh(c_t)) · W_hrᵀ, P wide; d_W_hr = Σ_t d_h_tᵀ · (o ∘ tanh(c_t)).
+//! - **Unequal lengths**: the rows are those of a [`Packing`]. A sequence that is over keeps its state, and in reverse it
+//!   begins at its own last step.
+//! - **Dropout** m ∘ x on a layer's input, **recurrent dropout** m ∘ h_{t−1} on the way into the gates, **weight drop**
+//!   M ∘ W_hh; the masks hold 0 or 1 / (1 − rate), and the gradients pass through the same masks.
+//! - **Zoneout** (Krueger et al. 2017), with z = 1 at the rate given, else 0, and in evaluation the rate itself:
+//!
+//! ```text
+//! c̃_t = f ∘ c_{t−1} + i ∘ g     c_t = z_c ∘ c_{t−1} + (1 − z_c) ∘ c̃_t     h_t = z_h ∘ h_{t−1} + (1 − z_h) ∘ o ∘ tanh(c̃_t)
+//! ```
 
 mod cpu;
 mod gpu;
+mod packing;
+mod shape;
+mod tape;
 
-use crate::device::Need;
-use crate::kernels::{Matrix, Product, ProductShape};
+pub use packing::Packing;
+pub use shape::{LstmShape, Noise, Tensor};
+pub use tape::{CellTape, LayerTape, LstmState, LstmTape};
 
 pub(super) use gpu::KERNELS;
 
-/// The sizes of a stack of layers and of the sequences it runs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LstmShape {
-    /// T, time steps.
-    pub steps: usize,
-    /// N, sequences.
-    pub batch: usize,
-    /// D, inputs of the first layer.
-    pub input_size: usize,
-    /// H, units of each layer.
-    pub hidden_size: usize,
-    /// L, layers.
-    pub num_layers: usize,
-    /// Whether the layers have bias vectors.
-    pub bias: bool,
-}
+use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
+use crate::kernels::{Matrix, Onto, Product, ProductShape, Rows};
+use crate::rng::{MaskKey, Purpose};
+use tape::output;
 
-/// A named tensor inside the flat parameter buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tensor {
-    /// PyTorch's name, such as `weight_ih_l0`.
-    pub name: String,
-    /// Its dimensions, rows first.
-    pub dims: Vec<usize>,
-    /// Place of its first element.
-    pub offset: usize,
-}
-
-impl Tensor {
-    /// Its number of elements.
-    pub fn len(&self) -> usize {
-        self.dims.iter().product()
-    }
-    /// Whether it has no element.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Its place in the flat buffer.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        self.offset..self.offset + self.len()
-    }
-}
-
-/// Where one layer's parameters lie in the flat buffer.
+/// One run of a stack over one batch, forward and back.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerPlaces {
-    /// D for the first layer, H for the others.
-    pub input_size: usize,
-    pub weight_ih: usize,             // [4H, D]
-    pub weight_hh: usize,             // [4H, H]
-    pub bias: Option<(usize, usize)>, // b_ih [4H], b_hh [4H]
+pub struct Pass<'a> {
+    /// The stack.
+    pub shape: &'a LstmShape,
+    /// The batch's rows.
+    pub packing: &'a Packing,
+    /// The number of the draw of masks; `None` in evaluation.
+    pub draw: Option<u32>,
+    /// Steps of the sequences before this part of them, so that each step has masks of its own.
+    pub first_step: usize,
 }
 
-impl LayerPlaces {
-    /// The biases' places as a list.
-    fn biases(&self) -> Vec<usize> {
-        self.bias.iter().flat_map(|&(ih, hh)| [ih, hh]).collect()
-    }
-}
-
-impl LstmShape {
-    /// 4H, the width of the gates.
-    pub fn gates(&self) -> usize {
-        4 * self.hidden_size
-    }
-
-    /// N · H, elements of one time step's state.
-    pub fn state(&self) -> usize {
-        self.batch * self.hidden_size
-    }
-
-    pub(crate) fn layer(&self, layer: usize) -> LayerPlaces {
-        let (gates, hidden) = (self.gates(), self.hidden_size);
-        let biases = if self.bias { 2 * gates } else { 0 };
-        let first = gates * (self.input_size + hidden) + biases;
-        let above = gates * 2 * hidden + biases;
-        let (input_size, weight_ih) =
-            if layer == 0 { (self.input_size, 0) } else { (hidden, first + (layer - 1) * above) };
-        let weight_hh = weight_ih + gates * input_size;
-        let bias = weight_hh + gates * hidden;
-        LayerPlaces { input_size, weight_ih, weight_hh, bias: self.bias.then_some((bias, bias + gates)) }
-    }
-
-    /// The stack's parameters in PyTorch's order, from place 0 of the flat buffer on.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let mut tensors = Vec::new();
-        for index in 0..self.num_layers {
-            let layer = self.layer(index);
-            let mut add = |name: &str, dims: &[usize], offset| {
-                tensors.push(Tensor { name: format!("{name}_l{index}"), dims: dims.to_vec(), offset });
-            };
-            add("weight_ih", &[self.gates(), layer.input_size], layer.weight_ih);
-            add("weight_hh", &[self.gates(), self.hidden_size], layer.weight_hh);
-            if let Some((bias_ih, bias_hh)) = layer.bias {
-                add("bias_ih", &[self.gates()], bias_ih);
-                add("bias_hh", &[self.gates()], bias_hh);
-            }
-        }
-        tensors
-    }
-
-    /// The buffers of a [`LstmTape`] for this shape on `device`.
-    pub fn needs<D: Lstm>(&self, device: &D) -> Vec<Need> {
-        let smaller = "`batch_size`, `window` or `hidden_size`";
-        let mut needs = Vec::new();
-        for _ in 0..self.num_layers {
-            needs.push(Need::new("the gates of one layer", self.steps * self.batch * self.gates(), smaller));
-            needs.push(Need::new("the hidden states of one layer", (self.steps + 1) * self.state(), smaller));
-            needs.push(Need::new("the cell states of one layer", (self.steps + 1) * self.state(), smaller));
-            needs.push(Need::new("one layer's gradient of h", self.state(), smaller));
-            needs.push(Need::new("one layer's gradient of c", self.state(), smaller));
-        }
-        needs.push(Need::new("the gradients between layers", self.between(), smaller));
-        needs.push(Need::new("the packed weights", device.packed_len(self), "`hidden_size` or `num_layers`"));
-        needs.push(Need::new("the partial sums of weight gradients", self.scratch_len(device), "`hidden_size`"));
-        needs
-    }
-
-    /// Elements of the gradient that one layer hands to the one below.
-    fn between(&self) -> usize {
-        if self.num_layers > 1 { self.steps * self.state() } else { 0 }
-    }
-
-    fn scratch_len<D: Product>(&self, device: &D) -> usize {
-        let rows = self.steps * self.batch;
-        let widest = self.input_size.max(self.hidden_size);
-        let sizes =
-            [self.input_size, self.hidden_size, widest].map(|width| device.scratch_len(self.gates(), width, rows));
-        sizes.into_iter().max().unwrap_or(0).max(device.scratch_len(1, self.gates(), rows))
-    }
-}
-
-/// What one layer keeps from the forward pass for the backward pass.
-pub struct LayerTape<B> {
-    /// Activated gates; after the backward pass the gradients of the gates before activation.
-    pub gates: B, // [T, N, 4H]
-    /// Hidden states. Step 0 is the start state: write it before the forward pass.
-    pub h: B, // [T + 1, N, H]
-    /// Cell states. Step 0 is the start state: write it before the forward pass.
-    pub c: B, // [T + 1, N, H]
-    /// Before the backward pass the gradient of the final h, after it that of the start h.
-    pub d_h: B, // [N, H]
-    /// Before the backward pass the gradient of the final c, after it that of the start c.
-    pub d_c: B, // [N, H]
-}
-
-/// What the stack keeps from the forward pass for the backward pass, made once for the largest batch of a run.
-pub struct LstmTape<B> {
-    /// The layers from the input up; the last one's `h` is the output.
-    pub layers: Vec<LayerTape<B>>,
-    between: B, // [T, N, H], the gradient one layer hands down
-    packed: B,  // the device's own arrangement of the weights
-    scratch: B, // partial sums of weight gradients
-}
-
-impl<B> LstmTape<B> {
-    /// The buffers for `shape` on `device`: those of [`LstmShape::needs`].
-    pub fn new<D: Lstm<Buffer = B>>(device: &D, shape: &LstmShape) -> Self {
-        let mut needs = shape.needs(device).into_iter();
-        let mut next = || {
-            let need = needs.next().expect("as many needs as buffers");
-            device.buffer(need.name, need.len)
-        };
-        let layers = (0..shape.num_layers)
-            .map(|_| LayerTape { gates: next(), h: next(), c: next(), d_h: next(), d_c: next() })
-            .collect();
-        Self { layers, between: next(), packed: next(), scratch: next() }
-    }
+/// The gradients that the backward pass reads and writes.
+pub struct LstmGradients<'a, B> {
+    /// The loss's gradient of the top layer's output from step `from` on; before it there is none.
+    pub d_y: &'a B, // [rows from there on, R · P]
+    /// The first step in `d_y`; 0 with unequal lengths.
+    pub from: usize,
+    /// The gradient of the final state; none is zero.
+    pub d_final: Option<&'a LstmState<B>>,
+    /// Is added to; laid out as [`LstmShape::tensors`] says.
+    pub d_params: &'a mut B,
+    /// Written where asked for, from the place given on.
+    pub d_x: Option<(&'a mut B, usize)>, // [rows, D]
+    /// Written where asked for.
+    pub d_start: Option<&'a mut LstmState<B>>,
 }
 
 /// The whole stack over the whole sequence, so that a device may keep the recurrence on chip.
 ///
 /// A batch smaller than the one the tape was made for uses the start of each buffer.
-pub trait Lstm: Product {
-    /// Runs the stack forward. The start state lies in step 0 of each layer's `h` and `c`.
+pub trait Lstm: Product + Rows + Dropout {
+    /// Runs the stack forward.
     ///
     /// - `params` as laid out by [`LstmShape::tensors`]
-    /// - `x` `[T, N, D]`
-    /// - `tape`: `gates`, `h` and `c` are written
+    /// - `x` `[rows, D]` from the place given on
+    /// - `start`, the state that the sequences begin with; none is zero
+    /// - `tape` is written
     fn lstm_forward(
         &self,
-        shape: &LstmShape,
+        pass: &Pass,
         params: &Self::Buffer,
-        x: &Self::Buffer,
-        tape: &mut LstmTape<Self::Buffer>,
+        x: (&Self::Buffer, usize),
+        start: Option<&LstmState<Self::Buffer>>,
+        tape: &mut LstmTape<Self::Buffer, Self::Indices>,
     );
 
-    /// Runs back through time, once after each forward pass.
-    ///
-    /// - `d_y` `[T − from, N, H]`, the loss's gradient of the top layer's h; it has none before step `from`
-    /// - `tape`: `d_h` and `d_c` as said there; `gates` becomes their gradient
-    /// - `d_params` is added to
-    /// - `d_x` `[T, N, D]`, written where asked for
+    /// Copies the state at each sequence's end into `state`. `last` `[N]` holds the row of each sequence's last step; it is
+    /// read only with unequal lengths.
+    fn lstm_final_state(
+        &self,
+        pass: &Pass,
+        tape: &LstmTape<Self::Buffer, Self::Indices>,
+        last: &Self::Indices,
+        state: &mut LstmState<Self::Buffer>,
+    );
+
+    /// Runs back through time, once after each forward pass; `gates` in the tape becomes their gradient.
     fn lstm_backward(
         &self,
-        shape: &LstmShape,
+        pass: &Pass,
         params: &Self::Buffer,
-        x: &Self::Buffer,
-        d_y: (&Self::Buffer, usize),
-        tape: &mut LstmTape<Self::Buffer>,
-        d_params: &mut Self::Buffer,
-        d_x: Option<&mut Self::Buffer>,
+        x: (&Self::Buffer, usize),
+        tape: &mut LstmTape<Self::Buffer, Self::Indices>,
+        gradients: LstmGradients<Self::Buffer>,
     );
 
     /// Elements of the device's own arrangement of the weights.
     fn packed_len(&self, shape: &LstmShape) -> usize;
 }
 
-/// A layer's input sequence and where it begins: `x`, or the states of the layer below after its start state.
-fn input_of<'a, B>(shape: &LstmShape, layer: usize, x: &'a B, below: &'a [LayerTape<B>]) -> (&'a B, usize) {
-    match layer {
-        0 => (x, 0),
-        _ => (&below[layer - 1].h, shape.state()),
+impl Pass<'_> {
+    fn rows(&self) -> usize {
+        self.packing.rows()
+    }
+    fn batch(&self) -> usize {
+        self.packing.batch()
+    }
+    /// Place of the cell's number `cell`'s h in a state.
+    fn h_at(&self, cell: usize) -> usize {
+        cell * self.batch() * self.shape.width()
+    }
+    /// Place of the cell's number `cell`'s c in a state.
+    fn c_at(&self, cell: usize) -> usize {
+        cell * self.batch() * self.shape.hidden_size
+    }
+    fn key(&self, purpose: Purpose, cell: usize) -> Option<MaskKey> {
+        self.draw.map(|draw| MaskKey { seed: self.shape.noise.seed, draw, purpose, cell: cell as u32 })
+    }
+    /// Masks that are drawn in this pass at `rate`.
+    fn drop(&self, rate: f64, purpose: Purpose, cell: usize) -> Option<Drop> {
+        self.key(purpose, cell).filter(|_| rate > 0.0).map(|key| Drop { rate, key })
+    }
+    fn recurrent_drop(&self, cell: usize) -> Option<Drop> {
+        self.drop(self.shape.noise.recurrent_dropout, Purpose::Recurrent, cell)
+    }
+    fn weight_drop(&self, cell: usize) -> Option<Drop> {
+        self.drop(self.shape.noise.weight_drop, Purpose::Weight, cell)
+    }
+    /// Dropout on the input of `layer`, and its elements.
+    fn input_drop(&self, layer: usize) -> Option<(Drop, DropShape)> {
+        let drop = self.drop(self.shape.noise.dropout, Purpose::Input, layer).filter(|_| layer > 0)?;
+        let columns = self.shape.output_size();
+        let (masks, first) = match (self.shape.noise.locked, self.packing.is_even()) {
+            (false, _) => (Masks::Each, self.first_step * self.batch() * columns),
+            (true, true) => (Masks::Every(self.batch()), 0),
+            (true, false) => (Masks::Listed, 0),
+        };
+        Some((drop, DropShape { rows: self.rows(), columns, first, masks }))
+    }
+    /// Elements of one recurrent matrix.
+    fn weight_elements(&self) -> DropShape {
+        DropShape { rows: self.shape.gates(), columns: self.shape.width(), first: 0, masks: Masks::Each }
+    }
+    /// Where one cell's weights after weight drop lie.
+    fn dropped_at(&self, cell: usize) -> usize {
+        cell * self.shape.gates() * self.shape.width()
     }
 }
 
-/// Before the loop, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`.
-fn project_input<D: Lstm>(
+/// A layer's input: `x`, or the output of the layer below, after dropout if that is on.
+fn input_of<'a, B>(
+    pass: &Pass,
+    layer: usize,
+    (x, offset): (&'a B, usize),
+    below: &'a [LayerTape<B>],
+    dropped: &'a B,
+) -> (&'a B, Matrix) {
+    match layer {
+        0 => (x, Matrix::rows(offset, pass.shape.input_size)),
+        _ if pass.input_drop(layer).is_some() => (dropped, Matrix::rows(0, pass.shape.output_size())),
+        _ => output(&below[layer - 1], pass.shape, pass.packing),
+    }
+}
+
+/// Before a layer's recurrences: dropout on its input.
+fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmTape<D::Buffer, D::Indices>) {
+    if let Some((drop, shape)) = pass.input_drop(layer) {
+        let (below, above) = tape.layers.split_at_mut(layer);
+        let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
+        let from = Source::Values(input, place.offset);
+        device.dropout(&drop, &shape, &tape.sequences, from, (&mut above[0].x, 0), false);
+    }
+}
+
+/// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, and weight drop.
+fn before_recurrence<D: Lstm>(
     device: &D,
-    shape: &LstmShape,
-    index: usize,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
     params: &D::Buffer,
-    x: &D::Buffer,
-    tape: &mut LstmTape<D::Buffer>,
+    x: (&D::Buffer, usize),
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
 ) {
-    let (below, layers) = tape.layers.split_at_mut(index);
-    let (places, (input, offset)) = (shape.layer(index), input_of(shape, index, x, below));
+    let places = pass.shape.cell(layer, direction);
+    let cell = layer * pass.shape.directions() + direction;
+    let (below, above) = tape.layers.split_at_mut(layer);
+    let LayerTape { cells, x: dropped, .. } = &mut above[0];
+    let (input, a) = input_of(pass, layer, x, below, dropped);
     let product = ProductShape {
-        m: shape.steps * shape.batch,
-        n: shape.gates(),
+        m: pass.rows(),
+        n: pass.shape.gates(),
         k: places.input_size,
-        a: Matrix::rows(offset, places.input_size),
+        a,
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
         c: 0,
     };
-    device.product(&product, input, params, params, &places.biases(), &mut layers[0].gates);
+    device.product(&product, input, params, Onto::Biases(params, &places.biases()), &mut cells[direction].gates);
+    if let Some(drop) = pass.weight_drop(cell) {
+        let from = Source::Values(params, places.weight_hh);
+        let to = (&mut tape.dropped, pass.dropped_at(cell));
+        device.dropout(&drop, &pass.weight_elements(), &tape.sequences, from, to, false);
+    }
 }
 
-/// After the loop, all time steps at once: the gradients of the weights, and of the input where somebody needs it.
-fn gradients_from_gates<D: Lstm>(
+/// After a recurrence, all time steps at once: the gradients of its weights, and of its input where somebody needs it.
+fn after_recurrence<D: Lstm>(
     device: &D,
-    shape: &LstmShape,
-    index: usize,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
     params: &D::Buffer,
-    x: &D::Buffer,
-    tape: &mut LstmTape<D::Buffer>,
+    x: (&D::Buffer, usize),
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
     d_params: &mut D::Buffer,
-    d_x: Option<&mut D::Buffer>,
+    d_x: Option<(&mut D::Buffer, usize)>,
 ) {
-    let LstmTape { layers, between, scratch, .. } = tape;
-    let (below, above) = layers.split_at(index);
-    let (layer, places) = (&above[0], shape.layer(index));
-    let (rows, gates, hidden) = (shape.steps * shape.batch, shape.gates(), shape.hidden_size);
+    let (shape, rows, gates) = (pass.shape, pass.rows(), pass.shape.gates());
+    let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
+    let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
+    let (below, above) = layers.split_at(layer);
+    let tape = &above[0].cells[direction];
     let d_gates = Matrix::rows(0, gates);
 
-    let (input, offset) = input_of(shape, index, x, below);
+    let (input, b) = input_of(pass, layer, x, below, &above[0].x);
     let weight = |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d_gates.transposed(), b, c };
-    let d_w_ih = weight(places.input_size, Matrix::rows(offset, places.input_size), places.weight_ih);
-    device.product_add(&d_w_ih, &layer.gates, input, d_params, scratch);
-    let d_w_hh = weight(hidden, Matrix::rows(0, hidden), places.weight_hh);
-    device.product_add(&d_w_hh, &layer.gates, &layer.h, d_params, scratch);
-    if shape.bias {
-        device.column_sums(rows, gates, &layer.gates, &places.biases(), d_params, scratch);
+    let d_w_ih = weight(places.input_size, b, places.weight_ih);
+    device.product_add(&d_w_ih, &tape.gates, input, d_params, scratch);
+    let d_w_hh = weight(shape.width(), Matrix::rows(0, shape.width()), places.weight_hh);
+    match pass.weight_drop(cell) {
+        None => device.product_add(&d_w_hh, &tape.gates, &tape.h_in, d_params, scratch),
+        Some(drop) => {
+            device.zero(d_dropped, 0, gates * shape.width());
+            device.product_add(&ProductShape { c: 0, ..d_w_hh }, &tape.gates, &tape.h_in, d_dropped, scratch);
+            let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
+            device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
+        }
     }
-    if let Some(d_input) = if index > 0 { Some(between) } else { d_x } {
+    if shape.bias {
+        device.column_sums(rows, gates, (&tape.gates, 0), &places.biases(), d_params, scratch);
+    }
+    if let Some(c) = places.weight_hr {
+        let (m, n) = (shape.proj_size, shape.hidden_size);
+        let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
+        device.product_add(&ProductShape { m, n, k: rows, a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
+    }
+    if let Some((d_input, c)) = if layer > 0 { Some((between, 0)) } else { d_x } {
         let b = Matrix::rows(places.weight_ih, places.input_size);
-        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: d_gates, b, c: 0 };
-        device.product(&product, &layer.gates, params, params, &[], d_input);
+        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: d_gates, b, c };
+        let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
+        device.product(&product, &tape.gates, params, onto, d_input);
+    }
+}
+
+/// After a layer's recurrences: the gradient of its input before dropout.
+fn after_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmTape<D::Buffer, D::Indices>) {
+    if let Some((drop, shape)) = pass.input_drop(layer) {
+        device.dropout(&drop, &shape, &tape.sequences, Source::Itself, (&mut tape.between, 0), false);
     }
 }

@@ -1,0 +1,196 @@
+//! Dropout: elements times random masks that are drawn again wherever they are needed, never stored.
+
+use pulp::{Arch, NullaryFnOnce};
+use rayon::prelude::*;
+
+use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::rng::MaskKey;
+
+/// One draw: each element of the mask is 0 with probability `rate`, else 1 / (1 − `rate`).
+#[derive(Clone, Copy, Debug)]
+pub struct Drop {
+    /// In [0, 1).
+    pub rate: f64,
+    /// Which numbers.
+    pub key: MaskKey,
+}
+
+impl Drop {
+    /// Words below this are dropped.
+    fn threshold(&self) -> u32 {
+        (self.rate * 4_294_967_296.0) as u32
+    }
+    /// What the others are multiplied by.
+    fn scale(&self) -> f64 {
+        1.0 / (1.0 - self.rate)
+    }
+}
+
+/// Which rows share a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masks {
+    /// None do.
+    Each,
+    /// Rows that are this many apart: the time steps of sequences of equal length.
+    Every(usize),
+    /// Rows of the same sequence, by a list.
+    Listed,
+}
+
+/// The elements that masks are for.
+#[derive(Clone, Copy, Debug)]
+pub struct DropShape {
+    /// Rows.
+    pub rows: usize,
+    /// Elements of a row.
+    pub columns: usize,
+    /// Masks to skip, for a part of a larger whole.
+    pub first: usize,
+    /// Which rows share a mask.
+    pub masks: Masks,
+}
+
+/// What the masks are multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a, B> {
+    /// One: the result is the masks themselves.
+    Ones,
+    /// Elements from a place on.
+    Values(&'a B, usize),
+    /// What the result's place holds.
+    Itself,
+}
+
+/// Dropout.
+pub trait Dropout: Device {
+    /// `out[at + i] = mask[i] · source[i]`, or added to it if `add`, for all rows · columns elements.
+    /// `sequences` `[rows]` holds each row's sequence and is read only for [`Masks::Listed`].
+    fn dropout(
+        &self,
+        drop: &Drop,
+        shape: &DropShape,
+        sequences: &Self::Indices,
+        source: Source<Self::Buffer>,
+        out: (&mut Self::Buffer, usize),
+        add: bool,
+    );
+}
+
+params! {
+    struct DropParams {
+        seed_0: u32, seed_1: u32, draw: u32, purpose: u32, cell: u32,
+        threshold: u32, scale: f32,
+        rows: u32, columns: u32, first: u32, masks: u32, period: u32,
+        source: u32, x: u32, out: u32, add: u32,
+    }
+}
+static DROPOUT: Kernel = kernel!("dropout", DropParams, [Read, Read, Write], varying);
+pub(super) static KERNELS: &[&Kernel] = &[&DROPOUT];
+
+impl Dropout for Gpu {
+    fn dropout(
+        &self,
+        drop: &Drop,
+        shape: &DropShape,
+        sequences: &Self::Indices,
+        source: Source<Self::Buffer>,
+        (out, at): (&mut Self::Buffer, usize),
+        add: bool,
+    ) {
+        let ([seed_0, seed_1], [draw, purpose, cell]) = drop.key.parts();
+        // The list stands in where there are no values: each binding needs a buffer.
+        let (kind, x, place) = match source {
+            Source::Ones => (0, sequences, 0),
+            Source::Values(x, place) => (1, x, place),
+            Source::Itself => (2, sequences, 0),
+        };
+        let (masks, period) = match shape.masks {
+            Masks::Each => (0, 0),
+            Masks::Every(period) => (1, period),
+            Masks::Listed => (2, 0),
+        };
+        let params = DropParams {
+            seed_0,
+            seed_1,
+            draw,
+            purpose,
+            cell,
+            threshold: drop.threshold(),
+            scale: drop.scale() as f32,
+            rows: shape.rows as u32,
+            columns: shape.columns as u32,
+            first: shape.first as u32,
+            masks,
+            period: period as u32,
+            source: kind,
+            x: place as u32,
+            out: at as u32,
+            add: u32::from(add),
+        };
+        self.run(&DROPOUT, &params, &[x, sequences, out], grid(shape.rows * shape.columns.div_ceil(4), 64));
+    }
+}
+
+impl<F: Real> Dropout for Cpu<F> {
+    fn dropout(
+        &self,
+        drop: &Drop,
+        shape: &DropShape,
+        sequences: &Vec<u32>,
+        source: Source<Vec<F>>,
+        (out, at): (&mut Vec<F>, usize),
+        add: bool,
+    ) {
+        let columns = shape.columns;
+        let out = &mut out[at..][..shape.rows * columns];
+        out.par_chunks_mut(16 * columns).enumerate().for_each(|(block, rows)| {
+            let mut words = vec![0; columns];
+            for (row, out) in (16 * block..).zip(rows.chunks_exact_mut(columns)) {
+                let first = columns
+                    * match shape.masks {
+                        Masks::Each => row,
+                        Masks::Every(period) => row % period,
+                        Masks::Listed => sequences[row] as usize,
+                    };
+                let x = match source {
+                    Source::Values(x, place) => Some(&x[place + row * columns..][..columns]),
+                    _ => None,
+                };
+                let itself = matches!(source, Source::Itself);
+                let words = &mut words[..];
+                Arch::new().dispatch(DropRow { drop, first: shape.first + first, words, x, itself, out, add });
+            }
+        });
+    }
+}
+
+/// One row.
+struct DropRow<'a, F> {
+    drop: &'a Drop,
+    first: usize,
+    words: &'a mut [u32],
+    x: Option<&'a [F]>,
+    itself: bool,
+    out: &'a mut [F],
+    add: bool,
+}
+
+impl<F: Real> NullaryFnOnce for DropRow<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { drop, first, words, x, itself, out, add } = self;
+        drop.key.fill(first, words);
+        let (threshold, scale) = (drop.threshold(), F::of(drop.scale()));
+        for (j, (out, &word)) in out.iter_mut().zip(&*words).enumerate() {
+            let mask = if word < threshold { F::zero() } else { scale };
+            let value = match x {
+                Some(x) => x[j],
+                None if itself => *out,
+                None => F::one(),
+            };
+            *out = if add { *out + value * mask } else { value * mask };
+        }
+    }
+}

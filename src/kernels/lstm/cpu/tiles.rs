@@ -1,0 +1,96 @@
+//! A batch cut into tiles of sequences, one a thread.
+
+use crate::kernels::Pass;
+
+/// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
+/// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
+pub const TILE: usize = 16;
+
+/// What one thread works on: for each of its time steps the rows of its sequences.
+pub struct Tile<'a, F> {
+    /// First sequence.
+    pub first: usize,
+    /// Sequences.
+    pub count: usize,
+    pub gates: Vec<&'a mut [F]>, // T of [n, 4H]
+    pub h_in: Vec<&'a mut [F]>,  // T (+ 1) of [n, P]
+    pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
+    pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
+    pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
+}
+
+impl<F> Tile<'_, F> {
+    /// Of the first `active` sequences of the batch, those in this tile.
+    pub fn rows(&self, active: usize) -> usize {
+        active.saturating_sub(self.first).min(self.count)
+    }
+}
+
+/// Cuts the buffers of one direction of one layer into tiles. An empty buffer gives tiles without it.
+pub fn tiles<'a, F>(
+    pass: &Pass,
+    gates: &'a mut [F],
+    h_in: &'a mut [F],
+    c: &'a mut [F],
+    u: &'a mut [F],
+    y: &'a mut [F],
+) -> Vec<Tile<'a, F>> {
+    let (shape, batch) = (pass.shape, pass.packing.batch());
+    let steps: Vec<usize> = (0..pass.packing.steps()).map(|t| pass.packing.active(t)).collect();
+    let with_start: Vec<usize> = std::iter::once(batch).chain(steps.iter().copied()).collect();
+    let h_rows = if shape.shares_output() { &with_start } else { &steps };
+    // The forward pass keeps o ∘ tanh(c), the backward pass the gradients of the projection.
+    let u_width = if h_in.is_empty() { shape.width() } else { shape.hidden_size };
+    let mut gates = cut(gates, &steps, shape.gates());
+    let mut h_in = cut(h_in, h_rows, shape.width());
+    let mut c = cut(c, &with_start, shape.hidden_size);
+    let mut u = cut(u, &steps, u_width);
+    let mut y = cut(y, &steps, shape.output_size());
+    let tile = |first: usize| Tile {
+        first,
+        count: TILE.min(batch - first),
+        gates: gates.next().unwrap_or_default(),
+        h_in: h_in.next().unwrap_or_default(),
+        c: c.next().unwrap_or_default(),
+        u: u.next().unwrap_or_default(),
+        y: y.next().unwrap_or_default(),
+    };
+    (0..batch).step_by(TILE).map(tile).collect()
+}
+
+/// `values` holds one block a time step, of `rows` rows each: the tiles of each block, gathered by tile.
+fn cut<'a, F>(values: &'a mut [F], rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
+    let mut tiles: Vec<Vec<&mut [F]>> = Vec::new();
+    let mut rest = values;
+    for &rows in rows {
+        if rest.is_empty() {
+            break;
+        }
+        let (block, after) = rest.split_at_mut(rows * width);
+        rest = after;
+        let blocks = block.chunks_mut(TILE * width);
+        tiles.resize_with(tiles.len().max(blocks.len()), Vec::new);
+        tiles.iter_mut().zip(blocks).for_each(|(tile, block)| tile.push(block));
+    }
+    tiles.into_iter()
+}
+
+/// The cell states before a step: those of the step before for the sequences that have it, and the start states of others.
+pub struct Before<'a, F> {
+    pub ongoing: &'a [F],  // [ongoing, H]
+    pub starting: &'a [F], // [n − ongoing, H]
+}
+
+impl<'a, F> Before<'a, F> {
+    /// Those before step `t`, and the step's own to write; of `c`, `ongoing` and `all` elements.
+    pub fn of(c: &'a mut [&mut [F]], t: usize, reverse: bool, ongoing: usize, all: usize) -> (Self, &'a mut [F]) {
+        let (left, right) = c.split_at_mut(t + 1);
+        let (now, right) = right.split_first_mut().expect("a block for each step");
+        let before: &[F] = match (reverse, right.first()) {
+            _ if ongoing == 0 => &[],
+            (true, Some(after)) => &after[..ongoing],
+            _ => &left[t][..ongoing],
+        };
+        (Self { ongoing: before, starting: &left[0][ongoing..all] }, now)
+    }
+}

@@ -1,0 +1,176 @@
+//! How the sequences of a batch lie in memory.
+
+/// The rows of a batch, time step by time step, as PyTorch's
+/// [`PackedSequence`](https://pytorch.org/docs/stable/generated/torch.nn.utils.rnn.PackedSequence.html): the longest sequence
+/// comes first, so that the sequences that are not over at a step are the first ones, and a sequence that is over has no row
+/// and costs nothing. With equal lengths this is `[T, N]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packing {
+    first: Vec<usize>, // [T + 1], the row where each step begins
+}
+
+/// One step of a walk through time, forwards or in reverse. Sequence `n` of the step has row `row + n`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub t: usize,
+    /// First row of the step.
+    pub row: usize,
+    /// Sequences that have the step.
+    pub present: usize,
+    /// First row of the step walked before it.
+    pub before: usize,
+    /// Sequences that also have that one; the others start here.
+    pub ongoing: usize,
+    /// First row of the step walked after it.
+    pub next: usize,
+    /// Sequences that also have that one; the others end here.
+    pub following: usize,
+    /// Sequences that have the next one, so that those from `following` on start there.
+    pub joining: usize,
+}
+
+impl Packing {
+    /// `batch` sequences of `steps` steps each.
+    pub fn even(steps: usize, batch: usize) -> Self {
+        Self { first: (0..=steps).map(|t| t * batch).collect() }
+    }
+
+    /// Sequences of these lengths, in any order, and the order in which they are packed: the longest first, equal ones as
+    /// they came.
+    ///
+    /// # Panics
+    /// If there is no sequence or one is empty.
+    pub fn new(lengths: &[usize]) -> (Self, Vec<usize>) {
+        assert!(lengths.iter().all(|&length| length > 0) && !lengths.is_empty(), "lengths {lengths:?}");
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
+        let mut first = vec![0];
+        let mut active = lengths.len();
+        for t in 0..lengths[order[0]] {
+            while lengths[order[active - 1]] <= t {
+                active -= 1;
+            }
+            first.push(first[t] + active);
+        }
+        (Self { first }, order)
+    }
+
+    /// T, steps of the longest sequence.
+    pub fn steps(&self) -> usize {
+        self.first.len() - 1
+    }
+    /// N, sequences.
+    pub fn batch(&self) -> usize {
+        self.active(0)
+    }
+    /// Rows in all: the sum of the lengths.
+    pub fn rows(&self) -> usize {
+        self.first[self.steps()]
+    }
+    /// The row where step `t` begins.
+    pub fn row(&self, t: usize) -> usize {
+        self.first[t]
+    }
+    /// Sequences that have step `t`.
+    pub fn active(&self, t: usize) -> usize {
+        if t < self.steps() { self.first[t + 1] - self.first[t] } else { 0 }
+    }
+    /// Whether all sequences are equally long.
+    pub fn is_even(&self) -> bool {
+        self.rows() == self.steps() * self.batch()
+    }
+    /// Steps `from .. to` of equally long sequences.
+    ///
+    /// # Panics
+    /// If the sequences differ in length.
+    pub fn part(&self, from: usize, to: usize) -> Self {
+        assert!(self.is_even(), "parts of sequences of unequal length");
+        Self::even(to - from, self.batch())
+    }
+    /// The row of each sequence's last step.
+    pub fn last_rows(&self) -> Vec<usize> {
+        let last = |n: usize| (0..self.steps()).rfind(|&t| n < self.active(t)).expect("no sequence is empty");
+        (0..self.batch()).map(|n| self.row(last(n)) + n).collect()
+    }
+    /// The sequence that each row belongs to.
+    pub fn sequences(&self) -> Vec<usize> {
+        (0..self.steps()).flat_map(|t| 0..self.active(t)).collect()
+    }
+
+    /// `[N, T, width]` in the callers' order as rows. Values past a sequence's end are left out.
+    pub fn pack<V: Copy>(&self, order: &[usize], padded: &[V], width: usize) -> Vec<V> {
+        let steps = padded.len() / (order.len() * width);
+        let row = |t: usize, n: usize| &padded[(order[n] * steps + t) * width..][..width];
+        (0..self.steps()).flat_map(|t| (0..self.active(t)).flat_map(move |n| row(t, n))).copied().collect()
+    }
+
+    /// Rows as `[N, steps, width]` in the callers' order, `fill` past a sequence's end.
+    pub fn unpack<V: Copy>(&self, order: &[usize], rows: &[V], width: usize, steps: usize, fill: V) -> Vec<V> {
+        let mut padded = vec![fill; order.len() * steps * width];
+        for t in 0..self.steps() {
+            for (n, &place) in order.iter().enumerate().take(self.active(t)) {
+                let row = &rows[(self.row(t) + n) * width..][..width];
+                padded[(place * steps + t) * width..][..width].copy_from_slice(row);
+            }
+        }
+        padded
+    }
+
+    /// The steps in the order in which a direction takes them.
+    pub(super) fn walk(&self, reverse: bool) -> impl DoubleEndedIterator<Item = Step> + '_ {
+        (0..self.steps()).map(move |index| {
+            let t = if reverse { self.steps() - 1 - index } else { index };
+            let (row, active) = (self.row(t), self.active(t));
+            if reverse {
+                let before = self.row((t + 1).min(self.steps() - 1));
+                let (next, following, joining) =
+                    if t > 0 { (self.row(t - 1), active, self.active(t - 1)) } else { (0, 0, 0) };
+                Step { t, row, present: active, before, ongoing: self.active(t + 1), next, following, joining }
+            } else {
+                let (before, ongoing) = if t > 0 { (self.row(t - 1), active) } else { (0, 0) };
+                let following = self.active(t + 1);
+                Step { t, row, present: active, before, ongoing, next: self.row(t + 1), following, joining: following }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Packing;
+
+    #[test]
+    fn unequal_lengths_are_packed_and_unpacked() {
+        let lengths = [2, 4, 1, 4];
+        let (packing, order) = Packing::new(&lengths);
+        assert_eq!(order, [1, 3, 0, 2]);
+        assert_eq!((packing.steps(), packing.batch(), packing.rows()), (4, 4, 11));
+        assert_eq!((0..5).map(|t| packing.active(t)).collect::<Vec<_>>(), [4, 3, 2, 2, 0]);
+        assert_eq!(packing.last_rows(), [9, 10, 6, 3]);
+        assert_eq!(packing.sequences(), [0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 1]);
+        let padded: Vec<i32> = (0..4 * 4 * 2).collect();
+        let rows = packing.pack(&order, &padded, 2);
+        assert_eq!(rows.len(), 22);
+        assert_eq!(rows[..8], [8, 9, 24, 25, 0, 1, 16, 17]);
+        let back = packing.unpack(&order, &rows, 2, 5, -1);
+        for (n, &length) in lengths.iter().enumerate() {
+            assert_eq!(back[n * 10..][..2 * length], padded[n * 8..][..2 * length]);
+            assert!(back[n * 10 + 2 * length..(n + 1) * 10].iter().all(|&value| value == -1));
+        }
+        assert_eq!(Packing::new(&[3, 3]).0, Packing::even(3, 2));
+    }
+
+    #[test]
+    fn both_walks_agree_on_who_continues() {
+        let (packing, _) = Packing::new(&[5, 1, 3, 3, 2]);
+        for reverse in [false, true] {
+            let steps: Vec<_> = packing.walk(reverse).collect();
+            assert_eq!(steps[0].ongoing, 0);
+            assert_eq!(steps[4].following, 0);
+            for pair in steps.windows(2) {
+                assert_eq!((pair[0].next, pair[0].following), (pair[1].row, pair[1].ongoing));
+                assert_eq!((pair[0].row, pair[0].joining), (pair[1].before, pair[1].present));
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What the forward pass keeps for the backward pass, and the states at both ends.
+
+use super::{Lstm, LstmShape, Packing};
+use crate::device::Need;
+use crate::kernels::{Matrix, Product};
+
+/// h and c of every layer and direction at one end of the sequences, as PyTorch lays them out. With unequal lengths the
+/// sequences are in the packing's order.
+pub struct LstmState<B> {
+    /// Hidden states.
+    pub h: B, // [L · R, N, P]
+    /// Cell states.
+    pub c: B, // [L · R, N, H]
+}
+
+impl<B> LstmState<B> {
+    /// The buffers for the largest batch of `shape`.
+    pub fn new<D: Lstm<Buffer = B>>(device: &D, shape: &LstmShape) -> Self {
+        let [h, c] = Self::needs(shape).map(|need| device.buffer(need.name, need.len));
+        Self { h, c }
+    }
+
+    /// Their lengths.
+    pub fn needs(shape: &LstmShape) -> [Need; 2] {
+        let smaller = "`batch_size` or `hidden_size`";
+        let len = |width| shape.cells() * shape.batch * width;
+        [
+            Need::new("the hidden states at the ends", len(shape.width()), smaller),
+            Need::new("the cell states at the ends", len(shape.hidden_size), smaller),
+        ]
+    }
+}
+
+/// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
+pub struct CellTape<B> {
+    /// Activated gates; after the backward pass the gradients of the gates before activation.
+    pub gates: B, // [rows, 4H]
+    /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
+    /// more rows follow, and row r + N is what row r gave.
+    pub h_in: B, // [rows (+ N), P]
+    /// Start states, then the cell states of each row.
+    pub c: B, // [N + rows, H]
+    /// o ∘ tanh(c), which is projected to h; only with a projection.
+    pub u: B, // [rows, H]
+    /// The gradient of each row's h; only with a projection.
+    pub d_h: B, // [rows, P]
+    /// The gradients of h and of c on their way from step to step.
+    pub d_state: B, // [N, P], [N, H]
+    /// The number of the draw, then the mask of recurrent dropout.
+    pub mask: B, // [1 + N · P]
+}
+
+/// What one layer keeps.
+pub struct LayerTape<B> {
+    /// One or two directions.
+    pub cells: Vec<CellTape<B>>,
+    /// Its output, where that is not in `h_in`.
+    pub y: B, // [rows, R · P]
+    /// Its input after dropout; only with dropout, and not for the first layer.
+    pub x: B, // [rows, R · P]
+}
+
+/// What the stack keeps from the forward pass for the backward pass, made once for the largest batch of a run.
+pub struct LstmTape<B, I> {
+    /// The layers from the input up.
+    pub layers: Vec<LayerTape<B>>,
+    /// The sequence of each row; only with unequal lengths.
+    pub sequences: I, // [rows]
+    pub(super) between: B,   // [rows, R · P], the gradient one layer hands down
+    pub(super) packed: B,    // the device's own arrangement of the weights
+    pub(super) dropped: B,   // [L · R, 4H, P], the recurrent weights after weight drop
+    pub(super) d_dropped: B, // [4H, P], their gradient
+    pub(super) scratch: B,   // partial sums of weight gradients
+    /// The batch whose start state is known to be zero in every layer.
+    pub(super) zero_start: Option<usize>,
+}
+
+impl LstmShape {
+    /// The buffers of a [`LstmTape`] for this shape on `device`.
+    pub fn needs<D: Lstm>(&self, device: &D) -> Vec<Need> {
+        let smaller = "`batch_size`, `window` or `hidden_size`";
+        let weights = "`hidden_size` or `num_layers`";
+        let (rows, batch, hidden, width) = (self.rows(), self.batch, self.hidden_size, self.width());
+        let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
+        let (shared, projected) = (self.shares_output(), self.proj_size > 0);
+        let mut needs = Vec::new();
+        for layer in 0..self.num_layers {
+            for _ in 0..self.directions() {
+                let masked = self.noise.recurrent_dropout > 0.0 || self.zones();
+                needs.extend([
+                    Need::new("the gates of one layer", rows * self.gates(), smaller),
+                    Need::new("the hidden states of one layer", (rows + only(shared, batch)) * width, smaller),
+                    Need::new("the cell states of one layer", (rows + batch) * hidden, smaller),
+                    Need::new("the states before projection", only(projected, rows * hidden), smaller),
+                    Need::new("the gradients of the projections", only(projected, rows * width), smaller),
+                    Need::new("one layer's gradient of the state", batch * (width + hidden), smaller),
+                    Need::new("the masks of h", only(masked, 1 + batch * width), smaller),
+                ]);
+            }
+            let dropped = layer > 0 && self.noise.dropout > 0.0;
+            needs.push(Need::new("one layer's output", only(!shared, rows * self.output_size()), smaller));
+            needs.push(Need::new("one layer's input after dropout", only(dropped, rows * self.output_size()), smaller));
+        }
+        let between = only(self.num_layers > 1, rows * self.output_size());
+        let recurrent = only(self.noise.weight_drop > 0.0, self.gates() * width);
+        needs.extend([
+            Need::new("the sequence of each row", only(self.ragged, rows), smaller),
+            Need::new("the gradients between layers", between, smaller),
+            Need::new("the packed weights", device.packed_len(self), weights),
+            Need::new("the weights after weight drop", self.cells() * recurrent, weights),
+            Need::new("the gradients of weights after weight drop", recurrent, weights),
+            Need::new("the partial sums of weight gradients", self.scratch_len(device), "`hidden_size`"),
+        ]);
+        needs
+    }
+
+    fn scratch_len<D: Product>(&self, device: &D) -> usize {
+        let (rows, gates) = (self.rows(), self.gates());
+        let products = [
+            (gates, self.input_size),
+            (gates, self.output_size()),
+            (gates, self.width()),
+            (self.proj_size, self.hidden_size),
+            (1, gates),
+        ];
+        products.into_iter().map(|(m, n)| if m == 0 { 0 } else { device.scratch_len(m, n, rows) }).max().unwrap_or(0)
+    }
+}
+
+impl<B, I> LstmTape<B, I> {
+    /// The buffers for `shape` on `device`: those of [`LstmShape::needs`].
+    pub fn new<D: Lstm<Buffer = B, Indices = I>>(device: &D, shape: &LstmShape) -> Self {
+        let mut needs = shape.needs(device).into_iter();
+        let mut need = || needs.next().expect("as many needs as buffers");
+        let mut layers = Vec::new();
+        for _ in 0..shape.num_layers {
+            let mut next = || {
+                let need = need();
+                device.buffer(need.name, need.len)
+            };
+            let cells = (0..shape.directions()).map(|_| CellTape {
+                gates: next(),
+                h_in: next(),
+                c: next(),
+                u: next(),
+                d_h: next(),
+                d_state: next(),
+                mask: next(),
+            });
+            layers.push(LayerTape { cells: cells.collect(), y: next(), x: next() });
+        }
+        let sequences = need();
+        let sequences = device.indices(sequences.name, sequences.len);
+        let mut next = || {
+            let need = need();
+            device.buffer(need.name, need.len)
+        };
+        Self {
+            layers,
+            sequences,
+            between: next(),
+            packed: next(),
+            dropped: next(),
+            d_dropped: next(),
+            scratch: next(),
+            zero_start: None,
+        }
+    }
+
+    /// The output of `layer` for a batch: its buffer, and where its rows `[rows, R · P]` lie.
+    pub fn output(&self, shape: &LstmShape, packing: &Packing, layer: usize) -> (&B, Matrix) {
+        output(&self.layers[layer], shape, packing)
+    }
+}
+
+/// The output of one layer.
+pub(super) fn output<'a, B>(layer: &'a LayerTape<B>, shape: &LstmShape, packing: &Packing) -> (&'a B, Matrix) {
+    match shape.shares_output() {
+        true => (&layer.cells[0].h_in, Matrix::rows(packing.batch() * shape.width(), shape.width())),
+        false => (&layer.y, Matrix::rows(0, shape.output_size())),
+    }
+}
