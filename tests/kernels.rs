@@ -6,7 +6,7 @@ mod common;
 use bptt::config::{LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
 use bptt::kernels::{
-    Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape, Masks,
+    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape, Masks,
     Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, RowsShape, Rule, Source, Status, WindowShape,
 };
 use bptt::rng::{MaskKey, Purpose, Rng, Stream};
@@ -824,6 +824,59 @@ fn nothing_changes_after_a_step_that_is_not_finite() {
 }
 
 /// Bits, so that a NaN equals itself and zeros of both signs differ.
+struct AverageCase {
+    len: usize,
+    decay: f64,
+}
+
+impl Case for AverageCase {
+    fn name(&self) -> String {
+        format!("average of {} at {}", self.len, self.decay)
+    }
+    /// Three steps, then one that was stopped.
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        let Self { len, decay } = *self;
+        let mut numbers = Numbers::new(len as u64);
+        let mut start = numbers.take(len);
+        start.extend([UNTOUCHED; 3]);
+        let mut average = filled(device, &start);
+        let mut results = Results::new();
+        for stopped in [0.0, 0.0, 0.0, 1.0] {
+            let (params, status) = (filled(device, &numbers.take(len)), filled(device, &[0.5, 1.0, stopped]));
+            device.average_step(len, decay, &params, &status, &mut average);
+            results.push((format!("stopped {stopped}"), read(device, &average, len + 3)));
+        }
+        results
+    }
+}
+
+#[test]
+fn averages() {
+    let mut cases = Vec::new();
+    for (turn, len) in [1, 7, 63, 65, 129, 20_000, 300_001].into_iter().enumerate() {
+        cases.push(AverageCase { len, decay: [0.9, 0.0, 0.999][turn % 3] });
+    }
+    hold(&cases);
+    for case in &cases {
+        let results = case.run(&Cpu::<f64>::poisoned());
+        assert_eq!(results[2].1, results[3].1, "a step that was stopped changes the average");
+        assert_ne!(results[1].1, results[2].1);
+    }
+    let stopped = |results: Results| assert_eq!(bits(&results)[2].1, bits(&results)[3].1);
+    stopped(cases[4].run(&Cpu::<f32>::poisoned()));
+    stopped(cases[4].run(&common::gpu(false)));
+
+    // From zero on with equal parameters, the average is 1 − decayⁿ of them.
+    let device = Cpu::<f64>::poisoned();
+    let (params, status, mut average) =
+        (filled(&device, &[1.0, -4.0]), filled(&device, &[0.5, 1.0, 0.0]), filled(&device, &[0.0, 0.0]));
+    for _ in 0..5 {
+        device.average_step(2, 0.75, &params, &status, &mut average);
+    }
+    let want = 1.0 - 0.75f64.powi(5);
+    compare("average", &read(&device, &average, 2), &[want, -4.0 * want], 1e-12, 0.0).unwrap();
+}
+
 fn bits(results: &Results) -> Vec<(&str, Vec<u64>)> {
     results.iter().map(|(name, values)| (name.as_str(), values.iter().map(|value| value.to_bits()).collect())).collect()
 }
@@ -851,6 +904,8 @@ fn checks_change_no_bit() {
         let case = StepCase { rule: Rule { clip: Clip::Norm(0.5), ..rule }, len: 1100, gradient: 1.0 };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
+    let case = AverageCase { len: 1100, decay: 0.9 };
+    assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     let case = WindowCase(WindowShape { first: 1, batch: 5, offset: 2, steps: 6, width: 2, channels: 3 });
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
 }
@@ -965,6 +1020,9 @@ fn a_changed_case_fails() {
     let layout = Layout { transposed: false, offset: 0, gap: 0 };
     let product = |biases| ProductCase { sizes: [5, 9, 70], a: layout, b: layout, c: 2, biases, add: false };
     assert!(!differences("bias", &product(1).run(&exact), &product(2).run(&exact), product(1).tolerance()).is_empty());
+    let average = |decay| AverageCase { len: 65, decay };
+    let (one, other) = (average(0.9), average(0.9001));
+    assert!(!differences("decay", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());
     let step = |rule| StepCase { rule, len: 65, gradient: 1.0 };
     let (one, other) = (step(ADAM), step(Rule { eps: 1e-5, ..ADAM }));
     assert!(!differences("eps", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());

@@ -1,10 +1,12 @@
 //! The operations, one a file: contract, [`Gpu`] implementation, [`Cpu`] implementation. `Cpu<f64>` is the definition of
 //! each.
 //!
-//! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `P` the width of h, `R`
-//! directions, `O` outputs, `L` layers, `K` the summed dimension of a product; `4H` in PyTorch's gate order i f g o. Sequences are time-major
-//! `[T, N, …]`, so that one time step of a batch is one block of memory. A gradient is `d_` and the name of its value.
+//! Letters in shapes, here and in the WGSL: `N` batch, `T` time, `D` inputs, `H` hidden, `P` the width of h (and beside no
+//! h all parameters), `R` directions, `O` outputs, `L` layers, `K` the summed dimension of a product; `4H` in PyTorch's gate
+//! order i f g o. Sequences are time-major `[T, N, …]`, so that one time step of a batch is one block of memory; where they
+//! differ in length the rows are those of a [`Packing`]. A gradient is `d_` and the name of its value.
 
+mod average;
 mod dropout;
 mod loss;
 mod lstm;
@@ -13,6 +15,7 @@ mod product;
 mod rows;
 mod windows;
 
+pub use average::Average;
 pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record};
 pub use lstm::{
@@ -26,7 +29,7 @@ pub use windows::{WindowShape, Windows};
 use crate::device::{Cpu, Gpu, Kernel, Real};
 
 /// Every operation a training run needs. A device that misses one does not compile.
-pub trait Kernels: Windows + Product + Rows + Dropout + Lstm + Loss + Optimize {}
+pub trait Kernels: Windows + Product + Rows + Dropout + Lstm + Loss + Optimize + Average {}
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
@@ -40,6 +43,7 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
         lstm::KERNELS,
         loss::KERNELS,
         optimizer::KERNELS,
+        average::KERNELS,
     ]
     .into_iter()
     .flatten()
