@@ -1,6 +1,6 @@
 //! `last.ckpt`: everything a run is, so that it can go on as if it had never stopped.
 //!
-//! The file is a safetensors file: `param.*` and `best.*` under PyTorch's names, `moments` of the optimizer, `history` of
+//! The file is a safetensors file: `param.*`, `average.*` and `best.*` under PyTorch's names, `moments` of the optimizer, `history` of
 //! the epoch under way, and the rest as metadata. The order of the windows needs no state: it follows from seed and epoch.
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,18 @@ pub struct Position {
     pub best: Option<(usize, f64)>,
     /// Whether training has ended: by the number of epochs or by early stopping.
     pub finished: bool,
+    /// What the plateau schedule has seen.
+    #[serde(default)]
+    pub plateau: Plateau,
+}
+
+/// What the learning-rate schedule `plateau` goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plateau {
+    /// Epochs without gain since the last gain or since the rate was lowered.
+    pub waited: usize,
+    /// How often the rate was lowered.
+    pub lowered: u32,
 }
 
 /// One epoch, once it is over.
@@ -37,9 +49,9 @@ pub struct EpochReport {
     pub val_loss: Option<f64>,
     /// Mean norm of the gradients before clipping.
     pub grad_norm: f64,
-    /// Learning rate.
+    /// Learning rate of its last step.
     pub lr: f64,
-    /// Whether no earlier epoch had a smaller validation loss.
+    /// Whether its validation loss is the smallest so far, by more than `min_delta`.
     pub best: bool,
 }
 
@@ -56,7 +68,9 @@ pub struct Checkpoint {
     pub epochs: Vec<EpochReport>,
     /// The parameters `[P]`.
     pub parameters: Vec<f32>,
-    /// The parameters of the best epoch `[P]`, once there is one.
+    /// Their moving average `[P]`, if the config asks for it.
+    pub average: Option<Vec<f32>>,
+    /// The parameters of the best epoch `[P]`, or their average, once there is one.
     pub best: Option<Vec<f32>>,
     /// The optimizer's moments `[0 to 3, P]`.
     pub moments: Vec<f32>,
@@ -78,6 +92,9 @@ impl Checkpoint {
         let shape = self.info.shape();
         let mut archive = ArchiveBuilder::default();
         archive.add_parameters("param.", &shape, &self.parameters);
+        if let Some(average) = &self.average {
+            archive.add_parameters("average.", &shape, average);
+        }
         if let Some(best) = &self.best {
             archive.add_parameters("best.", &shape, best);
         }
@@ -98,6 +115,8 @@ impl Checkpoint {
         info.config.validate()?;
         let shape = info.shape();
         let parameters = archive.parameters("param.", &shape.tensors())?;
+        let averaged = (info.config.ema > 0.0).then(|| archive.parameters("average.", &shape.tensors()));
+        let average = averaged.transpose()?;
         let best = position.best.map(|_| archive.parameters("best.", &shape.tensors())).transpose()?;
         let (moments, history) = (archive.vector("moments")?, archive.vector("history")?);
         let wanted = (Rule::from(&info.config).moments() * shape.parameters(), 2 * position.step);
@@ -105,6 +124,6 @@ impl Checkpoint {
             let problem = format!("{} moments and {} losses, not {wanted:?}", moments.len(), history.len());
             return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
         }
-        Ok(Self { info, data, position, epochs, parameters, best, moments, history })
+        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history })
     }
 }

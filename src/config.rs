@@ -1,5 +1,7 @@
 //! Every option of a run, once: the command line's flags, the config file's keys and their help are [`Config`].
 
+mod checks;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +78,38 @@ pub enum Head {
     Every,
 }
 
+/// How the weights start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum InitScheme {
+    /// As PyTorch does: all uniform in ±1/√H
+    #[default]
+    Default,
+    /// Uniform, scaled by inputs and outputs; biases 0
+    Xavier,
+    /// Orthogonal recurrent weights, the others as xavier
+    Orthogonal,
+}
+
+/// How the learning rate changes from step to step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Not at all, after a warm-up
+    #[default]
+    Constant,
+    /// Times `lr_gamma` every `lr_step_epochs` epochs
+    Step,
+    /// Down to `lr_min` over all epochs, on half a cosine
+    Cosine,
+    /// Up from `lr`/25 to `lr` and down to nearly nothing, over all epochs
+    OneCycle,
+    /// Times `lr_gamma` when the validation loss no longer falls
+    Plateau,
+}
+
 /// Everything that decides what a training run computes. Names are PyTorch's where PyTorch has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
@@ -140,6 +174,30 @@ pub struct Config {
         )
     )]
     pub head: Head,
+    /// Start values of the weights
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "default|xavier|orthogonal",
+            help_heading = "Model"
+        )
+    )]
+    pub init_scheme: InitScheme,
+    /// Start value of the forget gate's bias
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, value_name = "VALUE", allow_negative_numbers = true, help_heading = "Model")
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forget_bias: Option<f64>,
+    /// Start values of the gates' biases for dependences over up to this many rows
+    #[cfg_attr(feature = "cli", arg(long, value_name = "T_MAX", help_heading = "Model"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chrono: Option<usize>,
 
     /// Loss to minimise
     #[cfg_attr(
@@ -173,6 +231,34 @@ pub struct Config {
     /// Learning rate
     #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().lr, help_heading = "Training"))]
     pub lr: f64,
+    /// How the learning rate changes
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "constant|step|cosine|one-cycle|plateau",
+            help_heading = "Training"
+        )
+    )]
+    pub lr_schedule: LrSchedule,
+    /// Steps on which the rate of constant, step or cosine rises to its full size
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().warmup_steps, help_heading = "Training"))]
+    pub warmup_steps: usize,
+    /// Epochs after which step lowers the rate
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().lr_step_epochs, help_heading = "Training"))]
+    pub lr_step_epochs: usize,
+    /// Factor by which step and plateau lower the rate
+    #[cfg_attr(feature = "cli", arg(long, value_name = "FACTOR", default_value_t = Self::default().lr_gamma, help_heading = "Training"))]
+    pub lr_gamma: f64,
+    /// Least rate of cosine and plateau
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().lr_min, help_heading = "Training"))]
+    pub lr_min: f64,
+    /// Epochs without gain that plateau allows before it lowers the rate
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().lr_patience, help_heading = "Training"))]
+    pub lr_patience: usize,
     /// Adam's decay of its first moment
     #[cfg_attr(feature = "cli", arg(long, value_name = "BETA", default_value_t = Self::default().beta1, help_heading = "Training"))]
     pub beta1: f64,
@@ -207,9 +293,15 @@ pub struct Config {
     /// Most epochs to train
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().epochs, help_heading = "Training"))]
     pub epochs: usize,
-    /// Stop after this many epochs without a better validation loss; 0 never stops
+    /// Stop after this many epochs without a better validation loss; 0, or no validation rows, never stops
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().patience, help_heading = "Training"))]
     pub patience: usize,
+    /// Least fall of the validation loss that makes an epoch better
+    #[cfg_attr(feature = "cli", arg(long, value_name = "LOSS", default_value_t = Self::default().min_delta, help_heading = "Training"))]
+    pub min_delta: f64,
+    /// Validate and keep the weights' moving average, decaying by this at each step; 0 switches it off
+    #[cfg_attr(feature = "cli", arg(long, value_name = "DECAY", default_value_t = Self::default().ema, help_heading = "Training"))]
+    pub ema: f64,
     /// Steps between two reports within an epoch
     #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = Self::default().log_every, help_heading = "Training"))]
     pub log_every: usize,
@@ -235,10 +327,19 @@ impl Default for Config {
             num_layers: 2,
             bias: true,
             head: Head::default(),
+            init_scheme: InitScheme::default(),
+            forget_bias: None,
+            chrono: None,
             loss: LossKind::default(),
             huber_delta: 1.0,
             optimizer: OptimizerKind::default(),
             lr: 1e-3,
+            lr_schedule: LrSchedule::default(),
+            warmup_steps: 0,
+            lr_step_epochs: 30,
+            lr_gamma: 0.1,
+            lr_min: 0.0,
+            lr_patience: 5,
             beta1: 0.9,
             beta2: 0.999,
             eps: 1e-8,
@@ -251,6 +352,8 @@ impl Default for Config {
             accumulate: 1,
             epochs: 200,
             patience: 10,
+            min_delta: 0.0,
+            ema: 0.0,
             log_every: 50,
             seed: 2,
         }
@@ -312,7 +415,9 @@ impl Config {
         if self.season == Some(0) {
             return Err(Error::option("season", "is 0", "use the number of rows in a season, 12 for monthly rows"));
         }
-        Ok(())
+        self.validate_init()?;
+        self.validate_schedule()?;
+        self.validate_selection()
     }
 
     /// The config file's text.

@@ -132,6 +132,14 @@ impl Rng {
         f64::from(self.bits() >> 8) / f64::from(1u32 << 24)
     }
 
+    /// A normal number, mean 0 and variance 1 (Box & Muller 1958). Never 0: the generator's bits stand for the middles of
+    /// 2³² equal parts of the interval (0, 1).
+    pub fn normal(&mut self) -> f64 {
+        let mut middle = || (f64::from(self.bits()) + 0.5) / 2f64.powi(32);
+        let radius = (-2.0 * middle().ln()).sqrt();
+        radius * (std::f64::consts::TAU * middle()).cos()
+    }
+
     /// A whole number below `bound`, each equally likely (Lemire 2019).
     pub fn below(&mut self, bound: u32) -> u32 {
         assert!(bound > 0);
@@ -198,5 +206,18 @@ mod tests {
         assert!((mean - 0.5).abs() < 0.01, "{mean}");
         let mean = (0..40_000).map(|_| f64::from(rng.below(7))).sum::<f64>() / 40_000.0;
         assert!((mean - 3.0).abs() < 0.05, "{mean}");
+    }
+
+    #[test]
+    fn normal_has_the_right_moments() {
+        let mut rng = Rng::new(7, Stream::Init);
+        let values: Vec<f64> = (0..40_000).map(|_| rng.normal()).collect();
+        let moment = |power| values.iter().map(|value| value.powi(power)).sum::<f64>() / 40_000.0;
+        // Four standard errors each: the variances of x, x², x³ and x⁴ are 1, 2, 15 and 96.
+        for (power, want, variance) in [(1, 0.0, 1.0f64), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
+            let got = moment(power);
+            assert!((got - want).abs() < 4.0 * (variance / 40_000.0).sqrt(), "mean of x^{power}: {got}");
+        }
+        assert!(values.iter().all(|value| *value != 0.0 && value.is_finite()));
     }
 }

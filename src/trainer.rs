@@ -3,19 +3,21 @@
 //! A shell pulls: each [`Trainer::next`] does one optimizer step or one validation and says what there is to show. To pause
 //! is not to pull, to cancel is to drop, to go on later is [`Trainer::checkpoint`] and [`Trainer::resume`].
 
+mod average;
 mod divergence;
 mod events;
+mod schedule;
 
 pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
-use crate::config::Config;
+use crate::config::{Config, LrSchedule};
 use crate::data::{Dataset, Series};
 use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
 use crate::kernels::{Kernels, LossShape, Record, Rule};
-use crate::model::{Batch as Sequences, Network, NetworkShape, Optimizer, initial_parameters};
+use crate::model::{Average, Batch as Sequences, Network, NetworkShape, Optimizer, start_parameters};
 use crate::rng::{Rng, Stream};
 
 /// A training run on one device.
@@ -26,6 +28,7 @@ pub struct Trainer<D: Kernels> {
     fingerprint: u64, // of the series
     net: Network<D>,
     optimizer: Optimizer<D>,
+    average: Option<Average<D>>,
     inputs: D::Buffer,      // [R, D], scaled
     targets: D::Buffer,     // [R, targets], scaled
     order: D::Indices,      // [training windows], this epoch's order
@@ -48,18 +51,18 @@ struct Batch {
 }
 
 impl<D: Kernels> Trainer<D> {
-    /// A new run. The parameters start from the seed, or from `init` `[P]`.
+    /// A new run. The parameters start from config and seed, or from `init` `[P]`.
     ///
     /// # Errors
     /// Options that cannot be used, or a run that does not fit the device.
     pub fn new(device: D, config: Config, data: Dataset, init: Option<Vec<f32>>) -> Result<Self> {
         config.validate()?;
         let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
-        let seed = config.seed;
         let mut trainer = Self::allocate(device, config, data, shape)?;
-        let parameters = init.unwrap_or_else(|| initial_parameters(&shape, seed));
+        let parameters = init.unwrap_or_else(|| start_parameters(&trainer.config, &shape));
         assert_eq!(parameters.len(), shape.parameters(), "start parameters");
         trainer.device.write_f32(&mut trainer.net.params, &parameters);
+        trainer.write_average(&parameters);
         Ok(trainer)
     }
 
@@ -68,7 +71,8 @@ impl<D: Kernels> Trainer<D> {
     /// # Errors
     /// If `data` is not the data it was trained on.
     pub fn resume(device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
-        let Checkpoint { info, data: known, position, epochs, parameters, best, moments, history } = checkpoint;
+        let Checkpoint { info, data: known, position, epochs, parameters, average, best, moments, history } =
+            checkpoint;
         if fingerprint(&data.series) != known {
             return Err(Error::file(
                 Place::file(&data.series.file),
@@ -79,6 +83,7 @@ impl<D: Kernels> Trainer<D> {
         let shape = info.shape();
         let mut trainer = Self::allocate(device, info.config, data, shape)?;
         trainer.device.write_f32(&mut trainer.net.params, &parameters);
+        trainer.write_average(&average.unwrap_or_default());
         trainer.device.write_f32(&mut trainer.optimizer.moments, &moments);
         trainer.position = position;
         trainer.epochs = epochs;
@@ -88,6 +93,14 @@ impl<D: Kernels> Trainer<D> {
     }
 
     fn allocate(device: D, config: Config, data: Dataset, shape: NetworkShape) -> Result<Self> {
+        if config.lr_schedule == LrSchedule::Plateau && data.windows.validation.is_empty() {
+            let remedy = "raise `validation_share`, or choose another schedule";
+            return Err(Error::option(
+                "lr_schedule",
+                "`plateau` goes by the validation loss, and there is none",
+                remedy,
+            ));
+        }
         let rule = Rule::from(&config);
         let steps = data.windows.train.len().div_ceil(config.batch_size * config.accumulate);
         let history = steps.max(data.windows.validation.len().div_ceil(config.batch_size));
@@ -103,13 +116,15 @@ impl<D: Kernels> Trainer<D> {
             Need::new("the test windows", data.windows.test.len().max(1), rows),
         ];
         let optimizer = Optimizer::needs(&device, &rule, shape.parameters());
-        let known = own.iter().chain(&starts).chain(&optimizer).cloned();
+        let average = (config.ema > 0.0).then(|| Average::<D>::need(shape.parameters()));
+        let known = own.iter().chain(&starts).chain(&optimizer).chain(&average).cloned();
         device.check(&known.chain(shape.needs(&device)).collect::<Vec<_>>())?;
 
         let [inputs, targets, history] = own.map(|need| device.buffer(need.name, need.len));
         let [order, validation, test] = starts.map(|need| device.indices(need.name, need.len));
         let net = Network::new(&device, shape);
         let optimizer = Optimizer::new(&device, rule, shape.parameters());
+        let average = average.map(|_| Average::new(&device, config.ema, shape.parameters()));
         let (position, epochs, seen) = Default::default();
         let mut trainer = Self {
             device,
@@ -118,6 +133,7 @@ impl<D: Kernels> Trainer<D> {
             data,
             net,
             optimizer,
+            average,
             inputs,
             targets,
             order,
@@ -205,8 +221,11 @@ impl<D: Kernels> Trainer<D> {
         for batch in self.batches(row) {
             self.forward_backward(&batch);
         }
-        let (t, lr) = (self.position.steps + 1, self.config.lr);
+        let (t, lr) = (self.position.steps + 1, self.learning_rate(self.position.steps));
         self.optimizer.step(&self.device, &mut self.net, t, lr, row, &mut self.history);
+        if let Some(average) = &mut self.average {
+            average.step(&self.device, &self.net, &self.optimizer);
+        }
         self.device.submit()?;
         self.position.step += 1;
         self.position.steps += 1;
@@ -267,39 +286,59 @@ impl<D: Kernels> Trainer<D> {
         self.collect().await?;
         let since = (step - 1) / self.config.log_every * self.config.log_every;
         let (loss, grad_norm) = mean_pairs(&self.seen[2 * since..]);
-        Ok(StepMeans { loss, grad_norm, lr: self.config.lr })
+        Ok(StepMeans { loss, grad_norm, lr: self.learning_rate(self.position.steps - 1) })
     }
 
     async fn end_epoch(&mut self) -> Result<EpochReport> {
         self.collect().await?;
         let val_loss = self.validate().await?;
         let (train_loss, grad_norm) = mean_pairs(&self.seen);
+        let lr = self.learning_rate(self.position.steps - 1);
         self.position.epoch += 1;
         self.position.step = 0;
         self.seen.clear();
         let epoch = self.position.epoch;
         // Without validation windows the last epoch is the best one there is.
         let best = match (val_loss, self.position.best) {
-            (Some(loss), Some((_, least))) => loss < least,
+            (Some(loss), Some((_, least))) => loss < least - self.config.min_delta,
             _ => true,
         };
         if best {
             self.position.best = Some((epoch, val_loss.unwrap_or(train_loss)));
-            self.best = Some(self.parameters().await?);
+            self.best = Some(self.kept_parameters().await?);
+        }
+        if self.config.lr_schedule == LrSchedule::Plateau {
+            self.position.plateau.epoch_over(best, self.config.lr_patience);
         }
         self.position.finished = self.is_over();
-        let report =
-            EpochReport { epoch, step: self.position.steps, train_loss, val_loss, grad_norm, lr: self.config.lr, best };
+        let report = EpochReport { epoch, step: self.position.steps, train_loss, val_loss, grad_norm, lr, best };
         self.epochs.push(report.clone());
         Ok(report)
     }
 
-    /// The mean loss over the validation windows. Nothing of the training state is touched.
+    /// The mean loss over the validation windows, of the average if there is one. Nothing of the training state is touched.
     async fn validate(&mut self) -> Result<Option<f64>> {
         let windows = self.data.windows.validation.len();
         if windows == 0 {
             return Ok(None);
         }
+        // Nothing is awaited between the two exchanges: who drops this future finds the parameters in their place.
+        self.exchange();
+        let given = self.validation_losses();
+        self.exchange();
+        given?;
+        let size = self.config.batch_size;
+        let losses = self.device.read(&self.history, 0..2 * windows.div_ceil(size)).await?;
+        let loss: f64 = losses.iter().step_by(2).map(|loss| loss.double()).sum();
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: self.position.steps, tensor: "validation loss".into() });
+        }
+        Ok(Some(loss))
+    }
+
+    /// Gives the commands that leave the loss of each validation batch, as its share of the mean, in `history`.
+    fn validation_losses(&mut self) -> Result<()> {
+        let windows = self.data.windows.validation.len();
         let (size, channels) = (self.config.batch_size, self.data.columns.targets.len());
         for (row, first) in (0..windows).step_by(size).enumerate() {
             let (device, net, batch) = (&self.device, &mut self.net, size.min(windows - first));
@@ -312,12 +351,7 @@ impl<D: Kernels> Trainer<D> {
             net.loss(device, &loss, Record { row, add: false }, &mut self.history);
             device.submit()?;
         }
-        let losses = self.device.read(&self.history, 0..2 * windows.div_ceil(size)).await?;
-        let loss: f64 = losses.iter().step_by(2).map(|loss| loss.double()).sum();
-        if !loss.is_finite() {
-            return Err(Error::Diverged { step: self.position.steps, tensor: "validation loss".into() });
-        }
-        Ok(Some(loss))
+        Ok(())
     }
 
     async fn parameters(&self) -> Result<Vec<f32>> {
@@ -339,6 +373,7 @@ impl<D: Kernels> Trainer<D> {
             position: self.position.clone(),
             epochs: self.epochs.clone(),
             parameters: self.parameters().await?,
+            average: self.averaged().await?,
             best: self.best.clone(),
             moments,
             history: self.seen.clone(),
@@ -352,7 +387,7 @@ impl<D: Kernels> Trainer<D> {
     pub async fn model(&self) -> Result<Model> {
         let parameters = match &self.best {
             Some(best) => best.clone(),
-            None => self.parameters().await?,
+            None => self.kept_parameters().await?,
         };
         Ok(Model { info: ModelInfo::new(&self.config, &self.data), parameters })
     }

@@ -303,6 +303,44 @@ fn odd_sizes_train() {
     assert_eq!(runs(at.path()).len(), 11);
 }
 
+/// Every way to start and to step trains, tells its rates, and is in the folder's config.
+#[test]
+fn starts_schedules_and_averages_train() {
+    let at = folder();
+    // Two epochs of 31 steps: the rates of both epochs' last steps.
+    let one_cycle = 1e-3 / 25.0 / 1e4;
+    let cases: &[(&[&str], &str, [f64; 2])] = &[
+        (&["--init-scheme", "xavier"], "init_scheme = \"xavier\"", [1e-3, 1e-3]),
+        (&["--init-scheme", "orthogonal", "--chrono", "24"], "chrono = 24", [1e-3, 1e-3]),
+        (&["--forget-bias", "-0.5"], "forget_bias = -0.5", [1e-3, 1e-3]),
+        (&["--lr-schedule", "step", "--lr-step-epochs", "1"], "lr_schedule = \"step\"", [1e-3, 1e-4]),
+        (&["--lr-schedule", "cosine", "--warmup-steps", "62"], "warmup_steps = 62", [5e-4, 1e-3]),
+        (&["--warmup-steps", "124"], "warmup_steps = 124", [2.5e-4, 5e-4]),
+        (&["--lr-schedule", "one-cycle", "--epochs", "1"], "lr_schedule = \"one-cycle\"", [one_cycle; 2]),
+        (&["--lr-schedule", "plateau", "--lr-patience", "0", "--lr-gamma", "0.5"], "lr_gamma = 0.5", [1e-3, 1e-3]),
+        (&["--min-delta", "0.25", "--patience", "1"], "min_delta = 0.25", [1e-3, 1e-3]),
+        (&["--ema", "0.99"], "ema = 0.99", [1e-3, 1e-3]),
+    ];
+    for (index, (args, line, rates)) in cases.iter().enumerate() {
+        let run = format!("run{index}");
+        train(at.path(), &[args, &["--out", &run][..]].concat()).ok();
+        let run = at.path().join(run);
+        let config = text(run.join("config.toml"));
+        assert!(config.lines().any(|found| found == *line), "{args:?}:\n{config}");
+        let lines = metrics(&run);
+        let ends: Vec<_> = lines.iter().filter(|line| line.get("train_loss").is_some()).collect();
+        for (end, rate) in ends.iter().zip(rates) {
+            compare(line, &[end["lr"].as_f64().expect("a rate")], &[*rate], 0.0, 1e-9).unwrap();
+        }
+    }
+    let go_on = ["train", "--device", "cpu", "--resume", "run4", "--epochs", "3"];
+    bptt(at.path(), &go_on).refused("--resume: ", "follows a curve over all its epochs", "begin a new run");
+    // run7 is a plateau: what lies ahead does not hang on the number of epochs.
+    bptt(at.path(), &["train", "--device", "cpu", "--resume", "run7", "--epochs", "3"]).ok();
+    train(at.path(), &[cases[7].0, &["--epochs", "3", "--out", "whole"][..]].concat()).ok();
+    assert_same_run(&at.path().join("run7"), &at.path().join("whole"));
+}
+
 // Stopping and going on.
 
 #[cfg(unix)]
@@ -473,6 +511,19 @@ fn values_that_cannot_be_used_are_refused_before_anything_is_written() {
         ("--max-norm", "nan", "option `max_norm`: is NaN"),
         ("--clip-value", "nan", "option `clip_value`: is NaN"),
         ("--beta1", "1", "option `beta1`: is 1"),
+        ("--ema", "1", "option `ema`: is 1"),
+        ("--ema", "nan", "option `ema`: is NaN"),
+        ("--min-delta", "inf", "option `min_delta`: is inf"),
+        ("--min-delta", "nan", "option `min_delta`: is NaN"),
+        ("--lr-gamma", "0", "option `lr_gamma`: is 0"),
+        ("--lr-gamma", "1", "option `lr_gamma`: is 1"),
+        ("--lr-gamma", "nan", "option `lr_gamma`: is NaN"),
+        ("--lr-min", "0.1", "option `lr_min`: is 0.1, and `lr` is 0.001"),
+        ("--lr-min", "nan", "option `lr_min`: is NaN"),
+        ("--lr-step-epochs", "0", "option `lr_step_epochs`: is 0"),
+        ("--forget-bias", "nan", "option `forget_bias`: is NaN"),
+        ("--forget-bias", "-101", "option `forget_bias`: is -101"),
+        ("--chrono", "2", "option `chrono`: is 2"),
         ("--train-share", "nan", "option `train_share`: NaN"),
         ("--train-share", "0.99", "option `validation_share`: "),
         ("--window", "0", "option `window`: is 0"),
@@ -490,6 +541,36 @@ fn values_that_cannot_be_used_are_refused_before_anything_is_written() {
         train(at.path(), &[flag, value]).refused(place, "", " ");
     }
     for args in [&["--lr=-1"][..], &["--hidden-size", "-1"], &["--seed", "1e9"], &["--bogus"], &["a.csv", "b.csv"]] {
+        train(at.path(), args).refused("", "", "");
+    }
+    for (args, place, problem, remedy) in [
+        (&["--chrono", "50", "--forget-bias", "1"][..], "option `chrono`: ", "sets what `forget_bias`", "leave one"),
+        (&["--chrono", "50", "--bias", "false"], "option `chrono`: ", "`bias` is false", "leave one"),
+        (&["--forget-bias", "1", "--bias", "false"], "option `forget_bias`: ", "`bias` is false", "leave one"),
+        (&["--init", "m.safetensors", "--init-scheme", "xavier"], "option `init`: ", "from a file", "leave one"),
+        (&["--init", "m.safetensors", "--chrono", "9"], "option `init`: ", "from a file", "leave one"),
+        (
+            &["--lr-schedule", "one-cycle", "--warmup-steps", "9"],
+            "option `warmup_steps`: ",
+            "`cosine` only",
+            "choose one of these",
+        ),
+        (
+            &["--lr-schedule", "plateau", "--warmup-steps", "9"],
+            "option `warmup_steps`: ",
+            "`cosine` only",
+            "choose one of these",
+        ),
+        (
+            &["--lr-schedule", "plateau", "--validation-share", "0"],
+            "option `lr_schedule`: ",
+            "goes by the validation loss",
+            "raise `validation_share`",
+        ),
+    ] {
+        train(at.path(), args).refused(place, problem, remedy);
+    }
+    for args in [&["--lr-schedule", "onecycle"][..], &["--init-scheme", "random"], &["--ema", "much"]] {
         train(at.path(), args).refused("", "", "");
     }
     let said = train(at.path(), &["--hidden-size", "200000"]);

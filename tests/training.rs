@@ -4,7 +4,7 @@
 mod common;
 
 use bptt::checkpoint::Checkpoint;
-use bptt::config::{Config, Head, LossKind, OptimizerKind};
+use bptt::config::{Config, Head, InitScheme, LossKind, LrSchedule, OptimizerKind};
 use bptt::data::{Dataset, Series};
 use bptt::device::{Cpu, Device, Gpu, Need};
 use bptt::error::Error;
@@ -177,6 +177,13 @@ fn a_resumed_run_is_one_that_never_stopped() {
     let momentum = Config { optimizer: OptimizerKind::Sgd, momentum: 0.9, accumulate: 2, ..config() };
     resumes(single, &momentum);
     resumes(single, &Config { momentum: 0.0, max_norm: 0.0, ..momentum });
+
+    // No later loss is better by this much, so that the rate falls at each later epoch's end.
+    let plateau = Config { lr_schedule: LrSchedule::Plateau, lr_patience: 0, min_delta: 100.0, ema: 0.9, ..config() };
+    resumes(single, &Config { epochs: 4, batch_size: 70, ..plateau });
+    let curve = Config { lr_schedule: LrSchedule::OneCycle, ema: 0.5, num_layers: 1, batch_size: 48, ..config() };
+    resumes(single, &curve);
+    resumes(gpu, &curve);
 }
 
 #[test]
@@ -250,6 +257,172 @@ fn early_stopping_keeps_the_best_parameters() {
     assert_eq!(all, losses.len() + 2, "patience 0 never stops");
 }
 
+/// An epoch is better by more than `min_delta` or not at all, and patience counts from the last better one.
+#[test]
+fn a_small_gain_is_none() {
+    let run = |min_delta: f64, patience: usize| {
+        let config = Config { min_delta, patience, epochs: 14, hidden_size: 16, ..config() };
+        let mut trainer = trainer(single(), &config);
+        let mut epochs = Vec::new();
+        while let Some(event) = next(&mut trainer) {
+            if let Event::Epoch(epoch) = event {
+                epochs.push((epoch.val_loss.expect("a validation loss"), epoch.best));
+            }
+        }
+        epochs
+    };
+    let all = run(0.0, 0);
+    let gains = all.iter().filter(|(_, best)| *best).map(|(loss, _)| *loss).collect::<Vec<_>>();
+    let gain = gains.windows(2).map(|pair| pair[0] - pair[1]).fold(f64::INFINITY, f64::min);
+    let min_delta = 1.5 * gain;
+    let (mut least, mut best) = (f64::INFINITY, Vec::new());
+    for (loss, _) in &all {
+        best.push(*loss < least - min_delta);
+        least = if best[best.len() - 1] { *loss } else { least };
+    }
+    let strict = run(min_delta, 0);
+    assert_eq!(strict, all.iter().map(|epoch| epoch.0).zip(best.clone()).collect::<Vec<_>>());
+    assert_ne!(strict, all, "a least gain of {min_delta} excludes no epoch");
+    let waited = best.iter().position(|best| !best).expect("an epoch without gain");
+    assert_eq!(run(min_delta, 1), strict[..=waited], "patience goes by gains of {min_delta}");
+}
+
+/// The rates that the events of a run tell, and beside each the length of the step that was taken over that of its gradient.
+fn rates(config: &Config) -> Vec<(f64, f64)> {
+    let sgd = Config { optimizer: OptimizerKind::Sgd, max_norm: 0.0, log_every: 1, ..config.clone() };
+    let mut trainer = trainer(double(), &sgd);
+    let mut before = checkpoint(&mut trainer).parameters;
+    let mut rates = Vec::new();
+    while let Some(event) = next(&mut trainer) {
+        match event {
+            Event::Step(step) => {
+                let means = step.means.expect("a report at each step");
+                let after = checkpoint(&mut trainer).parameters;
+                let squares = after.iter().zip(&before).map(|(after, before)| f64::from(after - before).powi(2));
+                rates.push((means.lr, squares.sum::<f64>().sqrt() / means.grad_norm));
+                before = after;
+            }
+            Event::Epoch(epoch) => assert_eq!(Some(epoch.lr), rates.last().map(|rate| rate.0)),
+        }
+    }
+    rates
+}
+
+/// Thirteen steps an epoch. The formulas themselves are held to PyTorch's numbers where they stand.
+#[test]
+fn the_rate_that_is_told_is_the_one_used() {
+    let config = Config { lr: 0.1, lr_gamma: 0.5, ..config() };
+    let schedule = |lr_schedule| Config { lr_schedule, ..config.clone() };
+    let told = |config: &Config| -> Vec<f64> {
+        let (told, used): (Vec<f64>, Vec<f64>) = rates(config).into_iter().unzip();
+        // The parameters are read in single precision.
+        compare("rates", &used, &told, 1e-5, 1e-3).unwrap();
+        told
+    };
+    assert_eq!(told(&config), vec![0.1; 26]);
+    let warm = told(&Config { warmup_steps: 4, ..config.clone() });
+    compare("warm-up", &warm[..5], &[0.025, 0.05, 0.075, 0.1, 0.1], 0.0, 1e-12).unwrap();
+    let step = told(&Config { lr_step_epochs: 1, ..schedule(LrSchedule::Step) });
+    assert_eq!(step, [[0.1; 13], [0.05; 13]].concat());
+
+    let cosine = told(&Config { lr_min: 0.02, ..schedule(LrSchedule::Cosine) });
+    assert_eq!(cosine[0], 0.1);
+    compare("half of the cosine", &cosine[13..14], &[0.06], 0.0, 1e-12).unwrap();
+    assert!(cosine.windows(2).all(|pair| pair[0] > pair[1]) && cosine[25] > 0.02, "{cosine:?}");
+    let cycle = told(&schedule(LrSchedule::OneCycle));
+    compare("ends of the cycle", &[cycle[0], cycle[25]], &[4e-3, 4e-7], 0.0, 1e-12).unwrap();
+    assert!(cycle[..7].windows(2).all(|pair| pair[0] < pair[1]), "{cycle:?}");
+    assert!(cycle[7..].windows(2).all(|pair| pair[0] > pair[1]), "{cycle:?}");
+
+    let plateau = Config { lr_patience: 0, lr_min: 0.04, epochs: 4, min_delta: 100.0, ..schedule(LrSchedule::Plateau) };
+    assert_eq!(told(&plateau), [[0.1; 13], [0.1; 13], [0.05; 13], [0.04; 13]].concat());
+    let patient = Config { lr_patience: 1, epochs: 4, ..plateau.clone() };
+    assert_eq!(told(&patient), [[0.1; 13], [0.1; 13], [0.1; 13], [0.05; 13]].concat());
+
+    let blind = Config { validation_share: 0.0, ..plateau };
+    let refused = Trainer::new(single(), blind.clone(), dataset(noisy_sine(), &blind), None);
+    assert!(matches!(refused.err(), Some(Error::Option { option: "lr_schedule", .. })));
+}
+
+/// The average follows the parameters by its formula, is what is validated and kept, and training takes no note of it.
+fn averages<D: Kernels>(backend: &str, device: impl Fn() -> D, tolerance: f64) {
+    const DECAY: f64 = 0.9;
+    let plain = Config { epochs: 3, num_layers: 1, ..config() };
+    let config = Config { ema: DECAY, ..plain.clone() };
+    let mut alone = trainer(device(), &plain);
+    let mut trainer = trainer(device(), &config);
+    let mut want = doubles(&checkpoint(&mut trainer).parameters);
+    let (mut kept, mut least) = (Vec::new(), f64::INFINITY);
+    while let Some(event) = next(&mut trainer) {
+        let saved = checkpoint(&mut trainer);
+        let average = saved.average.expect("an average");
+        let other = next(&mut alone).expect("as many events");
+        let apart = checkpoint(&mut alone);
+        assert_eq!((&saved.parameters, &saved.moments), (&apart.parameters, &apart.moments), "{backend}");
+        assert_eq!(apart.average, None);
+        match (event, other) {
+            (Event::Step(step), Event::Step(other)) => {
+                assert_eq!(step, other, "{backend}");
+                for (want, p) in want.iter_mut().zip(doubles(&saved.parameters)) {
+                    *want = DECAY * *want + (1.0 - DECAY) * p;
+                }
+                compare_to_largest(backend, &doubles(&average), &want, tolerance).unwrap();
+            }
+            (Event::Epoch(epoch), Event::Epoch(other)) => {
+                let loss = epoch.val_loss.expect("a validation loss");
+                assert_eq!(epoch.train_loss, other.train_loss);
+                assert_ne!(epoch.val_loss, other.val_loss, "{backend}: the parameters were validated");
+                // A step at no rate leaves the start parameters for the validation.
+                let still = Config { optimizer: OptimizerKind::Sgd, lr: 1e-30, epochs: 1, ..plain.clone() };
+                let data = dataset(noisy_sine(), &still);
+                let mut check = Trainer::new(device(), still, data, Some(average.clone())).expect("a trainer");
+                match events(&mut check).pop() {
+                    Some(Event::Epoch(end)) => {
+                        compare(backend, &[loss], &[end.val_loss.unwrap()], 0.0, tolerance).unwrap();
+                    }
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(epoch.best, loss < least);
+                if epoch.best {
+                    (kept, least) = (average, loss);
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (_, model) = block_on(trainer.finish()).expect("a model");
+    assert_eq!(model.parameters, kept, "{backend}: the model is not the best average");
+}
+
+#[test]
+fn the_average_is_validated_and_kept() {
+    averages("Cpu<f64>", double, 1e-6);
+    averages("Cpu<f32>", single, 2e-6);
+    averages("Gpu", gpu, 2e-6);
+}
+
+/// Each way to start gives other parameters, and all learn.
+#[test]
+fn it_learns_from_every_start() {
+    let config = Config { epochs: 10, num_layers: 1, lr: 0.02, ..config() };
+    let mut starts = Vec::new();
+    for other in [
+        Config { init_scheme: InitScheme::Xavier, ..config.clone() },
+        Config { init_scheme: InitScheme::Orthogonal, ..config.clone() },
+        Config { forget_bias: Some(1.0), ..config.clone() },
+        Config { chrono: Some(12), init_scheme: InitScheme::Orthogonal, ..config.clone() },
+        config,
+    ] {
+        starts.push(checkpoint(&mut trainer(single(), &other)).parameters);
+        let test = outcome(trainer(single(), &other)).report.test.expect("test windows");
+        let share = test.model.rmse / test.baselines.repeat_last.rmse;
+        assert!(share < 0.4, "{other:?}: {share} of the error of repeating the last value");
+    }
+    for (index, start) in starts.iter().enumerate() {
+        assert!(!starts[..index].contains(start), "start {index} is an earlier one");
+    }
+}
+
 /// Parameters and moments are the same before and after a validation, and the steps are those of a run without any.
 fn validation_touches_nothing<D: Kernels>(device: impl Fn() -> D) {
     let config = config();
@@ -299,10 +472,10 @@ fn failure<D: Kernels>(trainer: &mut Trainer<D>) -> Error {
 
 /// The first step at an absurd rate leaves absurd but finite weights; the second one's loss overflows and is named.
 fn divergence_is_named<D: Kernels>(device: impl Fn() -> D) {
-    let config = Config { lr: 1e30, max_norm: 0.0, ..config() };
+    let config = Config { lr: 1e30, max_norm: 0.0, ema: 0.5, ..config() };
     let mut one = trainer(device(), &config);
     next(&mut one);
-    let kept = checkpoint(&mut one).parameters;
+    let Checkpoint { parameters: kept, average, .. } = checkpoint(&mut one);
     assert!(kept.iter().all(|value| value.is_finite()) && kept.iter().any(|value| value.abs() > 1e29));
 
     let mut trainer = trainer(device(), &config);
@@ -312,6 +485,7 @@ fn divergence_is_named<D: Kernels>(device: impl Fn() -> D) {
     }
     let saved = checkpoint(&mut trainer);
     assert_eq!(saved.parameters, kept, "the weights before the step are kept");
+    assert!(average.is_some() && saved.average == average, "the average before the step is kept");
     assert!(saved.moments.iter().all(|value| value.is_finite()));
     assert_eq!(Checkpoint::from_bytes("last.ckpt", &saved.to_bytes()).expect("a checkpoint"), saved);
     let model = block_on(trainer.model()).expect("a model");
@@ -365,8 +539,8 @@ fn bytes_of(needs: &[Need], element: usize) -> u64 {
 }
 
 /// What is checked before a run is what the run takes, and it takes no more later.
-fn memory_is_what_was_checked<D: Kernels>(device: impl Fn() -> D) {
-    let config = config();
+fn memory_is_what_was_checked<D: Kernels>(device: impl Fn() -> D, ema: f64) {
+    let config = Config { ema, ..config() };
     let (element, shape) = (size_of::<D::Element>(), NetworkShape::new(&config, 1, 1));
     let empty = device();
     assert_eq!(empty.allocated(), 0);
@@ -380,6 +554,7 @@ fn memory_is_what_was_checked<D: Kernels>(device: impl Fn() -> D) {
     let own =
         Rule::from(&config).moments() * p + 2 * data.series.rows() + 2 * 13 + Status::LEN + empty.norm_scratch_len(p);
     let starts = windows.train.len() + windows.validation.len() + windows.test.len();
+    let own = own + if ema > 0.0 { p } else { 0 };
     let all = network + (own * element + starts * size_of::<u32>()) as u64;
     assert_eq!(trainer.device().allocated(), all, "the run");
     events(&mut trainer);
@@ -388,9 +563,11 @@ fn memory_is_what_was_checked<D: Kernels>(device: impl Fn() -> D) {
 
 #[test]
 fn memory_is_what_was_checked_on_every_device() {
-    memory_is_what_was_checked(double);
-    memory_is_what_was_checked(single);
-    memory_is_what_was_checked(gpu);
+    for ema in [0.0, 0.9] {
+        memory_is_what_was_checked(double, ema);
+        memory_is_what_was_checked(single, ema);
+        memory_is_what_was_checked(gpu, ema);
+    }
 }
 
 /// Refused before a buffer or a list of start weights is made, with the number of bytes and the option to lower.
@@ -421,10 +598,8 @@ fn a_run_that_does_not_fit_is_refused() {
 
 /// Every step is one submission of the same commands, and nothing is made again once each batch size has been seen. Only
 /// the order of an epoch and what is read for a report cost further submissions.
-#[test]
-fn steps_are_one_submission_of_equal_commands() {
-    let config = Config { log_every: 1000, ..config() };
-    let mut trainer = trainer(gpu(), &config);
+fn one_submission_a_step(config: &Config) {
+    let mut trainer = trainer(gpu(), config);
     let (mut dispatches, mut quiet, mut made) = (Vec::new(), 0, Vec::new());
     loop {
         let before = trainer.device().counts();
@@ -450,4 +625,11 @@ fn steps_are_one_submission_of_equal_commands() {
     assert!(dispatches.iter().all(|count| *count == dispatches[0]), "{dispatches:?}");
     assert!(quiet > 10, "{quiet} steps without a report");
     assert!(!made.is_empty() && made.iter().all(|count| *count == 0), "{made:?}");
+}
+
+#[test]
+fn steps_are_one_submission_of_equal_commands() {
+    let config = Config { log_every: 1000, ..config() };
+    one_submission_a_step(&config);
+    one_submission_a_step(&Config { ema: 0.9, lr_schedule: LrSchedule::OneCycle, ..config });
 }

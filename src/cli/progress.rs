@@ -47,8 +47,8 @@ impl Progress {
         if let Some(means) = &report.means {
             self.losses.0 = Some(means.loss);
             if self.verbose {
-                let (step, loss, norm) = (report.step, means.loss, means.grad_norm);
-                self.line(&format!("step {step:6}  loss {loss:.5}  gradient norm {norm:.4}"));
+                let (step, loss, norm, lr) = (report.step, means.loss, means.grad_norm, means.lr);
+                self.line(&format!("step {step:6}  loss {loss:.5}  gradient norm {norm:.4}  lr {lr:.3e}"));
             }
         }
         if let Some(bar) = &self.bar {

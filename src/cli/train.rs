@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bptt::checkpoint::Checkpoint;
-use bptt::config::{Config, DeviceKind};
+use bptt::config::{Config, DeviceKind, InitScheme, LrSchedule};
 use bptt::data::Dataset;
 use bptt::device::{Device, Engine};
 use bptt::error::{Error, Place, Result};
@@ -83,6 +83,12 @@ struct Start {
 impl Start {
     fn fresh(args: &TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Result<Self> {
         let config = layers::resolve(&args.config, matches, global.config.as_deref(), global.seed)?;
+        let biases = config.forget_bias.is_some() || config.chrono.is_some();
+        let made = config.init_scheme != InitScheme::Default || biases;
+        if args.init.is_some() && made {
+            let problem = "takes all start values from a file, but `init_scheme`, `forget_bias` or `chrono` is given";
+            return Err(Error::option("init", problem, "leave one of them out"));
+        }
         let data = Dataset::load(&config)?;
         let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
         let read = |path: &PathBuf| {
@@ -118,6 +124,11 @@ impl Start {
             ));
         }
         if given("epochs") {
+            let schedule = checkpoint.info.config.lr_schedule;
+            if matches!(schedule, LrSchedule::Cosine | LrSchedule::OneCycle) {
+                let problem = "`epochs` is given, but the run's learning rate follows a curve over all its epochs";
+                return Err(Error::file(Place::file("--resume"), problem, "leave it out, or begin a new run"));
+            }
             checkpoint.info.config.epochs = flags.epochs;
         }
         let config = checkpoint.info.config.clone();

@@ -3,12 +3,14 @@
 //! It is the PyTorch program `fc(lstm(x)[0][:, -1])` with `lstm = nn.LSTM(…, batch_first=True)` and
 //! `fc = nn.Linear(hidden_size, output_size)`, and its parameters carry that program's names.
 
+mod average;
 mod init;
 mod optimizer;
 mod predict;
 mod shape;
 
-pub use init::initial_parameters;
+pub use average::Average;
+pub use init::{initial_parameters, start_parameters};
 pub use optimizer::Optimizer;
 pub use shape::NetworkShape;
 

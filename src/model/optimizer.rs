@@ -10,8 +10,8 @@ pub struct Optimizer<D: Kernels> {
     pub rule: Rule,
     /// Its moments; none for plain sgd.
     pub moments: D::Buffer, // [0 to 3, P]
-    status: D::Buffer,  // norm, factor, stopped
-    scratch: D::Buffer, // parts of the norm
+    pub(super) status: D::Buffer, // norm, factor, stopped
+    scratch: D::Buffer,           // parts of the norm
 }
 
 impl<D: Kernels> Optimizer<D> {

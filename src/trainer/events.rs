@@ -34,7 +34,7 @@ pub struct StepMeans {
     pub loss: f64,
     /// Norm of the gradients before clipping.
     pub grad_norm: f64,
-    /// Learning rate.
+    /// Learning rate of the last of these steps.
     pub lr: f64,
 }
 

@@ -1,0 +1,61 @@
+//! Checks of the options for start values, learning rate and averaging.
+
+use super::{Config, LrSchedule};
+use crate::error::{Error, Result};
+
+impl Config {
+    pub(super) fn validate_init(&self) -> Result<()> {
+        if let Some(value) = self.forget_bias.filter(|value| !(-100.0..=100.0).contains(value)) {
+            return Err(Error::option(
+                "forget_bias",
+                format!("is {value}"),
+                "use a number from -100 to 100, such as 1",
+            ));
+        }
+        if let Some(most) = self.chrono.filter(|most| !(3..=1_000_000_000).contains(most)) {
+            let remedy = "use the longest dependence in rows, a whole number from 3 to 1000000000";
+            return Err(Error::option("chrono", format!("is {most}"), remedy));
+        }
+        if self.chrono.is_some() && self.forget_bias.is_some() {
+            return Err(Error::option("chrono", "sets what `forget_bias` sets, too", "leave one of them out"));
+        }
+        let given = [("forget_bias", self.forget_bias.is_some()), ("chrono", self.chrono.is_some())];
+        match given.into_iter().find(|(_, given)| *given && !self.bias) {
+            Some((option, _)) => {
+                Err(Error::option(option, "needs the bias vectors, but `bias` is false", "leave one of them out"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn validate_schedule(&self) -> Result<()> {
+        if !(self.lr_gamma > 0.0 && self.lr_gamma < 1.0) {
+            let problem = format!("is {}", self.lr_gamma);
+            return Err(Error::option("lr_gamma", problem, "use a number above 0 and below 1"));
+        }
+        if self.lr_step_epochs == 0 {
+            return Err(Error::option("lr_step_epochs", "is 0", "use a whole number from 1 on"));
+        }
+        if !(0.0..=self.lr).contains(&self.lr_min) {
+            let problem = format!("is {}, and `lr` is {}", self.lr_min, self.lr);
+            return Err(Error::option("lr_min", problem, "use a number from 0 to `lr`"));
+        }
+        let warms_up = !matches!(self.lr_schedule, LrSchedule::OneCycle | LrSchedule::Plateau);
+        if self.warmup_steps > 0 && !warms_up {
+            let problem = "goes with the schedules `constant`, `step` and `cosine` only";
+            return Err(Error::option("warmup_steps", problem, "leave it out, or choose one of these"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn validate_selection(&self) -> Result<()> {
+        if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {
+            return Err(Error::option("min_delta", format!("is {}", self.min_delta), "use 0 or a number above it"));
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            let remedy = "use a number from 0 up to, not including, 1, such as 0.999; 0 switches it off";
+            return Err(Error::option("ema", format!("is {}", self.ema), remedy));
+        }
+        Ok(())
+    }
+}
