@@ -80,11 +80,12 @@ impl<D: Kernels> Trainer<D> {
 /// The numbers are PyTorch 2.15's, made with
 ///
 /// ```python
+/// import torch
 /// from torch.optim import SGD, lr_scheduler as s
 ///
-/// def rates(steps, *schedulers, metrics=None):      # schedulers: functions of the optimizer
+/// def rates(steps, scheduler, metrics=None):         # scheduler: a function of the optimizer
 ///     optimizer = SGD([torch.zeros(1, requires_grad=True)], 0.1)
-///     schedule = schedulers[0](optimizer)
+///     schedule = scheduler(optimizer)
 ///     for step in range(steps):
 ///         print(optimizer.param_groups[0]["lr"])
 ///         optimizer.step()
