@@ -9,15 +9,17 @@ use crate::rng::{Rng, Stream};
 
 /// PyTorch's defaults: every parameter of the stack uniform in ±1/√H
 /// ([`nn.LSTM`](https://pytorch.org/docs/stable/generated/torch.nn.LSTM.html)), weight and bias of the head likewise
-/// ([`nn.Linear`](https://pytorch.org/docs/stable/generated/torch.nn.Linear.html), whose inputs are the H units).
+/// ([`nn.Linear`](https://pytorch.org/docs/stable/generated/torch.nn.Linear.html), in ±1 / √ of its inputs, R · P).
 /// The distribution is PyTorch's, the numbers are not: they come from this crate's own generator.
 pub fn initial_parameters(shape: &NetworkShape, seed: u64) -> Vec<f32> {
     default_parameters(shape, &mut Rng::new(seed, Stream::Init))
 }
 
 fn default_parameters(shape: &NetworkShape, rng: &mut Rng) -> Vec<f32> {
-    let bound = 1.0 / (shape.lstm.hidden_size as f64).sqrt();
-    (0..shape.parameters()).map(|_| uniform(rng, bound) as f32).collect()
+    let (hidden, inputs) = (shape.lstm.hidden_size as f64, shape.lstm.output_size() as f64);
+    let stack = shape.lstm.tensors().last().map_or(0, |tensor| tensor.range().end);
+    let bound = |place: usize| 1.0 / if place < stack { hidden } else { inputs }.sqrt();
+    (0..shape.parameters()).map(|place| uniform(rng, bound(place)) as f32).collect()
 }
 
 /// The start values that `config` asks for, from its seed.
@@ -146,8 +148,8 @@ mod tests {
     use crate::kernels::LstmShape;
 
     fn shape(hidden_size: usize) -> NetworkShape {
-        let lstm = LstmShape { steps: 1, batch: 1, input_size: 30, hidden_size, num_layers: 2, bias: true };
-        NetworkShape { lstm, output_size: 7, head: Head::Last }
+        let lstm = LstmShape { input_size: 30, hidden_size, num_layers: 2, ..LstmShape::default() };
+        NetworkShape { lstm, output_size: 7, head: Head::Last, checkpoint_every: 0 }
     }
 
     /// Each tensor's name and values.
