@@ -40,8 +40,8 @@ pub enum Missing {
 
 /// Which loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
+#[serde(rename_all = "snake_case")]
 pub enum LossKind {
     /// Mean squared error
     #[default]
@@ -50,6 +50,21 @@ pub enum LossKind {
     L1,
     /// Squared near zero, absolute beyond `huber_delta`
     Huber,
+    /// −ln of the probability of the right class
+    CrossEntropy,
+    /// Pinball loss of each of `quantiles`
+    Quantile,
+    /// −ln of a normal distribution's density
+    Gaussian,
+    /// −ln of a Student t distribution's density, which forgives outliers
+    StudentT,
+}
+
+impl LossKind {
+    /// Whether a model trained with it forecasts quantiles beside its point.
+    pub fn has_quantiles(self) -> bool {
+        matches!(self, Self::Quantile | Self::Gaussian | Self::StudentT)
+    }
 }
 
 /// Which optimizer.
@@ -207,7 +222,7 @@ pub struct Config {
             value_enum,
             default_value_t,
             hide_possible_values = true,
-            value_name = "mse|l1|huber",
+            value_name = "mse|l1|huber|quantile|gaussian|student_t",
             help_heading = "Training"
         )
     )]
@@ -215,6 +230,24 @@ pub struct Config {
     /// Where the Huber loss turns from squared to absolute, in scaled units
     #[cfg_attr(feature = "cli", arg(long, value_name = "DELTA", default_value_t = Self::default().huber_delta, help_heading = "Training"))]
     pub huber_delta: f64,
+    /// Quantiles that the losses quantile, gaussian and student_t forecast
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_name = "Q,…",
+            value_delimiter = ',',
+            default_values_t = Self::default().quantiles,
+            help_heading = "Training"
+        )
+    )]
+    pub quantiles: Vec<f64>,
+    /// Share of cross entropy's target that is spread over all classes
+    #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = Self::default().label_smoothing, help_heading = "Training"))]
+    pub label_smoothing: f64,
+    /// Class that cross entropy leaves out
+    #[cfg_attr(feature = "cli", arg(long, value_name = "CLASS", allow_negative_numbers = true, default_value_t = Self::default().ignore_index, help_heading = "Training"))]
+    pub ignore_index: i64,
     /// Optimizer
     #[cfg_attr(
         feature = "cli",
@@ -332,6 +365,9 @@ impl Default for Config {
             chrono: None,
             loss: LossKind::default(),
             huber_delta: 1.0,
+            quantiles: vec![0.1, 0.5, 0.9],
+            label_smoothing: 0.0,
+            ignore_index: -100,
             optimizer: OptimizerKind::default(),
             lr: 1e-3,
             lr_schedule: LrSchedule::default(),
@@ -416,8 +452,15 @@ impl Config {
             return Err(Error::option("season", "is 0", "use the number of rows in a season, 12 for monthly rows"));
         }
         self.validate_init()?;
+        self.validate_loss()?;
         self.validate_schedule()?;
         self.validate_selection()
+    }
+
+    /// Place in `quantiles` of the one that stands for the point forecast: the nearest to ½, the lower of two.
+    pub fn median(&self) -> usize {
+        let far = |place: &usize| (self.quantiles[*place] - 0.5).abs();
+        (0..self.quantiles.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0)
     }
 
     /// The config file's text.

@@ -1,6 +1,6 @@
 //! A trained model at work: forecasts of windows, and of what comes after the last row.
 
-use crate::data::Series;
+use crate::data::{Forecasts, Series};
 use crate::device::Need;
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
@@ -35,22 +35,24 @@ impl<D: Kernels> Forecaster<D> {
         Ok(Self { device, info: model.info.clone(), net, inputs, starts })
     }
 
-    /// The forecasts `[windows, horizon, targets]`, scaled, of the windows of `inputs` `[R, D]` that begin at `starts`.
+    /// The forecasts, scaled, of the windows of `inputs` `[R, D]` that begin at `starts`.
     ///
     /// # Errors
     /// Those of the device.
-    pub async fn predict(&mut self, inputs: &[f32], starts: &[u32]) -> Result<Vec<f32>> {
+    pub async fn predict(&mut self, inputs: &[f32], starts: &[u32]) -> Result<Forecasts> {
         self.device.write_f32(&mut self.inputs, inputs);
         self.device.write_indices(&mut self.starts, starts);
-        self.net.predict(&self.device, &self.inputs, &self.starts, starts.len()).await
+        let outputs = self.net.predict(&self.device, &self.inputs, &self.starts, starts.len()).await?;
+        Ok(Forecasts::read(&self.info.config, self.info.targets.len(), &outputs))
     }
 
     /// The `horizon` rows `[horizon, targets]` after the last one of `series`, in the data's units. Beyond the model's own
-    /// horizon its forecasts become its inputs, which asks that it forecasts every column it reads.
+    /// horizon its point forecasts become its inputs, which asks that it forecasts every column it reads; the quantiles there
+    /// do not know how uncertain those inputs are.
     ///
     /// # Errors
     /// Too few rows, missing columns, or a horizon that would need features nobody knows yet.
-    pub async fn ahead(&mut self, series: &Series, horizon: usize) -> Result<Vec<f64>> {
+    pub async fn ahead(&mut self, series: &Series, horizon: usize) -> Result<Forecasts> {
         let (window, own) = (self.info.config.window, self.info.config.horizon);
         let place = || Place::file(&series.file);
         if series.rows() < window {
@@ -70,12 +72,12 @@ impl<D: Kernels> Forecaster<D> {
         let scaled = cells.map(|(row, (index, &column))| scaler.scaled(series.value(row, column), index) as f32);
         let mut recent: Vec<f32> = scaled.collect();
         let targets = self.info.targets.len();
-        let mut ahead = Vec::with_capacity(horizon * targets);
-        while ahead.len() < horizon * targets {
+        let mut ahead = Forecasts::default();
+        while ahead.point.len() < horizon * targets {
             let forecast = self.predict(&recent, &[0]).await?;
             if let Some(places) = &fed_back {
-                for row in forecast.chunks_exact(targets) {
-                    recent.extend(places.iter().map(|&target| row[target]));
+                for row in forecast.point.chunks_exact(targets) {
+                    recent.extend(places.iter().map(|&target| row[target] as f32));
                 }
                 recent.drain(..recent.len() - window * self.info.features.len());
             }
@@ -83,9 +85,7 @@ impl<D: Kernels> Forecaster<D> {
         }
         ahead.truncate(horizon * targets);
         let features = self.info.features.len();
-        let unscale =
-            |(index, value): (usize, f32)| self.info.scaler.inverse(f64::from(value), features + index % targets);
-        Ok(ahead.into_iter().enumerate().map(unscale).collect())
+        Ok(ahead.map(|place, value| self.info.scaler.inverse(value, features + place % targets)))
     }
 
     /// For each feature the target that is the same column, if all have one.

@@ -12,11 +12,11 @@ pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
 use crate::config::{Config, LrSchedule};
-use crate::data::{Dataset, Series};
+use crate::data::{Dataset, Forecasts, Series};
 use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
-use crate::kernels::{Kernels, LossShape, Record, Rule};
+use crate::kernels::{Kernels, Record, Rule};
 use crate::model::{Average, Batch as Sequences, Network, NetworkShape, Optimizer, start_parameters};
 use crate::rng::{Rng, Stream};
 
@@ -252,7 +252,7 @@ impl<D: Kernels> Trainer<D> {
         net.gather_targets(device, (&self.targets, channels), &self.order, start, len);
         let batch = Sequences::even(self.config.window, len).training(self.position.steps as u32);
         net.forward(device, &batch);
-        let loss = loss_shape(&self.config, &net.shape, &batch, weight);
+        let loss = net.shape.loss(&self.config, &batch.packing, weight);
         net.loss(device, &loss, record, &mut self.history);
         net.backward(device, &batch, None);
     }
@@ -347,7 +347,7 @@ impl<D: Kernels> Trainer<D> {
             let weight = batch as f64 / windows as f64;
             let batch = Sequences::even(self.config.window, batch);
             net.forward(device, &batch);
-            let loss = loss_shape(&self.config, &net.shape, &batch, weight);
+            let loss = net.shape.loss(&self.config, &batch.packing, weight);
             net.loss(device, &loss, Record { row, add: false }, &mut self.history);
             device.submit()?;
         }
@@ -392,6 +392,11 @@ impl<D: Kernels> Trainer<D> {
         Ok(Model { info: ModelInfo::new(&self.config, &self.data), parameters })
     }
 
+    /// The head's outputs as forecasts in the data's units.
+    fn forecasts(&self, outputs: &[f32]) -> Forecasts {
+        self.data.unscale(&Forecasts::read(&self.config, self.data.columns.targets.len(), outputs))
+    }
+
     /// Restores the best parameters, scores them on the test windows and forecasts beyond the last row.
     ///
     /// # Errors
@@ -401,7 +406,7 @@ impl<D: Kernels> Trainer<D> {
         self.device.write_f32(&mut self.net.params, &model.parameters);
         let starts = self.data.windows.test.clone();
         let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len()).await?;
-        let test_forecasts = self.data.unscale(&scaled);
+        let test_forecasts = self.forecasts(&scaled);
         let test = (!starts.is_empty()).then(|| self.data.evaluate(&starts, &test_forecasts));
         let end = (self.data.series.rows() - self.config.window) as u32;
         self.device.write_indices(&mut self.test, &[end]);
@@ -416,14 +421,10 @@ impl<D: Kernels> Trainer<D> {
             val_loss: kept.and_then(|epoch| epoch.val_loss),
             test,
             test_forecasts,
-            ahead: self.data.unscale(&ahead),
+            ahead: self.forecasts(&ahead),
         };
         Ok((report, model))
     }
-}
-
-fn loss_shape(config: &Config, shape: &NetworkShape, batch: &Sequences, weight: f64) -> LossShape {
-    LossShape { kind: config.loss, delta: config.huber_delta, len: shape.predictions(&batch.packing), weight }
 }
 
 /// Means of the two columns of `[rows, 2]`.

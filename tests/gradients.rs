@@ -31,7 +31,7 @@ impl Groups {
 struct Problem {
     device: F64,
     shape: NetworkShape,
-    loss: LossShape,
+    loss: LossShape<'static>,
     target: Vec<f64>,
     batch: Batch,
     capacity: usize,
@@ -44,11 +44,24 @@ impl Problem {
 
     /// Of sequences packed so, with all masks of the shape drawn and kept.
     fn of(lstm: LstmShape, packing: Packing, head: Head, kind: LossKind, weight: f64, numbers: &mut Rng) -> Self {
-        let shape = NetworkShape { lstm, output_size: 2, head, checkpoint_every: 0 };
+        let (values, parts) = match kind {
+            LossKind::Mse | LossKind::L1 | LossKind::Huber => (2, 1),
+            LossKind::CrossEntropy => (1, 5),
+            LossKind::Gaussian => (2, 2),
+            LossKind::Quantile | LossKind::StudentT => (2, 3),
+        };
+        let shape = NetworkShape { lstm, output_size: values * parts, parts, head, checkpoint_every: 0 };
         let batch = Batch::of(packing).training(5).from_state();
-        let len = shape.predictions(&batch.packing);
-        let loss = LossShape { kind, delta: 0.6, len, weight };
-        let target = random(numbers, len, 1.5);
+        let rows = shape.prediction_rows(&batch.packing);
+        let (quantiles, label_smoothing) = (&[0.1, 0.5, 0.9], 0.2);
+        let settings = LossShape { delta: 0.6, quantiles, label_smoothing, ..LossShape::default() };
+        let loss = LossShape { kind, rows, values, parts, weight, ..settings };
+        let mut target = random(numbers, rows * values, 1.5);
+        if kind == LossKind::CrossEntropy {
+            // The class in the middle of five, or one beside it; the last row is ignored where it is not the only one.
+            target.iter_mut().for_each(|value| *value = value.round() + 2.0);
+            target[1..].iter_mut().skip(rows.saturating_sub(2)).for_each(|value| *value = -100.0);
+        }
         Self { device: F64::poisoned(), shape, loss, target, batch, capacity: lstm.batch + 1 }
     }
 
@@ -181,7 +194,15 @@ fn every_gradient_is_the_slope_of_the_loss() {
     let mut wrong = Vec::new();
     for (seed, lstm) in SHAPES.into_iter().enumerate() {
         for head in [Head::Last, Head::Every] {
-            for (kind, weight) in [(LossKind::Mse, 1.0), (LossKind::L1, 0.5), (LossKind::Huber, 1.0)] {
+            for (kind, weight) in [
+                (LossKind::Mse, 1.0),
+                (LossKind::L1, 0.5),
+                (LossKind::Huber, 1.0),
+                (LossKind::CrossEntropy, 0.5),
+                (LossKind::Quantile, 1.0),
+                (LossKind::Gaussian, 1.0),
+                (LossKind::StudentT, 0.5),
+            ] {
                 let mut numbers = Rng::new(seed as u64, Stream::Init);
                 let problem = Problem::new(lstm, head, kind, weight, &mut numbers);
                 let point = problem.point(&mut numbers);

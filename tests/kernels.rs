@@ -6,8 +6,9 @@ mod common;
 use bptt::config::{LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
 use bptt::kernels::{
-    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape, Masks,
-    Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, RowsShape, Rule, Source, Status, WindowShape,
+    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape,
+    Masks, Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, RowsShape, Rule, Source, Status,
+    WindowShape,
 };
 use bptt::rng::{MaskKey, Purpose, Rng, Stream};
 use common::compare;
@@ -628,9 +629,37 @@ fn rows() {
 #[derive(Debug)]
 struct LossCase {
     kind: LossKind,
-    len: usize,
+    /// Rows, values of a row, parts.
+    sizes: [usize; 3],
+    /// δ of Huber; as ε of cross entropy its tenth.
     delta: f64,
     weight: f64,
+}
+
+const LOSSES: [(LossKind, usize); 7] = [
+    (LossKind::Mse, 1),
+    (LossKind::L1, 1),
+    (LossKind::Huber, 1),
+    (LossKind::Quantile, 3),
+    (LossKind::Gaussian, 2),
+    (LossKind::StudentT, 3),
+    (LossKind::CrossEntropy, 5),
+];
+
+impl LossCase {
+    /// Every third value is met exactly by one part: |e| has no slope there. Every fourth class is to be ignored.
+    fn target(&self, numbers: &mut Numbers, prediction: &[f64]) -> Vec<f64> {
+        let [_, values, parts] = self.sizes;
+        let met = |i: usize| (i / values * parts + i % parts) * values + i % values;
+        let take = |(i, number): (usize, f64)| match self.kind {
+            LossKind::CrossEntropy if i % 4 == 2 => -100.0,
+            LossKind::CrossEntropy => ((number + 1.0) / 2.0 * parts as f64).floor().min(parts as f64 - 1.0),
+            LossKind::Gaussian | LossKind::StudentT => number,
+            _ if i % 3 == 1 => prediction.get(met(i)).copied().unwrap_or(number),
+            _ => number,
+        };
+        numbers.take(self.sizes[0] * values + 3).into_iter().enumerate().map(take).collect()
+    }
 }
 
 impl Case for LossCase {
@@ -638,24 +667,32 @@ impl Case for LossCase {
         format!("{self:?}")
     }
     fn run<D: Kernels>(&self, device: &D) -> Results {
-        let Self { kind, len, delta, weight } = *self;
+        let Self { kind, sizes: [rows, values, parts], delta, weight } = *self;
+        let len = rows * values * parts;
         let mut numbers = Numbers::new(len as u64);
         let prediction = numbers.scaled(len + 3, 3.0);
-        // Every third one is met exactly: |e| has no slope there.
-        let target: Vec<f64> = numbers
-            .take(len + 3)
-            .iter()
-            .zip(&prediction)
-            .enumerate()
-            .map(|(i, (t, p))| if i % 3 == 1 { *p } else { *t })
-            .collect();
-        let (prediction, target) = (filled(device, &prediction), filled(device, &target));
+        let target = filled(device, &self.target(&mut numbers, &prediction));
+        let prediction = filled(device, &prediction);
         let mut d_prediction = filled(device, &marked(len + 3, 0..len));
         let mut history = filled(device, &[UNTOUCHED; 8]);
-        let shape = LossShape { kind, delta, len, weight };
+        let mut scratch = fresh(device, device.loss_scratch_len(rows));
+        let quantiles: Vec<f64> = (1..=parts).map(|k| k as f64 / (parts + 1) as f64).collect();
+        let (smoothing, quantiles) = (delta / 10.0, &quantiles);
+        let shape = LossShape {
+            kind,
+            rows,
+            values,
+            parts,
+            weight,
+            delta,
+            quantiles,
+            label_smoothing: smoothing,
+            ignore_index: -100,
+        };
         let mut results = Results::new();
         for (row, add) in [(2, false), (2, true), (0, false), (2, true)] {
-            device.loss(&shape, Record { row, add }, &prediction, &target, &mut d_prediction, &mut history);
+            let record = Record { row, add };
+            device.loss(&shape, record, &prediction, &target, &mut d_prediction, &mut scratch, &mut history);
             results.push(("d_prediction".into(), read(device, &d_prediction, len + 3)));
             results.push(("history".into(), read(device, &history, 8)));
         }
@@ -666,13 +703,20 @@ impl Case for LossCase {
 #[test]
 fn losses() {
     let mut cases = Vec::new();
-    for kind in [LossKind::Mse, LossKind::L1, LossKind::Huber] {
-        for len in [1, 2, 7, 129, 255, 256, 257, 3001] {
+    for (kind, parts) in LOSSES {
+        for rows in [1, 2, 7, 129, 255, 256, 257, 3001] {
             for (delta, weight) in [(1.0, 1.0), (0.25, 0.375), (2.5, 2.0)] {
-                cases.push(LossCase { kind, len, delta, weight });
+                let values = if kind == LossKind::CrossEntropy { 1 } else { 1 + rows % 3 };
+                cases.push(LossCase { kind, sizes: [rows, values, parts], delta, weight });
             }
         }
     }
+    for (rows, classes) in [(1, 1), (3, 2), (70_001, 3), (9, 63), (9, 64), (5, 65), (17, 129), (40, 512), (3, 1000)] {
+        let kind = LossKind::CrossEntropy;
+        cases.push(LossCase { kind, sizes: [rows, 1, classes], delta: 1.0, weight: 1.0 });
+        cases.push(LossCase { kind, sizes: [rows, 1, classes], delta: 0.0, weight: 0.5 });
+    }
+    cases.push(LossCase { kind: LossKind::Quantile, sizes: [7, 5, 9], delta: 1.0, weight: 1.0 });
     hold(&cases);
 }
 
@@ -896,9 +940,10 @@ fn checks_change_no_bit() {
         let case = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
-    for kind in [LossKind::Mse, LossKind::L1, LossKind::Huber] {
-        let case = LossCase { kind, len: 300, delta: 0.5, weight: 0.75 };
+    for (kind, parts) in LOSSES {
+        let case = LossCase { kind, sizes: [300, 1, parts], delta: 0.5, weight: 0.75 };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+        assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&trusted)), "{} again", case.name());
     }
     for rule in rules() {
         let case = StepCase { rule: Rule { clip: Clip::Norm(0.5), ..rule }, len: 1100, gradient: 1.0 };
@@ -969,12 +1014,20 @@ fn keeps_nan<D: Kernels>(device: &D) {
     }
     assert!(d_params.iter().all(|value| value.is_nan()), "every weight saw the NaN: {d_params:?}");
 
-    for kind in [LossKind::Mse, LossKind::L1, LossKind::Huber] {
-        let (prediction, target) = (filled(device, &[1.0, f64::NAN, 2.0]), filled(device, &[0.5, 0.5, 0.5]));
-        let (mut d_prediction, mut history) = (fresh(device, 3), fresh(device, 2));
-        let shape = LossShape { kind, delta: 1.0, len: 3, weight: 1.0 };
-        device.loss(&shape, Record { row: 0, add: false }, &prediction, &target, &mut d_prediction, &mut history);
-        assert!(read(device, &history, 1)[0].is_nan(), "{kind:?} launders a NaN");
+    for (kind, parts) in LOSSES {
+        // In each part of one value, and in each class of one row.
+        for bad in 0..parts {
+            let mut prediction = vec![1.0; 3 * parts];
+            prediction[parts + bad] = f64::NAN;
+            let (prediction, target) = (filled(device, &prediction), filled(device, &[0.0; 3]));
+            let mut d_prediction = fresh(device, 3 * parts);
+            let (mut scratch, mut history) = (fresh(device, device.loss_scratch_len(3)), fresh(device, 2));
+            let quantiles = &[0.1, 0.5, 0.9][..];
+            let shape = LossShape { kind, rows: 3, parts, quantiles, ..LossShape::default() };
+            let record = Record { row: 0, add: false };
+            device.loss(&shape, record, &prediction, &target, &mut d_prediction, &mut scratch, &mut history);
+            assert!(read(device, &history, 1)[0].is_nan(), "{kind:?} launders a NaN in part {bad}");
+        }
     }
     let shape = ProductShape { m: 2, n: 2, k: 2, a: Matrix::rows(0, 2), b: Matrix::rows(0, 2), c: 0 };
     let (a, b) = (filled(device, &[1.0, f64::NAN, 1.0, 1.0]), filled(device, &[1.0, 2.0, 0.0, 0.0]));

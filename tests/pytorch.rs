@@ -127,7 +127,7 @@ impl Case {
             ..LstmShape::default()
         };
         let head = if self.case["head"] == "every" { Head::Every } else { Head::Last };
-        let shape = NetworkShape { lstm, output_size: self.size("output_size"), head, checkpoint_every: 0 };
+        let shape = NetworkShape { lstm, output_size: self.size("output_size"), parts: 1, head, checkpoint_every: 0 };
         for tensor in shape.tensors() {
             let dims = self.tensors.get(&format!("param.{}", tensor.name)).map(|(dims, _)| dims);
             if dims != Some(&tensor.dims) {
@@ -201,7 +201,7 @@ fn check<D: Kernels>(device: &D, case: &Case, tolerance: &Tolerance) -> Result<S
         let batch = Batch { stateful: given || (truncated && step > 0), ..Batch::of(packing) };
         net.forward(device, &batch);
         net.carry(device, &batch);
-        let loss = LossShape { kind, delta: 1.0, len: shape.predictions(&batch.packing), weight: 1.0 };
+        let loss = LossShape { kind, rows: shape.predictions(&batch.packing), ..LossShape::default() };
         net.loss(device, &loss, Record { row: step, add: false }, &mut history);
         net.zero_gradients(device);
         let inputs = InputGradients { d_x: &mut d_x, d_start: &mut d_start };

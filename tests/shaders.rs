@@ -160,7 +160,7 @@ fn a_wrong_kernel_is_noticed() {
     assert_noticed("transpose", "    place: u32,", "    position: u32,", "place");
     assert_noticed("transpose", "    rows: u32,\n    columns: u32,", "    columns: u32,\n    rows: u32,", "parameters");
     assert_noticed("transpose", "    place: u32,", "    place: u32,\n    more: u32,", "parameters");
-    assert_noticed("loss", "    weight: f32,", "    @align(16) weight: f32,", "parameters");
+    assert_noticed("loss", "    share: f32,", "    @align(16) share: f32,", "parameters");
     assert_noticed("transpose", "storage, read>", "storage, read_write>", "storage buffers");
     assert_noticed("transpose", "@binding(2)", "@binding(3)", "storage buffers");
     assert_noticed("transpose", "fn main(", "fn entry(", "entry point");

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Instant;
 
-use bptt::config::{Config, Head, LossKind};
+use bptt::config::{Config, Head};
 use bptt::device::{Cpu, Real};
 use bptt::error::{Error, Result};
-use bptt::kernels::{Kernels, LossShape, LstmShape, Record, Rule};
+use bptt::kernels::{Kernels, LstmShape, Record, Rule};
 use bptt::model::{Batch, Network, NetworkShape, Optimizer, initial_parameters};
 use bptt::rng::{Rng, Stream};
 use pollster::block_on;
@@ -70,7 +70,7 @@ impl std::fmt::Display for Shape {
 
 impl Shape {
     fn network(self) -> NetworkShape {
-        NetworkShape { lstm: self.0, output_size: 1, head: Head::Last, checkpoint_every: 0 }
+        NetworkShape { lstm: self.0, output_size: 1, parts: 1, head: Head::Last, checkpoint_every: 0 }
     }
 
     /// Floating-point operations of the products of one step: two for each multiply-add, the backward pass twice the
@@ -121,7 +121,7 @@ impl<'a, D: Kernels> Step<'a, D> {
         let mut random =
             |len: usize| -> Vec<D::Element> { (0..len).map(|_| D::Element::of(rng.uniform() - 0.5)).collect() };
         device.write(&mut net.x, &random(shape.lstm.steps * shape.lstm.batch * shape.lstm.input_size));
-        device.write(&mut net.target, &random(shape.predictions(&batch.packing)));
+        device.write(&mut net.target, &random(shape.targets(&batch.packing)));
         let parameters = initial_parameters(&shape, 0);
         let parameters: Vec<_> = parameters.iter().map(|&value| D::Element::of(f64::from(value))).collect();
         device.write(&mut net.params, &parameters);
@@ -131,8 +131,8 @@ impl<'a, D: Kernels> Step<'a, D> {
 
     /// Forward, loss, backward, clip, Adam.
     fn take(&mut self) -> Result<()> {
-        let len = self.net.shape.predictions(&self.batch.packing);
-        let loss = LossShape { kind: LossKind::Mse, delta: 1.0, len, weight: 1.0 };
+        let config = Config::default();
+        let loss = self.net.shape.loss(&config, &self.batch.packing, 1.0);
         self.taken += 1;
         self.net.forward(self.device, &self.batch);
         self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);

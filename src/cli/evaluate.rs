@@ -45,9 +45,13 @@ pub fn run(args: &EvaluateArgs, global: &Global) -> Result<ExitCode> {
     });
     let evaluation = data.evaluate(&starts, &data.unscale(&scaled));
     results::print_scores(&format!("{}, {} windows", data.series.file, starts.len()), &evaluation, data.season);
-    global.print_json(&json!({
+    let mut object = json!({
         "device": device["device"], "adapter": device["adapter"], "windows": starts.len(),
         "test": evaluation.model, "baselines": evaluation.baselines,
-    }));
+    });
+    if let Some(calibration) = evaluation.calibration {
+        object["calibration"] = json!(calibration);
+    }
+    global.print_json(&object);
     Ok(ExitCode::SUCCESS)
 }

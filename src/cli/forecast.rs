@@ -46,6 +46,10 @@ pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
         None => print::to_stdout(format_args!("{}", String::from_utf8_lossy(&text))),
     }
     let (_, labels) = results::labels_ahead(&series, horizon);
-    global.print_json(&json!({ "targets": info.targets, "labels": labels, "values": ahead }));
+    let mut object = json!({ "targets": info.targets, "labels": labels, "values": ahead.point });
+    if !ahead.quantiles.is_empty() {
+        object["quantiles"] = json!(ahead.quantiles);
+    }
+    global.print_json(&object);
     Ok(ExitCode::SUCCESS)
 }

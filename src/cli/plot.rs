@@ -11,7 +11,7 @@ mod canvas;
 mod lines;
 
 use axis::{Axis, number, row_labels};
-use canvas::{AHEAD, BLUE, INK, MARK, NAIVE, ORANGE, Titles, draw};
+use canvas::{AHEAD, BAND, BLUE, INK, MARK, NAIVE, ORANGE, Titles, draw};
 use lines::{Line, split_at_gaps, thin};
 
 /// The losses after one epoch.
@@ -42,6 +42,10 @@ pub struct Forecast {
     pub naive: Vec<Vec<(usize, f64)>>,
     /// The model's forecast beyond the data: (row, value).
     pub ahead: Vec<(usize, f64)>,
+    /// What the model expects the truth between, of each of its forecasts: (row, lowest, highest).
+    pub bands: Vec<Vec<(usize, f64, f64)>>,
+    /// How much of the truth that is, for the legend.
+    pub interval: String,
     /// The row where the test part begins.
     pub split: Option<usize>,
 }
@@ -83,7 +87,11 @@ pub fn forecast(figure: &Forecast) -> String {
         (&naive, "naive forecast", NAIVE),
         (&ahead, "model, beyond the data", AHEAD),
     ];
-    let points = || drawn.iter().flat_map(|(lines, ..)| lines.iter().flatten().copied());
+    let bands: Vec<Vec<Line>> = figure.bands.iter().map(|band| edges(band)).collect();
+    let points = || {
+        let lines = drawn.iter().flat_map(|(lines, ..)| lines.iter());
+        lines.chain(bands.iter().flatten()).flatten().copied()
+    };
 
     let last = figure.labels.len().saturating_sub(1) as f64;
     let x = Axis::exact(points().map(|p| p.0).chain([0.0, last]));
@@ -93,14 +101,25 @@ pub fn forecast(figure: &Forecast) -> String {
         if let Some(split) = figure.split {
             canvas.split(split as f64, "test part begins");
         }
+        bands.iter().for_each(|band| canvas.band(&band[0], &band[1], BAND));
         // The data last but for what lies beyond it: a thin line on a thick one leaves both to be seen.
         for index in [1, 2, 0, 3] {
             let (lines, _, stroke) = drawn[index];
             lines.iter().for_each(|line| canvas.line(line, stroke));
         }
         let visible = drawn.iter().filter(|(lines, ..)| lines.iter().flatten().any(|p| p.1.is_finite()));
-        canvas.legend(&visible.map(|&(_, name, stroke)| (name.to_string(), stroke)).collect::<Vec<_>>());
+        let mut legend: Vec<_> = visible.map(|&(_, name, stroke)| (name.to_string(), stroke)).collect();
+        if bands.iter().flatten().flatten().any(|p| p.1.is_finite()) {
+            legend.push((figure.interval.clone(), BAND));
+        }
+        canvas.legend(&legend);
     })
+}
+
+/// The lower and the upper edge of a band.
+fn edges(band: &[(usize, f64, f64)]) -> Vec<Line> {
+    let edge = |value: fn(&(usize, f64, f64)) -> f64| band.iter().map(|point| (point.0 as f64, value(point))).collect();
+    vec![edge(|point| point.1), edge(|point| point.2)]
 }
 
 /// Each window is a line of its own, unless they are too many to tell apart, or windows of one row: then all are one.

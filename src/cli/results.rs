@@ -1,6 +1,6 @@
 //! The end of a run: the kept model, its scores beside the naive forecasts, its forecast and the pictures.
 
-use bptt::data::{Dataset, Evaluation, Scores, repeat_last, seasonal};
+use bptt::data::{Dataset, Evaluation, Forecasts, Scores, repeat_last, seasonal};
 use bptt::error::{Error, Result};
 use bptt::kernels::Kernels;
 use bptt::trainer::{Report, Trainer};
@@ -45,6 +45,9 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
     if let (Value::Object(object), Value::Object(rest)) = (&mut object, rest) {
         object.extend(rest);
     }
+    if let Some(calibration) = report.test.and_then(|test| test.calibration) {
+        object["calibration"] = json!(calibration);
+    }
     global.print_json(&object);
     Ok(())
 }
@@ -60,6 +63,13 @@ pub fn print_scores(title: &str, evaluation: &Evaluation, season: Option<usize>)
     row("repeat the last value", &evaluation.baselines.repeat_last);
     if let (Some(scores), Some(season)) = (&evaluation.baselines.seasonal, season) {
         row(&format!("repeat the last {season} rows"), scores);
+    }
+    if let Some(calibration) = evaluation.calibration {
+        let interval = calibration.coverage.map_or(String::new(), |coverage| {
+            let (share, nominal) = (100.0 * coverage, 100.0 * calibration.nominal);
+            format!("; {share:.1} % of the values lie in the {nominal:.0} % interval")
+        });
+        out!("  mean pinball loss of the quantiles {}{interval}", digits(calibration.pinball));
     }
     let (name, naive) = evaluation.best_naive();
     if evaluation.model.rmse >= naive.rmse {
@@ -84,20 +94,28 @@ pub fn labels_ahead(data: &bptt::data::Series, count: usize) -> (String, Vec<Str
 }
 
 /// `ahead` `[horizon, targets]` as CSV with the timestamps continued.
-fn forecast_csv(data: &Dataset, ahead: &[f64]) -> Result<Vec<u8>> {
+fn forecast_csv(data: &Dataset, ahead: &Forecasts) -> Result<Vec<u8>> {
     let names: Vec<_> = data.columns.targets.iter().map(|&column| data.series.columns[column].clone()).collect();
     csv(&data.series, &names, ahead)
 }
 
-/// Forecasts `[rows, targets]` after the last row of `series` as CSV.
-pub fn csv(series: &bptt::data::Series, targets: &[String], ahead: &[f64]) -> Result<Vec<u8>> {
-    let (time, labels) = labels_ahead(series, ahead.len() / targets.len());
+/// Forecasts `[rows, targets]` after the last row of `series` as CSV: each target, then its quantiles.
+pub fn csv(series: &bptt::data::Series, targets: &[String], ahead: &Forecasts) -> Result<Vec<u8>> {
+    let (time, labels) = labels_ahead(series, ahead.point.len() / targets.len());
     let mut writer = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| Error::io("write", "the forecast", error.into());
-    writer.write_record(std::iter::once(&time).chain(targets)).map_err(failed)?;
-    for (label, values) in labels.iter().zip(ahead.chunks_exact(targets.len())) {
-        let values = values.iter().map(f64::to_string);
-        writer.write_record(std::iter::once(label.clone()).chain(values)).map_err(failed)?;
+    let of_target = |name: &String| {
+        let quantiles = ahead.quantiles.iter().map(|quantile| format!("{name}_q{}", quantile.level));
+        std::iter::once(name.clone()).chain(quantiles).collect::<Vec<_>>()
+    };
+    writer.write_record(std::iter::once(time).chain(targets.iter().flat_map(of_target))).map_err(failed)?;
+    for (row, label) in labels.into_iter().enumerate() {
+        let places = row * targets.len()..(row + 1) * targets.len();
+        let values = places.flat_map(|place| {
+            let quantiles = ahead.quantiles.iter().map(move |quantile| quantile.values[place]);
+            std::iter::once(ahead.point[place]).chain(quantiles)
+        });
+        writer.write_record(std::iter::once(label).chain(values.map(|value| value.to_string()))).map_err(failed)?;
     }
     writer.into_inner().map_err(|error| Error::io("write", "the forecast", error.into_error()))
 }
@@ -110,20 +128,30 @@ fn figure(data: &Dataset, report: &Report, window: usize, horizon: usize) -> plo
     let from = data.split.test.start.saturating_sub(2 * horizon).max(rows.saturating_sub(40 * horizon.max(12)));
     let labels = (from..rows).map(|row| series.time.as_ref().map_or((row + 1).to_string(), |time| time.label(row)));
     let labels = labels.chain(labels_ahead(series, horizon).1).collect();
-    let (mut model, mut naive) = (Vec::new(), Vec::new());
+    let (mut model, mut naive, mut bands) = (Vec::new(), Vec::new(), Vec::new());
     let cycle = report.test.filter(|test| test.best_naive().0 != "repeating the last value").and(data.season);
     for (index, &start) in data.windows.test.iter().enumerate().step_by(horizon) {
         let origin = start as usize + window;
         if origin < from {
             continue;
         }
-        let value = |step: usize| report.test_forecasts[(index * horizon + step) * targets];
+        let place = |step: usize| (index * horizon + step) * targets;
+        let value = |step: usize| report.test_forecasts.point[place(step)];
         model.push((0..horizon).map(|step| (origin + step - from, value(step))).collect());
+        if let Some((low, high)) = report.test_forecasts.interval() {
+            let both = |step: usize| (origin + step - from, low.values[place(step)], high.values[place(step)]);
+            bands.push((0..horizon).map(both).collect());
+        }
         let simple = match cycle {
             Some(season) => seasonal(series, column, origin, horizon, season),
             None => repeat_last(series, column, origin, horizon),
         };
         naive.push(simple.into_iter().enumerate().map(|(step, value)| (origin + step - from, value)).collect());
+    }
+    let interval = report.ahead.interval();
+    if let Some((low, high)) = interval {
+        let both = |step: usize| (rows + step - from, low.values[step * targets], high.values[step * targets]);
+        bands.push((0..horizon).map(both).collect());
     }
     let name = &series.columns[column];
     plot::Forecast {
@@ -133,8 +161,11 @@ fn figure(data: &Dataset, report: &Report, window: usize, horizon: usize) -> plo
         truth: (from..rows).map(|row| series.value(row, column)).collect(),
         model,
         naive,
+        bands,
+        interval: interval.map_or(String::new(), |(low, high)| format!("{:.0} %", 100.0 * (high.level - low.level))),
         ahead: report
             .ahead
+            .point
             .iter()
             .step_by(targets)
             .enumerate()

@@ -1,6 +1,6 @@
-//! Checks of the options for start values, learning rate and averaging.
+//! Checks of the options for start values, losses, learning rate and averaging.
 
-use super::{Config, LrSchedule};
+use super::{Config, LossKind, LrSchedule};
 use crate::error::{Error, Result};
 
 impl Config {
@@ -26,6 +26,36 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+
+    pub(super) fn validate_loss(&self) -> Result<()> {
+        let (quantiles, smoothing) = (&self.quantiles, self.label_smoothing);
+        let inside = quantiles.iter().all(|&q| q > 0.0 && q < 1.0);
+        if quantiles.is_empty() || !inside || quantiles.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let problem = format!("are {quantiles:?}");
+            return Err(Error::option("quantiles", problem, "use rising numbers between 0 and 1, such as 0.1,0.5,0.9"));
+        }
+        if !self.loss.has_quantiles() && *quantiles != Self::default().quantiles {
+            let remedy = "use the loss quantile, gaussian or student_t, or leave them out";
+            return Err(Error::option("quantiles", "are given, but the loss forecasts none", remedy));
+        }
+        if !(0.0..1.0).contains(&smoothing) {
+            let remedy = "use a number from 0 up to, not including, 1";
+            return Err(Error::option("label_smoothing", format!("is {smoothing}"), remedy));
+        }
+        if self.loss != LossKind::CrossEntropy && smoothing != 0.0 {
+            return Err(Error::option(
+                "label_smoothing",
+                "is given, but the loss knows no classes",
+                "use the loss cross_entropy, or leave it out",
+            ));
+        }
+        // Classes are stored in single precision, which is exact to here.
+        if self.ignore_index.unsigned_abs() > 1 << 24 {
+            let problem = format!("is {}", self.ignore_index);
+            return Err(Error::option("ignore_index", problem, "use a whole number from -16777216 to 16777216"));
+        }
+        Ok(())
     }
 
     pub(super) fn validate_schedule(&self) -> Result<()> {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Columns, CsvOptions, Scaler, Scorer, Scores, Series, Split, Windows, check_constant, read_csv, repeat_last,
-    seasonal,
+    Calibration, Columns, CsvOptions, Forecasts, Scaler, Scorer, Scores, Series, Split, Windows, check_constant,
+    read_csv, repeat_last, seasonal,
 };
-use crate::config::Config;
-use crate::error::Result;
+use crate::config::{Config, LossKind};
+use crate::error::{Error, Result};
 
 /// Everything a run takes from its data.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Evaluation {
     pub model: Scores,
     /// The naive forecasts'.
     pub baselines: NaiveScores,
+    /// The fit of the model's quantiles, if it has any.
+    pub calibration: Option<Calibration>,
 }
 
 impl Evaluation {
@@ -89,8 +91,12 @@ impl Dataset {
     /// Prepares `series` as `config` says.
     ///
     /// # Errors
-    /// Unknown columns, too few rows for the window, or a target that never changes.
+    /// Unknown columns, too few rows for the window, a target that never changes, or a loss that is not for numbers.
     pub fn new(series: Series, config: &Config, mut notes: Vec<String>) -> Result<Self> {
+        if config.loss == LossKind::CrossEntropy {
+            let problem = "is cross_entropy, but a series has numbers and no classes";
+            return Err(Error::option("loss", problem, "use mse, l1, huber, quantile, gaussian or student_t"));
+        }
         let columns = series.select(&config.features, &config.target)?;
         let split = Split::by_time(series.rows(), config.train_share, config.validation_share)?;
         let windows = split.windows(config.window, config.horizon)?;
@@ -111,22 +117,22 @@ impl Dataset {
         self.scaler.transform(&self.series, &self.columns.targets)
     }
 
-    /// `predictions` `[windows, horizon, targets]`, scaled, in the data's own units.
-    pub fn unscale(&self, predictions: &[f32]) -> Vec<f64> {
+    /// Scaled `forecasts` in the data's own units.
+    pub fn unscale(&self, forecasts: &Forecasts) -> Forecasts {
         let targets = &self.columns.targets;
-        let column = |index: usize| targets[index % targets.len()];
-        predictions.iter().enumerate().map(|(i, &value)| self.scaler.inverse(f64::from(value), column(i))).collect()
+        forecasts.map(|place, value| self.scaler.inverse(value, targets[place % targets.len()]))
     }
 
-    /// Scores forecasts in the data's own units, `[windows, horizon, targets]`, of the windows that begin at `starts`.
+    /// Scores forecasts in the data's own units of the windows that begin at `starts`.
     ///
     /// # Panics
     /// If there is no window.
-    pub fn evaluate(&self, starts: &[u32], forecasts: &[f64]) -> Evaluation {
+    pub fn evaluate(&self, starts: &[u32], forecasts: &Forecasts) -> Evaluation {
         let targets = &self.columns.targets;
         let season = self.season.filter(|&season| season <= self.window);
         let scorer = || Scorer::new(&self.series, self.split.train.clone(), targets, season);
         let (mut model, mut last, mut cycle) = (scorer(), scorer(), season.map(|season| (season, scorer())));
+        let mut truths = vec![0.0; forecasts.point.len()];
         for (window, &start) in starts.iter().enumerate() {
             let origin = start as usize + self.window;
             for (index, &column) in targets.iter().enumerate() {
@@ -136,7 +142,8 @@ impl Dataset {
                 for step in 0..self.horizon {
                     let truth = self.series.value(origin + step, column);
                     let place = (window * self.horizon + step) * targets.len() + index;
-                    model.push(index, truth, forecasts[place]);
+                    truths[place] = truth;
+                    model.push(index, truth, forecasts.point[place]);
                     last.push(index, truth, repeated[step]);
                     if let (Some((_, scorer)), Some(cycled)) = (&mut cycle, &cycled) {
                         scorer.push(index, truth, cycled[step]);
@@ -145,6 +152,6 @@ impl Dataset {
             }
         }
         let baselines = NaiveScores { repeat_last: last.finish(), seasonal: cycle.map(|(_, scorer)| scorer.finish()) };
-        Evaluation { model: model.finish(), baselines }
+        Evaluation { model: model.finish(), baselines, calibration: forecasts.calibration(&truths) }
     }
 }

@@ -9,10 +9,12 @@
 //! | `scaler.rs` | mean and scale of each column over the training rows |
 //! | `dataset.rs` | all of that together, as one run needs it, and the evaluation of a forecast |
 //! | `forecast.rs` | naive forecasts, and the scores that every forecast gets |
+//! | `outputs.rs` | a head's outputs → point forecasts and quantiles, and how well these fit |
 
 mod csv_file;
 mod dataset;
 mod forecast;
+mod outputs;
 mod scaler;
 mod series;
 mod split;
@@ -21,6 +23,7 @@ mod time;
 pub use csv_file::{CsvOptions, Parsed, parse_csv, read_csv};
 pub use dataset::{Dataset, Evaluation, NaiveScores};
 pub use forecast::{Scorer, Scores, repeat_last, seasonal};
+pub use outputs::{Calibration, Forecasts, Quantile};
 pub use scaler::{Scaler, check_constant, constant_columns};
 pub use series::{Columns, Series};
 pub use split::{Split, Windows, windows};

@@ -68,8 +68,8 @@ pub struct Network<D: Kernels> {
     pub d_params: D::Buffer, // [P]
     /// The inputs of a batch.
     pub x: D::Buffer, // [rows, D]
-    /// The targets of a batch, a row for each row of the predictions.
-    pub target: D::Buffer, // [N or rows, O]
+    /// The targets of a batch, a row for each row of the predictions; for cross entropy a class id each.
+    pub target: D::Buffer, // [N or rows, O / parts]
     /// What the head says: for each sequence, or for each row of the packing.
     pub prediction: D::Buffer, // [N or rows, O]
     /// The state that a batch may begin with.
@@ -83,6 +83,7 @@ pub struct Network<D: Kernels> {
     ends: D::Buffer,                     // [N, R · P], the output at each sequence's end, where lengths differ
     d_ends: D::Buffer,                   // [N, R · P]
     scratch: D::Buffer,                  // partial sums of the head's gradients
+    loss_scratch: D::Buffer,             // losses of single rows
     starts: Vec<LstmState<D::Buffer>>,   // of the parts that are computed again in the backward pass
     d_states: Vec<LstmState<D::Buffer>>, // two, that take the gradient from part to part
     last: D::Indices,                    // [N], the row of each sequence's last step, where lengths differ
@@ -110,6 +111,7 @@ impl<D: Kernels> Network<D> {
             ends: next(),
             d_ends: next(),
             scratch: next(),
+            loss_scratch: next(),
             state: LstmState::new(device, &part),
             carried: LstmState::new(device, &part),
             tape: LstmTape::new(device, &part),
@@ -204,7 +206,8 @@ impl<D: Kernels> Network<D> {
 
     /// The loss of the predictions against `target`, into `history`.
     pub fn loss(&mut self, device: &D, loss: &LossShape, record: Record, history: &mut D::Buffer) {
-        device.loss(loss, record, &self.prediction, &self.target, &mut self.d_prediction, history);
+        let Self { prediction, target, d_prediction, loss_scratch, .. } = self;
+        device.loss(loss, record, prediction, target, d_prediction, loss_scratch, history);
     }
 
     /// Forgets the gradients of the last step.

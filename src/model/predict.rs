@@ -23,12 +23,12 @@ impl<D: Kernels> Network<D> {
     ) {
         let from = self.shape.head_from(self.shape.lstm.steps);
         let steps = self.shape.lstm.steps - from;
-        let width = self.shape.output_size / channels;
+        let width = self.shape.output_size / self.shape.parts / channels;
         let shape = WindowShape { first, batch, offset: from + 1, steps, width, channels };
         device.gather_windows(&shape, values, starts, &mut self.target);
     }
 
-    /// The forecasts `[windows, O]` of all `count` windows in `starts`, scaled, each from its last time step.
+    /// The head's outputs `[windows, O]` for all `count` windows in `starts`, scaled, each from its last time step.
     ///
     /// # Errors
     /// Those of the device.

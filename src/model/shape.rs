@@ -1,16 +1,18 @@
 //! The sizes of a network, and what follows from them.
 
-use crate::config::{Config, Head};
+use crate::config::{Config, Head, LossKind};
 use crate::device::Need;
-use crate::kernels::{Kernels, LstmShape, LstmState, Packing, Tensor};
+use crate::kernels::{Kernels, LossShape, LstmShape, LstmState, Packing, Tensor};
 
 /// The sizes of a network and of its largest batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetworkShape {
     /// The stack, with T and the largest N of the run.
     pub lstm: LstmShape,
-    /// O, outputs of the head.
+    /// O, outputs of the head: `parts` for each target value.
     pub output_size: usize,
+    /// Outputs for one target value, all values' first ones first: 1, a distribution's parameters, quantiles, or the classes.
+    pub parts: usize,
     /// Where the head reads.
     pub head: Head,
     /// Steps that are kept for the backward pass at a time; the others are computed again. 0 keeps all.
@@ -18,8 +20,16 @@ pub struct NetworkShape {
 }
 
 impl NetworkShape {
-    /// The network that `config` describes for `inputs` feature columns and `targets` target columns.
+    /// The network that `config` describes for `inputs` feature columns and `targets` target columns; for cross entropy
+    /// `targets` is the number of classes.
     pub fn new(config: &Config, inputs: usize, targets: usize) -> Self {
+        let (values, parts) = match config.loss {
+            LossKind::Mse | LossKind::L1 | LossKind::Huber => (config.horizon * targets, 1),
+            LossKind::CrossEntropy => (1, targets),
+            LossKind::Quantile => (config.horizon * targets, config.quantiles.len()),
+            LossKind::Gaussian => (config.horizon * targets, 2),
+            LossKind::StudentT => (config.horizon * targets, 3),
+        };
         Self {
             lstm: LstmShape {
                 steps: config.window,
@@ -30,7 +40,8 @@ impl NetworkShape {
                 bias: config.bias,
                 ..LstmShape::default()
             },
-            output_size: config.horizon * targets,
+            output_size: values * parts,
+            parts,
             head: config.head,
             checkpoint_every: 0,
         }
@@ -77,6 +88,26 @@ impl NetworkShape {
     /// Elements of the prediction for a batch.
     pub fn predictions(&self, packing: &Packing) -> usize {
         self.prediction_rows(packing) * self.output_size
+    }
+
+    /// Elements of the target for a batch.
+    pub fn targets(&self, packing: &Packing) -> usize {
+        self.predictions(packing) / self.parts
+    }
+
+    /// The loss that `config` names over a batch, multiplied by `weight`.
+    pub fn loss<'a>(&self, config: &'a Config, packing: &Packing, weight: f64) -> LossShape<'a> {
+        LossShape {
+            kind: config.loss,
+            rows: self.prediction_rows(packing),
+            values: self.output_size / self.parts,
+            parts: self.parts,
+            weight,
+            delta: config.huber_delta,
+            quantiles: &config.quantiles,
+            label_smoothing: config.label_smoothing,
+            ignore_index: config.ignore_index,
+        }
     }
 
     /// Where the last time step's predictions for sequences of equal length lie in the prediction.
@@ -148,13 +179,14 @@ impl NetworkShape {
             Need::new("the parameters", self.parameters(), model),
             Need::new("the gradients of the parameters", self.parameters(), model),
             Need::new("the windows of a batch", lstm.rows() * lstm.input_size, batch),
-            Need::new("the targets of a batch", predictions, batch),
+            Need::new("the targets of a batch", predictions / self.parts, batch),
             Need::new("the predictions of a batch", predictions, batch),
             Need::new("the gradients of the predictions", predictions, batch),
             Need::new("the gradients of the LSTM's output", d_y, batch),
             Need::new("the outputs at the sequences' ends", ends, batch),
             Need::new("the gradients of the outputs at the sequences' ends", ends, batch),
             Need::new("the partial sums of the head's gradients", scratch, batch),
+            Need::new("the losses of a batch's rows", device.loss_scratch_len(rows(lstm.steps)), batch),
         ]
     }
 

@@ -30,7 +30,7 @@ impl<D: Kernels> Trainer<D> {
         let rows = packing.rows();
         let mut found = vec![
             ("x".to_owned(), &net.x, 0..rows * lstm.input_size),
-            ("target".to_owned(), &net.target, 0..net.shape.predictions(&packing)),
+            ("target".to_owned(), &net.target, 0..net.shape.targets(&packing)),
         ];
         for (index, layer) in net.tape.layers.iter().enumerate() {
             for cell in &layer.cells {

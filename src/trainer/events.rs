@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::EpochReport;
-use crate::data::Evaluation;
+use crate::data::{Evaluation, Forecasts};
 
 /// What the trainer has to tell. Everything a shell shows comes from here.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ pub struct Report {
     /// Scores on the test windows, if there are any.
     pub test: Option<Evaluation>,
     /// Forecasts of the test windows `[windows, horizon, targets]` in the data's units.
-    pub test_forecasts: Vec<f64>,
+    pub test_forecasts: Forecasts,
     /// The forecast beyond the last row `[horizon, targets]` in the data's units.
-    pub ahead: Vec<f64>,
+    pub ahead: Forecasts,
 }

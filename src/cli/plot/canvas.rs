@@ -40,6 +40,7 @@ pub(super) struct Stroke {
     width: f64,
     dash: &'static [f64],
     dot: bool,
+    opacity: f64,
 }
 
 impl Stroke {
@@ -49,7 +50,7 @@ impl Stroke {
 }
 
 const fn stroke(colour: (u8, u8, u8), dark: &'static str, width: f64, dash: &'static [f64]) -> Stroke {
-    Stroke { colour: RGBColor(colour.0, colour.1, colour.2), dark, width, dash, dot: false }
+    Stroke { colour: RGBColor(colour.0, colour.1, colour.2), dark, width, dash, dot: false, opacity: 1.0 }
 }
 
 pub(super) const INK: Stroke = stroke((0x24, 0x29, 0x2F), "#E4E7EB", 1.0, &[]);
@@ -59,10 +60,11 @@ pub(super) const ORANGE: Stroke = stroke((0xD5, 0x5E, 0x00), "#FF9A52", 1.8, &[6
 pub(super) const AHEAD: Stroke = stroke((0xD5, 0x5E, 0x01), "#FF9A53", 3.0, &[9.0, 3.0]);
 pub(super) const NAIVE: Stroke = stroke((0x80, 0x87, 0x90), "#8B939D", 1.2, &[2.0, 2.0]);
 pub(super) const MARK: Stroke = Stroke { dot: true, ..stroke((0xB0, 0x3A, 0x00), "#FFC28F", 0.0, &[]) };
+pub(super) const BAND: Stroke = Stroke { opacity: 0.25, ..stroke((0x00, 0x72, 0xB1), "#56B4EA", 9.0, &[]) };
 const MUTED: Stroke = stroke((0x57, 0x60, 0x6A), "#A9B1BA", 1.0, &[]);
 const GRID: Stroke = stroke((0xE4, 0xE7, 0xEB), "#32383F", 1.0, &[]);
 const SPLIT: Stroke = stroke((0x6E, 0x77, 0x81), "#98A1AB", 1.0, &[5.0, 4.0]);
-const STROKES: [Stroke; 9] = [INK, BLUE, ORANGE, AHEAD, NAIVE, MARK, MUTED, GRID, SPLIT];
+const STROKES: [Stroke; 10] = [INK, BLUE, ORANGE, AHEAD, NAIVE, MARK, BAND, MUTED, GRID, SPLIT];
 const PAPER: (&str, &str) = ("#FFFFFF", "#16191D");
 
 type Page<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
@@ -159,6 +161,19 @@ impl Canvas<'_> {
         }
     }
 
+    /// The area between two edges over the same x, where both are known; over a single x a line.
+    pub(super) fn band(&self, low: &[(f64, f64)], high: &[(f64, f64)], stroke: Stroke) {
+        let known: Vec<_> =
+            low.iter().zip(high).filter(|(low, high)| low.1.is_finite() && high.1.is_finite()).collect();
+        let there = known.iter().map(|(low, _)| self.at(**low));
+        let round: Vec<_> = there.chain(known.iter().rev().map(|(_, high)| self.at(**high))).collect();
+        if known.len() < 2 {
+            self.path(round, stroke);
+        } else {
+            self.page.draw(&Polygon::new(round, stroke.colour.mix(stroke.opacity).filled())).expect(NEVER);
+        }
+    }
+
     /// A mark on one point.
     pub(super) fn dot(&self, point: (f64, f64), stroke: Stroke) {
         self.circle(self.at(point), DOT, stroke);
@@ -194,7 +209,7 @@ impl Canvas<'_> {
     }
 
     fn path(&self, points: Vec<(f64, f64)>, stroke: Stroke) {
-        let style = stroke.colour.stroke_width((stroke.width * GRAIN) as u32);
+        let style = stroke.colour.mix(stroke.opacity).stroke_width((stroke.width * GRAIN) as u32);
         self.page.draw(&PathElement::new(points, style)).expect(NEVER);
     }
 

@@ -34,7 +34,14 @@ fn fault(svg: &str) -> Option<String> {
     }
     let off =
         |text: &&str| !text.split([' ', ',']).all(|n| n.parse::<f64>().is_ok_and(|n| (0.0..=6400.0).contains(&n)));
-    let numbers = [("polyline", "points"), ("circle", "cx"), ("circle", "cy"), ("text", "x"), ("text", "y")];
+    let numbers = [
+        ("polyline", "points"),
+        ("polygon", "points"),
+        ("circle", "cx"),
+        ("circle", "cy"),
+        ("text", "x"),
+        ("text", "y"),
+    ];
     let mut numbers = numbers.iter().flat_map(|(tag, name)| attributes(svg, tag, name));
     numbers.find(off).map(|text| format!("{text} is off the page")).or(open.pop().map(|tag| format!("{tag} is open")))
 }
@@ -217,4 +224,23 @@ fn numbers_are_short() {
 fn the_same_values_give_the_same_file() {
     let given = figure(&[1.0, 3.0, 2.0]);
     assert_eq!(forecast(&given), forecast(&given));
+}
+
+#[test]
+fn an_interval_is_an_area_and_stays_on_the_page() {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let bands = [
+        vec![(1, 0.5, 2.0), (2, -3.0, 9.0)],
+        vec![(0, nan, 1.0), (1, 0.0, inf)],
+        vec![(2, 0.5, 1.5)],
+        vec![],
+        vec![(0, 1.0, 2.0), (1, nan, 2.0), (2, 1.0, 3.0)],
+    ];
+    for (band, polygons) in bands.into_iter().zip([1, 0, 0, 0, 1]) {
+        let shown = band.iter().any(|point| point.1.is_finite() || point.2.is_finite());
+        let figure = Forecast { bands: vec![band], interval: "80 %".into(), ..figure(&[1.0, 2.0, 3.0]) };
+        let svg = checked(forecast(&figure));
+        assert_eq!((svg.matches("<polygon").count(), svg.contains("80 %")), (polygons, shown), "{figure:?}");
+    }
+    assert!(!checked(forecast(&figure(&[1.0, 2.0]))).contains("%<"));
 }
