@@ -250,6 +250,47 @@ fn a_run_fills_its_folder_and_prints_its_scores() {
     }
 }
 
+/// Each loss that knows more than a point writes its quantiles everywhere: CSV, JSON, text and picture.
+#[test]
+fn quantiles_are_reported() {
+    let at = folder();
+    write(at.path(), "x.csv", table(300));
+    for loss in ["quantile", "gaussian", "student_t"] {
+        let targets = ["--target", "price,load", "--quantiles", "0.05,0.5,0.95"];
+        let said = train(at.path(), &[&["x.csv", "--loss", loss, "--out", loss, "--json"][..], &targets].concat()).ok();
+        let run = at.path().join(loss);
+        let forecast = text(run.join("forecast.csv"));
+        let header = "month,price,price_q0.05,price_q0.5,price_q0.95,load,load_q0.05,load_q0.5,load_q0.95";
+        let lines: Vec<Vec<&str>> = forecast.lines().map(|line| line.split(',').collect()).collect();
+        assert_eq!((lines[0].join(",").as_str(), lines.len()), (header, 5));
+        for line in &lines[1..] {
+            let values: Vec<f64> = line[1..].iter().map(|value| value.parse().expect("a number")).collect();
+            // The point forecast is the median; the mean of a symmetric distribution is its median as well.
+            compare("median", &[values[0], values[4]], &[values[2], values[6]], 1e-9, 1e-9).unwrap();
+            assert!(loss == "quantile" || (values[1] < values[2] && values[2] < values[3]), "{line:?}");
+        }
+        let svg = text(run.join("forecast.svg"));
+        assert_well_formed(loss, &svg);
+        assert!(svg.contains("<polygon") && svg.contains("90 %"), "{loss}: no interval");
+
+        let json = said.json();
+        assert_eq!(keys(&json["calibration"]), ["coverage", "nominal", "pinball"], "{json}");
+        assert!((json["calibration"]["nominal"].as_f64().expect("a number") - 0.9).abs() < 1e-12);
+        assert!(said.out.contains("mean pinball loss of the quantiles") && said.out.contains("90 % interval"));
+        let again = bptt(at.path(), &["evaluate", loss, "--device", "cpu", "--json"]).ok().json();
+        assert_eq!((&again["calibration"], &again["test"]), (&json["calibration"], &json["test"]));
+        assert_eq!(bptt(at.path(), &["forecast", loss, "--device", "cpu"]).ok().out, forecast);
+        let further = bptt(at.path(), &["forecast", loss, "--horizon", "9", "--device", "cpu", "--json"]).ok();
+        assert!(further.out.starts_with(&forecast), "{}", further.out);
+        let json = further.json();
+        let lengths: Vec<_> = json["quantiles"].as_array().expect("a list").iter().map(|q| &q["values"]).collect();
+        assert!(lengths.iter().all(|values| values.as_array().is_some_and(|list| list.len() == 18)), "{json}");
+    }
+    // One quantile is the point forecast and spans no interval.
+    let said = train(at.path(), &["x.csv", "--loss", "quantile", "--quantiles", "0.3", "--json"]).ok();
+    assert!(said.json()["calibration"]["coverage"].is_null() && !said.out.contains("interval"), "{}", said.out);
+}
+
 #[test]
 fn an_svg_that_is_not_well_formed_is_noticed() {
     assert_well_formed("good", r#"<?xml version="1.0"?><svg a="b"><g><path d="M0,0"/>text</g></svg>"#);
@@ -529,6 +570,16 @@ fn values_that_cannot_be_used_are_refused_before_anything_is_written() {
         ("--window", "0", "option `window`: is 0"),
         ("--window", "5000", "option `window`: "),
         ("--season", "0", "option `season`: is 0"),
+        ("--loss", "cross_entropy", "option `loss`: is cross_entropy, but a series has numbers"),
+        ("--quantiles", "0.1,0.9", "option `quantiles`: are given, but the loss forecasts none"),
+        ("--quantiles", "0.5,0.1", "option `quantiles`: are [0.5, 0.1]"),
+        ("--quantiles", "0.5,0.5", "option `quantiles`: are [0.5, 0.5]"),
+        ("--quantiles", "0,0.5", "option `quantiles`: are [0.0, 0.5]"),
+        ("--quantiles", "0.5,1", "option `quantiles`: are [0.5, 1.0]"),
+        ("--quantiles", "nan", "option `quantiles`: are [NaN]"),
+        ("--label-smoothing", "1", "option `label_smoothing`: is 1"),
+        ("--label-smoothing", "0.1", "option `label_smoothing`: is given, but the loss knows no classes"),
+        ("--ignore-index", "-20000000", "option `ignore_index`: is -20000000"),
         ("--seed", huge, "option `seed`: is above"),
         ("--epochs", huge, "the options: "),
         ("--window", large, "option `window`: is 4000000000"),

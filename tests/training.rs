@@ -95,7 +95,7 @@ fn share_of_repeat_last<D: Kernels>(device: D, epochs: usize) -> f64 {
     let config = Config { epochs, num_layers: 1, lr: 0.02, ..config() };
     let outcome = outcome(trainer(device, &config));
     let test = outcome.report.test.expect("test windows");
-    assert_eq!(outcome.report.ahead.len(), 3);
+    assert_eq!(outcome.report.ahead.point.len(), 3);
     test.model.rmse / test.baselines.repeat_last.rmse
 }
 
@@ -110,6 +110,75 @@ fn it_learns_a_noisy_sine() {
     }
     let untrained = share_of_repeat_last(single(), 0);
     assert!(untrained > 0.6, "without training it is {untrained}, so the bound says nothing");
+}
+
+/// A long series whose noise is as wide as its sine, trained with `loss`.
+fn uncertain<D: Kernels>(device: D, loss: LossKind) -> Outcome {
+    let config = Config { loss, epochs: 8, num_layers: 1, lr: 0.02, batch_size: 64, ..config() };
+    let data = dataset(series(2000, 1.0, 1.0), &config);
+    outcome(Trainer::new(device, config, data, None).expect("a trainer"))
+}
+
+/// What the quantiles say comes as often as they say, and no oftener; the loss falls.
+#[test]
+fn intervals_are_calibrated() {
+    for loss in [LossKind::Quantile, LossKind::Gaussian, LossKind::StudentT] {
+        let outcome = uncertain(single(), loss);
+        let report = &outcome.report;
+        let test = report.test.expect("test windows");
+        let calibration = test.calibration.expect("quantiles");
+        let coverage = calibration.coverage.expect("two quantiles");
+        assert!(
+            (calibration.nominal - 0.8).abs() < 1e-12 && (coverage - 0.8).abs() < 0.08,
+            "{loss:?}: {calibration:?}"
+        );
+        assert!(test.model.rmse < 0.75 * test.baselines.repeat_last.rmse, "{loss:?}: {test:?}");
+        // Those of the noise itself, uniform in ±1: 0.09, 0.25 and 0.09.
+        assert!((0.12..0.2).contains(&calibration.pinball), "{loss:?}: {calibration:?}");
+        let levels: Vec<f64> = report.ahead.quantiles.iter().map(|quantile| quantile.level).collect();
+        assert_eq!(levels, [0.1, 0.5, 0.9]);
+        for forecasts in [&report.ahead, &report.test_forecasts] {
+            let lengths: Vec<usize> = forecasts.quantiles.iter().map(|quantile| quantile.values.len()).collect();
+            assert_eq!(lengths, [forecasts.point.len(); 3]);
+            let (low, high) = forecasts.interval().expect("two quantiles");
+            let wide = low.values.iter().zip(&high.values).filter(|(low, high)| *high - *low > 0.8);
+            assert!(wide.count() * 100 > 95 * forecasts.point.len(), "{loss:?}: {forecasts:?}");
+        }
+        let losses: Vec<f64> = outcome
+            .events
+            .iter()
+            .filter_map(|event| if let Event::Epoch(epoch) = event { Some(epoch.train_loss) } else { None })
+            .collect();
+        assert!(losses.last() < losses.first(), "{loss:?}: {losses:?}");
+    }
+    let blind = outcome(trainer(single(), &config()));
+    assert_eq!(blind.report.test.expect("test windows").calibration, None);
+    assert!(blind.report.ahead.quantiles.is_empty() && blind.report.ahead.interval().is_none());
+}
+
+/// Equal bits when run again, and after a stop, with several outputs for each value.
+#[test]
+fn likelihoods_train_on_the_gpu_too() {
+    let config = Config { loss: LossKind::StudentT, head: Head::Every, num_layers: 1, ..config() };
+    let want = outcome(trainer(single(), &config));
+    let got = outcome(trainer(gpu(), &config));
+    assert!(got == outcome(trainer(gpu(), &config)), "two runs with one seed differ");
+    let last = |outcome: &Outcome| match outcome.events.last() {
+        Some(Event::Epoch(epoch)) => [epoch.train_loss, epoch.val_loss.expect("a validation loss")],
+        other => panic!("{other:?}"),
+    };
+    compare("Gpu", &last(&got), &last(&want), 0.0, 1e-3).unwrap();
+    resumes(single, &Config { loss: LossKind::Quantile, epochs: 1, ..config });
+}
+
+/// Classes are not for a series of numbers.
+#[test]
+fn a_series_has_no_classes() {
+    let config = Config { loss: LossKind::CrossEntropy, ..config() };
+    let error = Dataset::new(noisy_sine(), &config, Vec::new()).expect_err("classes").to_string();
+    assert!(error.starts_with("option `loss`: is cross_entropy, but a series has numbers"), "{error}");
+    let shape = NetworkShape::new(&config, 3, 7);
+    assert_eq!((shape.output_size, shape.parts, shape.targets(16)), (7, 7, 16));
 }
 
 fn equal_seeds_give_equal_bits<D: Kernels>(device: impl Fn() -> D) {

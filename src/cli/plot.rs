@@ -87,7 +87,7 @@ pub fn forecast(figure: &Forecast) -> String {
         (&naive, "naive forecast", NAIVE),
         (&ahead, "model, beyond the data", AHEAD),
     ];
-    let bands: Vec<Vec<Line>> = figure.bands.iter().map(|band| edges(band)).collect();
+    let bands = edges(&figure.bands);
     let points = || {
         let lines = drawn.iter().flat_map(|(lines, ..)| lines.iter());
         lines.chain(bands.iter().flatten()).flatten().copied()
@@ -116,10 +116,18 @@ pub fn forecast(figure: &Forecast) -> String {
     })
 }
 
-/// The lower and the upper edge of a band.
-fn edges(band: &[(usize, f64, f64)]) -> Vec<Line> {
-    let edge = |value: fn(&(usize, f64, f64)) -> f64| band.iter().map(|point| (point.0 as f64, value(point))).collect();
-    vec![edge(|point| point.1), edge(|point| point.2)]
+/// The lower and the upper edge of each band; bands of one row are one.
+fn edges(bands: &[Vec<(usize, f64, f64)>]) -> Vec<[Line; 2]> {
+    let edge = |band: &[(usize, f64, f64)]| -> [Line; 2] {
+        [
+            band.iter().map(|&(row, low, _)| (row as f64, low)).collect(),
+            band.iter().map(|&(row, _, high)| (row as f64, high)).collect(),
+        ]
+    };
+    if bands.iter().all(|band| band.len() < 2) {
+        return vec![edge(&bands.concat())];
+    }
+    bands.iter().map(|band| edge(band)).collect()
 }
 
 /// Each window is a line of its own, unless they are too many to tell apart, or windows of one row: then all are one.

@@ -167,10 +167,13 @@ impl Canvas<'_> {
             low.iter().zip(high).filter(|(low, high)| low.1.is_finite() && high.1.is_finite()).collect();
         let there = known.iter().map(|(low, _)| self.at(**low));
         let round: Vec<_> = there.chain(known.iter().rev().map(|(_, high)| self.at(**high))).collect();
-        if known.len() < 2 {
-            self.path(round, stroke);
-        } else {
-            self.page.draw(&Polygon::new(round, stroke.colour.mix(stroke.opacity).filled())).expect(NEVER);
+        match known.len() {
+            0 => {}
+            1 => self.path(round, stroke),
+            _ => {
+                let style = stroke.colour.mix(stroke.opacity).filled();
+                self.page.draw(&Polygon::new(round, style)).expect(NEVER);
+            }
         }
     }
 

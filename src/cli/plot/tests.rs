@@ -242,5 +242,7 @@ fn an_interval_is_an_area_and_stays_on_the_page() {
         let svg = checked(forecast(&figure));
         assert_eq!((svg.matches("<polygon").count(), svg.contains("80 %")), (polygons, shown), "{figure:?}");
     }
-    assert!(!checked(forecast(&figure(&[1.0, 2.0]))).contains("%<"));
+    let rows = Forecast { bands: vec![vec![(0, 1.0, 2.0)], vec![(1, 1.0, 3.0)]], ..figure(&[1.0, 2.0]) };
+    assert_eq!(checked(forecast(&rows)).matches("<polygon").count(), 1, "bands of one row are one");
+    assert!(!checked(forecast(&figure(&[1.0, 2.0]))).contains("<polygon"));
 }
