@@ -8,7 +8,7 @@ use bptt::config::{Config, Head, InitScheme, LossKind, LrSchedule, OptimizerKind
 use bptt::data::{Dataset, Series};
 use bptt::device::{Cpu, Device, Gpu, Need};
 use bptt::error::Error;
-use bptt::kernels::{Kernels, Rule, Status};
+use bptt::kernels::{Kernels, Packing, Rule, Status};
 use bptt::model::{Network, NetworkShape, initial_parameters};
 use bptt::rng::{Rng, Stream};
 use bptt::trainer::{Event, Report, Trainer};
@@ -178,7 +178,7 @@ fn a_series_has_no_classes() {
     let error = Dataset::new(noisy_sine(), &config, Vec::new()).expect_err("classes").to_string();
     assert!(error.starts_with("option `loss`: is cross_entropy, but a series has numbers"), "{error}");
     let shape = NetworkShape::new(&config, 3, 7);
-    assert_eq!((shape.output_size, shape.parts, shape.targets(16)), (7, 7, 16));
+    assert_eq!((shape.output_size, shape.parts, shape.targets(&Packing::even(5, 16))), (7, 7, 16));
 }
 
 fn equal_seeds_give_equal_bits<D: Kernels>(device: impl Fn() -> D) {
