@@ -1,5 +1,6 @@
 //! A trained model at work: forecasts of windows, and of what comes after the last row.
 
+use crate::config::LossKind;
 use crate::data::{Forecasts, Series};
 use crate::device::Need;
 use crate::error::{Error, Place, Result};
@@ -20,8 +21,12 @@ impl<D: Kernels> Forecaster<D> {
     /// Puts `model` on `device`, with room for `rows` rows and `windows` windows.
     ///
     /// # Errors
-    /// If that does not fit the device.
+    /// If that does not fit the device, or if the model tells classes apart and forecasts no numbers.
     pub fn new(device: D, model: &Model, rows: usize, windows: usize) -> Result<Self> {
+        if model.info.config.loss == LossKind::CrossEntropy {
+            let problem = "is cross_entropy in this model, which forecasts no numbers";
+            return Err(Error::option("loss", problem, "give a model that was trained on a series"));
+        }
         let mut shape = model.info.shape();
         shape.lstm.batch = shape.lstm.batch.min(windows.max(1));
         let features = Need::new("the features", rows * shape.lstm.input_size, "the rows of the file");

@@ -14,7 +14,7 @@
 //! | [`trainer`], [`forecaster`] | the loop: batch → forward → loss → backward → clip → step; a trained model at work |
 //! | [`checkpoint`] | everything a run is, as bytes, to go on later |
 //! | [`interop`] | other people's formats: safetensors with PyTorch's names |
-//! | [`data`] | files → series → windows; scaler, naive forecasts, scores. Knows no device |
+//! | [`data`] | files → series → windows; scaler, naive forecasts, scores, quantiles. Knows no device |
 //! | [`model`] | config → shapes, table of parameters, start values; forward and backward in reading order |
 //! | [`kernels`] | one operation a file: contract, GPU, CPU |
 //! | [`device`] | the only owner of `wgpu` objects; adapters, buffers, pipelines, submissions, read-back |

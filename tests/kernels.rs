@@ -1076,6 +1076,8 @@ fn a_changed_case_fails() {
     let average = |decay| AverageCase { len: 65, decay };
     let (one, other) = (average(0.9), average(0.9001));
     assert!(!differences("decay", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());
+    let loss = |delta| LossCase { kind: LossKind::CrossEntropy, sizes: [9, 1, 5], delta, weight: 1.0 };
+    assert!(!differences("ε", &loss(1.0).run(&exact), &loss(1.001).run(&exact), loss(1.0).tolerance()).is_empty());
     let step = |rule| StepCase { rule, len: 65, gradient: 1.0 };
     let (one, other) = (step(ADAM), step(Rule { eps: 1e-5, ..ADAM }));
     assert!(!differences("eps", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());

@@ -8,6 +8,8 @@ use bptt::config::{Config, Head, InitScheme, LossKind, LrSchedule, OptimizerKind
 use bptt::data::{Dataset, Series};
 use bptt::device::{Cpu, Device, Gpu, Need};
 use bptt::error::Error;
+use bptt::forecaster::Forecaster;
+use bptt::interop::{Model, ModelInfo};
 use bptt::kernels::{Kernels, Packing, Rule, Status};
 use bptt::model::{Network, NetworkShape, initial_parameters};
 use bptt::rng::{Rng, Stream};
@@ -171,12 +173,16 @@ fn likelihoods_train_on_the_gpu_too() {
     resumes(single, &Config { loss: LossKind::Quantile, epochs: 1, ..config });
 }
 
-/// Classes are not for a series of numbers.
+/// Classes are not for a series of numbers, neither to train on nor to forecast.
 #[test]
 fn a_series_has_no_classes() {
     let config = Config { loss: LossKind::CrossEntropy, ..config() };
     let error = Dataset::new(noisy_sine(), &config, Vec::new()).expect_err("classes").to_string();
     assert!(error.starts_with("option `loss`: is cross_entropy, but a series has numbers"), "{error}");
+    let info = ModelInfo::new(&config, &dataset(noisy_sine(), &self::config()));
+    let parameters = vec![0.0; info.shape().parameters()];
+    let error = Forecaster::new(single(), &Model { info, parameters }, 100, 1).err().expect("classes").to_string();
+    assert!(error.starts_with("option `loss`: is cross_entropy in this model"), "{error}");
     let shape = NetworkShape::new(&config, 3, 7);
     assert_eq!((shape.output_size, shape.parts, shape.targets(&Packing::even(5, 16))), (7, 7, 16));
 }
