@@ -1,4 +1,4 @@
-// windows[t, n, w, c] = rows[starts[first + n] + offset + t + w, c]
+// windows[t, n, w, c] = rows[starts[first + n] + offset + t + w, c], or 1 where that row's id is c and else 0
 // One invocation per element of `windows`.
 
 struct Params {
@@ -8,10 +8,11 @@ struct Params {
     steps: u32,
     width: u32,
     channels: u32,
+    one_hot: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<f32>;           // [R, C]
+@group(0) @binding(1) var<storage, read> rows: array<f32>;           // [R, C], or ids [R] if one_hot
 @group(0) @binding(2) var<storage, read> starts: array<u32>;         // [≥ first + N]
 @group(0) @binding(3) var<storage, read_write> windows: array<f32>;  // [T, N, width, C]
 
@@ -30,5 +31,10 @@ fn main(
     let n = (index / length) % params.batch;
     let t = index / length / params.batch;
     let row = starts[params.first + n] + params.offset + t;
-    windows[index] = rows[row * params.channels + within];
+    if params.one_hot != 0u {
+        let id = u32(rows[row + within / params.channels]);
+        windows[index] = select(0.0, 1.0, id == within % params.channels);
+    } else {
+        windows[index] = rows[row * params.channels + within];
+    }
 }

@@ -76,6 +76,8 @@ pub struct Checkpoint {
     pub moments: Vec<f32>,
     /// Loss and gradient norm of each step of the epoch under way `[step, 2]`.
     pub history: Vec<f32>,
+    /// h, then c, of the streams in the epoch under way; empty at its start and without streams.
+    pub state: Vec<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -100,6 +102,9 @@ impl Checkpoint {
         }
         archive.add("moments", self.moments.clone());
         archive.add("history", self.history.clone());
+        if !self.state.is_empty() {
+            archive.add("state", self.state.clone());
+        }
         let (info, epochs) = (self.info.clone(), self.epochs.clone());
         archive.finish(&Metadata { info, data: self.data, position: self.position.clone(), epochs })
     }
@@ -124,6 +129,15 @@ impl Checkpoint {
             let problem = format!("{} moments and {} losses, not {wanted:?}", moments.len(), history.len());
             return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
         }
-        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history })
+        // Streams in the middle of an epoch carry a state.
+        let lstm = &shape.lstm;
+        let carried = info.config.bptt.is_some() && position.step > 0;
+        let state = if carried { archive.vector("state")? } else { Vec::new() };
+        let wanted = if carried { lstm.cells() * lstm.batch * (lstm.width() + lstm.hidden_size) } else { 0 };
+        if state.len() != wanted {
+            let problem = format!("a state of {} numbers, not {wanted}", state.len());
+            return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
+        }
+        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history, state })
     }
 }

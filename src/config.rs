@@ -1,139 +1,43 @@
 //! Every option of a run, once: the command line's flags, the config file's keys and their help are [`Config`].
 
 mod checks;
+mod choices;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+pub use choices::{DeviceKind, Head, InitScheme, LossKind, LrSchedule, Missing, OptimizerKind, Task};
 
-/// Which engine a run computes on, as asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum DeviceKind {
-    /// A hardware GPU if there is one, else the CPU
-    #[default]
-    Auto,
-    /// A WebGPU adapter, a software one if `--adapter` names it or there is no other
-    Gpu,
-    /// The processor's cores
-    Cpu,
-}
-
-/// What becomes of missing values: empty fields, `NaN`, `NA`, `null`, `-`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Missing {
-    /// They are an error.
-    #[default]
-    Error,
-    /// On a line between the values before and after, by rows; the nearest value at the ends.
-    Interpolate,
-    /// The last value before.
-    Forward,
-    /// Their rows are left out.
-    Drop,
-}
-
-/// Which loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum), value(rename_all = "snake_case"))]
-#[serde(rename_all = "snake_case")]
-pub enum LossKind {
-    /// Mean squared error
-    #[default]
-    Mse,
-    /// Mean absolute error
-    L1,
-    /// Squared near zero, absolute beyond `huber_delta`
-    Huber,
-    /// −ln of the probability of the right class
-    CrossEntropy,
-    /// Pinball loss of each of `quantiles`
-    Quantile,
-    /// −ln of a normal distribution's density
-    Gaussian,
-    /// −ln of a Student t distribution's density, which forgives outliers
-    StudentT,
-}
-
-impl LossKind {
-    /// Whether a model trained with it forecasts quantiles beside its point.
-    pub fn has_quantiles(self) -> bool {
-        matches!(self, Self::Quantile | Self::Gaussian | Self::StudentT)
-    }
-}
-
-/// Which optimizer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum OptimizerKind {
-    /// Adam, weight decay added to the gradient
-    #[default]
-    Adam,
-    /// Adam, weight decay taken from the weights
-    Adamw,
-    /// Stochastic gradient descent, with `momentum` if that is set
-    Sgd,
-}
-
-/// Where the linear head reads the LSTM's output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Head {
-    /// At the last time step: one forecast a window
-    #[default]
-    Last,
-    /// At every time step: each learns to forecast, the last one's forecast counts
-    Every,
-}
-
-/// How the weights start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum InitScheme {
-    /// As PyTorch does: all uniform in ±1/√H
-    #[default]
-    Default,
-    /// Uniform, scaled by inputs and outputs; biases 0
-    Xavier,
-    /// Orthogonal recurrent weights, the others as xavier
-    Orthogonal,
-}
-
-/// How the learning rate changes from step to step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "kebab-case")]
-pub enum LrSchedule {
-    /// Not at all, after a warm-up
-    #[default]
-    Constant,
-    /// Times `lr_gamma` every `lr_step_epochs` epochs
-    Step,
-    /// Down to `lr_min` over all epochs, on half a cosine
-    Cosine,
-    /// Up from `lr`/25 to `lr` and down to nearly nothing, over all epochs
-    OneCycle,
-    /// Times `lr_gamma` when the validation loss no longer falls
-    Plateau,
-}
+/// How far `bptt_jitter` may go beyond `bptt`: three of its standard deviations.
+pub const BPTT_JITTER: usize = 15;
 
 /// Everything that decides what a training run computes. Names are PyTorch's where PyTorch has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
 pub struct Config {
-    /// CSV file with a header line; without it the built-in monthly sunspot numbers
-    #[cfg_attr(feature = "cli", arg(value_name = "FILE.csv", help_heading = "Data"))]
+    /// CSV file with a header line, or a text file; without it the built-in monthly sunspot numbers
+    #[cfg_attr(feature = "cli", arg(value_name = "FILE", help_heading = "Data"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// What to learn [default: forecast; text for a file that ends in .txt]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            hide_possible_values = true,
+            value_name = "forecast|text|adding|copying",
+            help_heading = "Data"
+        )
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Sequences that the tasks adding and copying make
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().sequences, help_heading = "Data"))]
+    pub sequences: usize,
     /// Time column [default: found by its form]
     #[cfg_attr(feature = "cli", arg(long, value_name = "COLUMN", help_heading = "Data"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,6 +80,12 @@ pub struct Config {
     /// Whether the LSTM layers have bias vectors
     #[cfg_attr(feature = "cli", arg(long, value_name = "true|false", action = clap::ArgAction::Set, hide_possible_values = true, default_value_t = Self::default().bias, help_heading = "Model"))]
     pub bias: bool,
+    /// Whether each layer also reads its input from the last step to the first
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Model"))]
+    pub bidirectional: bool,
+    /// Width that each layer's output is projected to; 0 for none
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().proj_size, help_heading = "Model"))]
+    pub proj_size: usize,
     /// Where the linear head reads the output
     #[cfg_attr(
         feature = "cli",
@@ -213,6 +123,25 @@ pub struct Config {
     #[cfg_attr(feature = "cli", arg(long, value_name = "T_MAX", help_heading = "Model"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chrono: Option<usize>,
+
+    /// Elements of what one layer hands to the next that are dropped, in training
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().dropout, help_heading = "Regularisation"))]
+    pub dropout: f64,
+    /// Whether dropout keeps one mask for all time steps of a sequence
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Regularisation"))]
+    pub locked_dropout: bool,
+    /// Elements of h that are dropped on their way into the gates, the same at every time step
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().recurrent_dropout, help_heading = "Regularisation"))]
+    pub recurrent_dropout: f64,
+    /// Elements of the recurrent weights that are dropped, in each batch
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().weight_drop, help_heading = "Regularisation"))]
+    pub weight_drop: f64,
+    /// Elements of h that keep their value from the step before
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().zoneout_h, help_heading = "Regularisation"))]
+    pub zoneout_h: f64,
+    /// Elements of c that keep their value from the step before
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RATE", default_value_t = Self::default().zoneout_c, help_heading = "Regularisation"))]
+    pub zoneout_c: f64,
 
     /// Loss to minimise
     #[cfg_attr(
@@ -323,6 +252,16 @@ pub struct Config {
     /// Batches whose gradients are added up before each step
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().accumulate, help_heading = "Training"))]
     pub accumulate: usize,
+    /// Train on every row in order, this many time steps at once, the state carried on [default: shuffled windows]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", help_heading = "Training"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bptt: Option<usize>,
+    /// Let the number of time steps vary around --bptt, and the learning rate with it
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Training"))]
+    pub bptt_jitter: bool,
+    /// Keep this many time steps for the backward pass and compute the others again; 0 keeps all
+    #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = Self::default().checkpoint_every, help_heading = "Training"))]
+    pub checkpoint_every: usize,
     /// Most epochs to train
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().epochs, help_heading = "Training"))]
     pub epochs: usize,
@@ -347,6 +286,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: None,
+            task: None,
+            sequences: 10_000,
             time: None,
             features: Vec::new(),
             target: Vec::new(),
@@ -359,10 +300,18 @@ impl Default for Config {
             hidden_size: 64,
             num_layers: 2,
             bias: true,
+            bidirectional: false,
+            proj_size: 0,
             head: Head::default(),
             init_scheme: InitScheme::default(),
             forget_bias: None,
             chrono: None,
+            dropout: 0.0,
+            locked_dropout: false,
+            recurrent_dropout: 0.0,
+            weight_drop: 0.0,
+            zoneout_h: 0.0,
+            zoneout_c: 0.0,
             loss: LossKind::default(),
             huber_delta: 1.0,
             quantiles: vec![0.1, 0.5, 0.9],
@@ -386,6 +335,9 @@ impl Default for Config {
             clip_value: None,
             batch_size: 64,
             accumulate: 1,
+            bptt: None,
+            bptt_jitter: false,
+            checkpoint_every: 0,
             epochs: 200,
             patience: 10,
             min_delta: 0.0,
@@ -410,6 +362,7 @@ impl Config {
             ("batch_size", self.batch_size),
             ("accumulate", self.accumulate),
             ("log_every", self.log_every),
+            ("sequences", self.sequences),
         ];
         // Above these no machine has the memory, and the sizes computed from them would overflow.
         for (option, value) in sizes {
@@ -451,10 +404,77 @@ impl Config {
         if self.season == Some(0) {
             return Err(Error::option("season", "is 0", "use the number of rows in a season, 12 for monthly rows"));
         }
+        self.validate_task()?;
+        self.validate_model()?;
         self.validate_init()?;
         self.validate_loss()?;
         self.validate_schedule()?;
         self.validate_selection()
+    }
+
+    /// The defaults for `task`; a text and a series that are read in order (`streams`) are learnt at every step.
+    pub fn defaults(task: Task, streams: bool) -> Self {
+        let head = if streams { Head::Every } else { Head::Last };
+        let base = Self { task: (task != Task::Forecast).then_some(task), head, ..Self::default() };
+        match task {
+            Task::Forecast => base,
+            Task::Text => Self {
+                window: 128,
+                horizon: 1,
+                hidden_size: 128,
+                head: Head::Every,
+                loss: LossKind::CrossEntropy,
+                lr: 3e-3,
+                batch_size: 32,
+                bptt: Some(64),
+                train_share: 0.9,
+                validation_share: 0.05,
+                epochs: 20,
+                patience: 3,
+                ..base
+            },
+            Task::Adding => Self {
+                window: 100,
+                horizon: 1,
+                num_layers: 1,
+                forget_bias: Some(1.0),
+                lr: 2e-3,
+                batch_size: 32,
+                epochs: 40,
+                ..base
+            },
+            Task::Copying => Self {
+                window: 40,
+                horizon: 1,
+                hidden_size: 128,
+                num_layers: 1,
+                head: Head::Every,
+                loss: LossKind::CrossEntropy,
+                forget_bias: Some(1.0),
+                lr: 2e-3,
+                epochs: 40,
+                ..base
+            },
+        }
+    }
+
+    /// The task: what `task` says, or what the data file's name says.
+    pub fn task(&self) -> Task {
+        self.task.unwrap_or_else(|| Self::task_of(self.data.as_deref()))
+    }
+
+    /// The task for a file when nobody says it.
+    pub fn task_of(file: Option<&Path>) -> Task {
+        let text = file.and_then(Path::extension).is_some_and(|ending| ending.eq_ignore_ascii_case("txt"));
+        if text { Task::Text } else { Task::Forecast }
+    }
+
+    /// The most time steps that go through the network at once.
+    pub fn steps(&self) -> usize {
+        match self.bptt {
+            Some(bptt) => self.window.max(if self.bptt_jitter { bptt + BPTT_JITTER } else { bptt }),
+            None => self.window,
+        }
     }
 
     /// Place in `quantiles` of the one that stands for the point forecast: the nearest to ½, the lower of two.

@@ -47,7 +47,8 @@ impl<D: Kernels> Forecaster<D> {
     pub async fn predict(&mut self, inputs: &[f32], starts: &[u32]) -> Result<Forecasts> {
         self.device.write_f32(&mut self.inputs, inputs);
         self.device.write_indices(&mut self.starts, starts);
-        let outputs = self.net.predict(&self.device, &self.inputs, &self.starts, starts.len()).await?;
+        let window = self.info.config.window;
+        let outputs = self.net.predict(&self.device, &self.inputs, &self.starts, starts.len(), window).await?;
         Ok(Forecasts::read(&self.info.config, self.info.targets.len(), &outputs))
     }
 

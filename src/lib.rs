@@ -11,7 +11,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | `main.rs`, `cli/` | the command line: parse → [`config`] → pull events → print |
-//! | [`trainer`], [`forecaster`] | the loop: batch → forward → loss → backward → clip → step; a trained model at work |
+//! | [`trainer`], [`forecaster`], [`generator`] | the loop: batch → forward → loss → backward → clip → step; a trained model at work on numbers, on text |
 //! | [`checkpoint`] | everything a run is, as bytes, to go on later |
 //! | [`interop`] | other people's formats: safetensors with PyTorch's names |
 //! | [`data`] | files → series → windows; scaler, naive forecasts, scores, quantiles. Knows no device |
@@ -51,6 +51,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod forecaster;
+pub mod generator;
 pub mod trainer;
 
 pub mod checkpoint;

@@ -94,6 +94,15 @@ pub enum Stream {
         /// The epoch, counted from 0.
         epoch: u32,
     },
+    /// Data of the tasks that are made up.
+    Data,
+    /// Lengths of the parts in an epoch of truncated back-propagation.
+    Parts {
+        /// The epoch, counted from 0.
+        epoch: u32,
+    },
+    /// Characters that a model of text chooses.
+    Choice,
 }
 
 /// The numbers of one stream in order.
@@ -112,6 +121,9 @@ impl Rng {
             // A mask's purpose stands where these have 0 and 1.
             Stream::Init => [0, 0],
             Stream::Shuffle { epoch } => [1, epoch],
+            Stream::Data => [6, 0],
+            Stream::Parts { epoch } => [7, epoch],
+            Stream::Choice => [8, 0],
         };
         Self { key: [seed as u32, (seed >> 32) as u32], stream, position: 0, block: [0; 4] }
     }

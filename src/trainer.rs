@@ -4,21 +4,24 @@
 //! is not to pull, to cancel is to drop, to go on later is [`Trainer::checkpoint`] and [`Trainer::resume`].
 
 mod average;
+mod batches;
 mod divergence;
 mod events;
 mod schedule;
+mod state;
+mod streams;
 
 pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
-use crate::config::{Config, LrSchedule};
-use crate::data::{Dataset, Forecasts, Series};
+use crate::config::{Config, LrSchedule, Task};
+use crate::data::{Dataset, Evaluation, Forecasts, Series};
 use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
 use crate::interop::{Model, ModelInfo};
-use crate::kernels::{Kernels, Record, Rule};
-use crate::model::{Average, Batch as Sequences, Network, NetworkShape, Optimizer, start_parameters};
-use crate::rng::{Rng, Stream};
+use crate::kernels::{Kernels, LstmState, Rule};
+use crate::model::{Average, Network, NetworkShape, Optimizer, start_parameters};
+use batches::{Batch, InOrder, Part, streams};
 
 /// A training run on one device.
 pub struct Trainer<D: Kernels> {
@@ -31,23 +34,16 @@ pub struct Trainer<D: Kernels> {
     average: Option<Average<D>>,
     inputs: D::Buffer,      // [R, D], scaled
     targets: D::Buffer,     // [R, targets], scaled
-    order: D::Indices,      // [training windows], this epoch's order
-    validation: D::Indices, // [validation windows]
-    test: D::Indices,       // [test windows], or the one window at the end of the series
-    history: D::Buffer,     // [steps of an epoch or batches of a validation, 2]
+    order: D::Indices,      // [training windows], this epoch's order; or [streams]
+    validation: D::Indices, // [validation windows], or [streams]
+    test: D::Indices,       // [test windows], or [streams], or the one window at the end of the series
+    history: D::Buffer,     // [steps of an epoch or batches of a measurement, 2]
+    in_order: Option<InOrder<D::Buffer>>,
     position: Position,
     epochs: Vec<EpochReport>,
     best: Option<Vec<f32>>,
     seen: Vec<f32>,               // loss and norm of this epoch's steps, as far as they were read
     ordered_epoch: Option<usize>, // the epoch whose order is on the device
-}
-
-/// One batch of a step.
-struct Batch {
-    start: usize,   // place of its first window in this epoch's order
-    len: usize,     // its windows
-    weight: f64,    // its share of the step's windows
-    record: Record, // where its loss goes
 }
 
 impl<D: Kernels> Trainer<D> {
@@ -57,7 +53,8 @@ impl<D: Kernels> Trainer<D> {
     /// Options that cannot be used, or a run that does not fit the device.
     pub fn new(device: D, config: Config, data: Dataset, init: Option<Vec<f32>>) -> Result<Self> {
         config.validate()?;
-        let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
+        let (inputs, targets) = data.widths();
+        let shape = NetworkShape::new(&config, inputs, targets);
         let mut trainer = Self::allocate(device, config, data, shape)?;
         let parameters = init.unwrap_or_else(|| start_parameters(&trainer.config, &shape));
         assert_eq!(parameters.len(), shape.parameters(), "start parameters");
@@ -71,7 +68,7 @@ impl<D: Kernels> Trainer<D> {
     /// # Errors
     /// If `data` is not the data it was trained on.
     pub fn resume(device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
-        let Checkpoint { info, data: known, position, epochs, parameters, average, best, moments, history } =
+        let Checkpoint { info, data: known, position, epochs, parameters, average, best, moments, history, state } =
             checkpoint;
         if fingerprint(&data.series) != known {
             return Err(Error::file(
@@ -85,7 +82,9 @@ impl<D: Kernels> Trainer<D> {
         trainer.device.write_f32(&mut trainer.net.params, &parameters);
         trainer.write_average(&average.unwrap_or_default());
         trainer.device.write_f32(&mut trainer.optimizer.moments, &moments);
+        trainer.write_state(&state);
         trainer.position = position;
+        trainer.cut_parts();
         trainer.epochs = epochs;
         trainer.best = best;
         trainer.seen = history;
@@ -93,7 +92,12 @@ impl<D: Kernels> Trainer<D> {
     }
 
     fn allocate(device: D, config: Config, data: Dataset, shape: NetworkShape) -> Result<Self> {
-        if config.lr_schedule == LrSchedule::Plateau && data.windows.validation.is_empty() {
+        let streams = streams(&config, &data)?;
+        let validates = match &streams {
+            Some([_, validation, _]) => !validation.starts.is_empty(),
+            None => !data.windows.validation.is_empty(),
+        };
+        if config.lr_schedule == LrSchedule::Plateau && !validates {
             let remedy = "raise `validation_share`, or choose another schedule";
             return Err(Error::option(
                 "lr_schedule",
@@ -102,8 +106,18 @@ impl<D: Kernels> Trainer<D> {
             ));
         }
         let rule = Rule::from(&config);
-        let steps = data.windows.train.len().div_ceil(config.batch_size * config.accumulate);
-        let history = steps.max(data.windows.validation.len().div_ceil(config.batch_size));
+        let (windows, bptt) = (&data.windows, config.bptt.unwrap_or(1));
+        let history = match &streams {
+            Some(parts) => parts.iter().map(|part| part.most_parts(&config, bptt)).max(),
+            None => [
+                windows.train.len().div_ceil(config.batch_size * config.accumulate),
+                windows.validation.len().div_ceil(config.batch_size),
+                windows.test.len().div_ceil(config.batch_size),
+            ]
+            .into_iter()
+            .max(),
+        };
+        let history = history.unwrap_or(0);
         let rows = "the rows of the file";
         let own = [
             Need::new("the features", data.series.rows() * data.columns.features.len(), rows),
@@ -111,13 +125,15 @@ impl<D: Kernels> Trainer<D> {
             Need::new("the losses of an epoch", 2 * history, rows),
         ];
         let starts = [
-            Need::new("the order of the windows", data.windows.train.len(), rows),
-            Need::new("the validation windows", data.windows.validation.len(), rows),
-            Need::new("the test windows", data.windows.test.len().max(1), rows),
+            Need::new("the order of the windows", windows.train.len().max(config.batch_size), rows),
+            Need::new("the validation windows", windows.validation.len().max(config.batch_size), rows),
+            Need::new("the test windows", windows.test.len().max(config.batch_size), rows),
         ];
         let optimizer = Optimizer::needs(&device, &rule, shape.parameters());
         let average = (config.ema > 0.0).then(|| Average::<D>::need(shape.parameters()));
-        let known = own.iter().chain(&starts).chain(&optimizer).chain(&average).cloned();
+        let waiting = streams.as_ref().map(|_| LstmState::<D::Buffer>::needs(&shape.lstm));
+        let known =
+            own.iter().chain(&starts).chain(&optimizer).chain(&average).chain(waiting.iter().flatten()).cloned();
         device.check(&known.chain(shape.needs(&device)).collect::<Vec<_>>())?;
 
         let [inputs, targets, history] = own.map(|need| device.buffer(need.name, need.len));
@@ -125,6 +141,7 @@ impl<D: Kernels> Trainer<D> {
         let net = Network::new(&device, shape);
         let optimizer = Optimizer::new(&device, rule, shape.parameters());
         let average = average.map(|_| Average::new(&device, config.ema, shape.parameters()));
+        let in_order = streams.map(|streams| InOrder::new(streams, LstmState::new(&device, &shape.lstm)));
         let (position, epochs, seen) = Default::default();
         let mut trainer = Self {
             device,
@@ -140,6 +157,7 @@ impl<D: Kernels> Trainer<D> {
             validation,
             test,
             history,
+            in_order,
             position,
             epochs,
             best: None,
@@ -147,6 +165,7 @@ impl<D: Kernels> Trainer<D> {
             ordered_epoch: None,
         };
         trainer.upload_data();
+        trainer.cut_parts();
         Ok(trainer)
     }
 
@@ -154,8 +173,7 @@ impl<D: Kernels> Trainer<D> {
         let device = &self.device;
         device.write_f32(&mut self.inputs, &self.data.inputs());
         device.write_f32(&mut self.targets, &self.data.targets());
-        device.write_indices(&mut self.validation, &self.data.windows.validation);
-        device.write_indices(&mut self.test, &self.data.windows.test);
+        self.upload_starts();
     }
 
     /// The run's options.
@@ -177,11 +195,6 @@ impl<D: Kernels> Trainer<D> {
     /// The epochs behind it.
     pub fn epochs(&self) -> &[EpochReport] {
         &self.epochs
-    }
-
-    /// Optimizer steps in an epoch.
-    pub fn steps_per_epoch(&self) -> usize {
-        self.data.windows.train.len().div_ceil(self.config.batch_size * self.config.accumulate)
     }
 
     /// Does one step, or after an epoch's last step the validation; `None` once training has ended.
@@ -221,51 +234,34 @@ impl<D: Kernels> Trainer<D> {
         for batch in self.batches(row) {
             self.forward_backward(&batch);
         }
-        let (t, lr) = (self.position.steps + 1, self.learning_rate(self.position.steps));
+        let (t, lr) = (self.position.steps + 1, self.learning_rate(self.position.steps) * self.share_of_bptt(row));
         self.optimizer.step(&self.device, &mut self.net, t, lr, row, &mut self.history);
         if let Some(average) = &mut self.average {
             average.step(&self.device, &self.net, &self.optimizer);
         }
         self.device.submit()?;
+        if self.in_order.is_some() {
+            self.net.advance();
+        }
         self.position.step += 1;
         self.position.steps += 1;
         Ok(())
     }
 
-    /// The batches of step `row` of an epoch, counted from 0.
-    fn batches(&self, row: usize) -> Vec<Batch> {
-        let size = self.config.batch_size;
-        let first = row * size * self.config.accumulate;
-        let last = self.data.windows.train.len().min(first + size * self.config.accumulate);
-        let batch = |start: usize| {
-            let len = size.min(last - start);
-            let weight = len as f64 / (last - first) as f64;
-            Batch { start, len, weight, record: Record { row, add: start > first } }
-        };
-        (first..last).step_by(size).map(batch).collect()
-    }
-
-    fn forward_backward(&mut self, &Batch { start, len, weight, record }: &Batch) {
+    fn forward_backward(&mut self, batch: &Batch) {
+        self.gather(batch);
         let (device, net) = (&self.device, &mut self.net);
-        let channels = self.data.columns.targets.len();
-        net.gather_inputs(device, &self.inputs, &self.order, start, len);
-        net.gather_targets(device, (&self.targets, channels), &self.order, start, len);
-        let batch = Sequences::even(self.config.window, len).training(self.position.steps as u32);
-        net.forward(device, &batch);
-        let loss = net.shape.loss(&self.config, &batch.packing, weight);
-        net.loss(device, &loss, record, &mut self.history);
-        net.backward(device, &batch, None);
-    }
-
-    /// Puts this epoch's order of the training windows on the device.
-    fn upload_order(&mut self) {
-        let epoch = self.position.epoch;
-        if self.ordered_epoch != Some(epoch) {
-            let mut order = self.data.windows.train.clone();
-            Rng::new(self.config.seed, Stream::Shuffle { epoch: epoch as u32 }).shuffle(&mut order);
-            self.device.write_indices(&mut self.order, &order);
-            self.ordered_epoch = Some(epoch);
+        // Each batch has masks of its own.
+        let draw = self.position.steps * self.config.accumulate as u64
+            + (batch.sequences.start / self.config.batch_size % self.config.accumulate) as u64;
+        let sequences = batch.sequences().training(draw as u32);
+        net.forward(device, &sequences);
+        if self.in_order.is_some() {
+            net.carry(device, &sequences);
         }
+        let loss = net.shape.loss(&self.config, &sequences.packing, batch.weight);
+        net.loss(device, &loss, batch.record, &mut self.history);
+        net.backward(device, &sequences, None);
     }
 
     /// Reads the losses and norms of the steps since the last call.
@@ -286,17 +282,22 @@ impl<D: Kernels> Trainer<D> {
         self.collect().await?;
         let since = (step - 1) / self.config.log_every * self.config.log_every;
         let (loss, grad_norm) = mean_pairs(&self.seen[2 * since..]);
-        Ok(StepMeans { loss, grad_norm, lr: self.learning_rate(self.position.steps - 1) })
+        Ok(StepMeans {
+            loss,
+            grad_norm,
+            lr: self.learning_rate(self.position.steps - 1) * self.share_of_bptt(step - 1),
+        })
     }
 
     async fn end_epoch(&mut self) -> Result<EpochReport> {
         self.collect().await?;
-        let val_loss = self.validate().await?;
+        let val_loss = self.measure(Part::Validation).await?;
         let (train_loss, grad_norm) = mean_pairs(&self.seen);
         let lr = self.learning_rate(self.position.steps - 1);
         self.position.epoch += 1;
         self.position.step = 0;
         self.seen.clear();
+        self.cut_parts();
         let epoch = self.position.epoch;
         // Without validation windows the last epoch is the best one there is.
         let best = match (val_loss, self.position.best) {
@@ -316,42 +317,26 @@ impl<D: Kernels> Trainer<D> {
         Ok(report)
     }
 
-    /// The mean loss over the validation windows, of the average if there is one. Nothing of the training state is touched.
-    async fn validate(&mut self) -> Result<Option<f64>> {
-        let windows = self.data.windows.validation.len();
-        if windows == 0 {
+    /// The mean loss over a part's rows, of the average if there is one. Nothing of the training state is touched.
+    async fn measure(&mut self, part: Part) -> Result<Option<f64>> {
+        let batches = self.measured(part).len();
+        if batches == 0 {
             return Ok(None);
         }
-        // Nothing is awaited between the two exchanges: who drops this future finds the parameters in their place.
+        // Nothing is awaited between the exchanges: who drops this future finds parameters and state in their place.
         self.exchange();
-        let given = self.validation_losses();
+        self.exchange_state();
+        let given = self.losses_of(part);
+        self.exchange_state();
         self.exchange();
         given?;
-        let size = self.config.batch_size;
-        let losses = self.device.read(&self.history, 0..2 * windows.div_ceil(size)).await?;
+        let losses = self.device.read(&self.history, 0..2 * batches).await?;
         let loss: f64 = losses.iter().step_by(2).map(|loss| loss.double()).sum();
         if !loss.is_finite() {
-            return Err(Error::Diverged { step: self.position.steps, tensor: "validation loss".into() });
+            let tensor = if part == Part::Validation { "validation loss" } else { "test loss" };
+            return Err(Error::Diverged { step: self.position.steps, tensor: tensor.into() });
         }
         Ok(Some(loss))
-    }
-
-    /// Gives the commands that leave the loss of each validation batch, as its share of the mean, in `history`.
-    fn validation_losses(&mut self) -> Result<()> {
-        let windows = self.data.windows.validation.len();
-        let (size, channels) = (self.config.batch_size, self.data.columns.targets.len());
-        for (row, first) in (0..windows).step_by(size).enumerate() {
-            let (device, net, batch) = (&self.device, &mut self.net, size.min(windows - first));
-            net.gather_inputs(device, &self.inputs, &self.validation, first, batch);
-            net.gather_targets(device, (&self.targets, channels), &self.validation, first, batch);
-            let weight = batch as f64 / windows as f64;
-            let batch = Sequences::even(self.config.window, batch);
-            net.forward(device, &batch);
-            let loss = net.shape.loss(&self.config, &batch.packing, weight);
-            net.loss(device, &loss, Record { row, add: false }, &mut self.history);
-            device.submit()?;
-        }
-        Ok(())
     }
 
     async fn parameters(&self) -> Result<Vec<f32>> {
@@ -377,6 +362,7 @@ impl<D: Kernels> Trainer<D> {
             best: self.best.clone(),
             moments,
             history: self.seen.clone(),
+            state: self.state().await?,
         })
     }
 
@@ -404,13 +390,13 @@ impl<D: Kernels> Trainer<D> {
     pub async fn finish(mut self) -> Result<(Report, Model)> {
         let model = self.model().await?;
         self.device.write_f32(&mut self.net.params, &model.parameters);
-        let starts = self.data.windows.test.clone();
-        let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len()).await?;
-        let test_forecasts = self.forecasts(&scaled);
-        let test = (!starts.is_empty()).then(|| self.data.evaluate(&starts, &test_forecasts));
-        let end = (self.data.series.rows() - self.config.window) as u32;
-        self.device.write_indices(&mut self.test, &[end]);
-        let ahead = self.net.predict(&self.device, &self.inputs, &self.test, 1).await?;
+        // What is kept is the average already.
+        self.average = None;
+        let (test, test_forecasts, ahead) = match self.data.task {
+            Task::Forecast => self.test_forecasts().await?,
+            _ => Default::default(),
+        };
+        let test_loss = if test.is_none() { self.measure(Part::Test).await? } else { None };
         let best_epoch = self.position.best.map_or(0, |(epoch, _)| epoch);
         let kept = best_epoch.checked_sub(1).map(|index| &self.epochs[index]);
         let report = Report {
@@ -420,10 +406,24 @@ impl<D: Kernels> Trainer<D> {
             train_loss: kept.map_or(f64::NAN, |epoch| epoch.train_loss),
             val_loss: kept.and_then(|epoch| epoch.val_loss),
             test,
+            test_loss,
             test_forecasts,
-            ahead: self.forecasts(&ahead),
+            ahead,
         };
         Ok((report, model))
+    }
+
+    /// The scores on the test windows, their forecasts, and the forecast beyond the last row.
+    async fn test_forecasts(&mut self) -> Result<(Option<Evaluation>, Forecasts, Forecasts)> {
+        let (starts, window) = (self.data.windows.test.clone(), self.config.window);
+        self.device.write_indices(&mut self.test, &starts);
+        let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len(), window).await?;
+        let forecasts = self.forecasts(&scaled);
+        let test = (!starts.is_empty()).then(|| self.data.evaluate(&starts, &forecasts));
+        let end = (self.data.series.rows() - window) as u32;
+        self.device.write_indices(&mut self.test, &[end]);
+        let ahead = self.net.predict(&self.device, &self.inputs, &self.test, 1, window).await?;
+        Ok((test, forecasts, self.forecasts(&ahead)))
     }
 }
 

@@ -50,7 +50,8 @@ impl Problem {
             LossKind::Gaussian => (2, 2),
             LossKind::Quantile | LossKind::StudentT => (2, 3),
         };
-        let shape = NetworkShape { lstm, output_size: values * parts, parts, head, checkpoint_every: 0 };
+        let shape =
+            NetworkShape { lstm, output_size: values * parts, parts, head, classes: false, checkpoint_every: 0 };
         let batch = Batch::of(packing).training(5).from_state();
         let rows = shape.prediction_rows(&batch.packing);
         let (quantiles, label_smoothing) = (&[0.1, 0.5, 0.9], 0.2);

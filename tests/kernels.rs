@@ -256,7 +256,11 @@ impl Case for WindowCase {
         let windows = shape.first + shape.batch + 2;
         let starts: Vec<u32> = (0..windows).map(|n| ((n * 7 + 3) % 11) as u32).collect();
         let rows = 11 + shape.offset + shape.steps + shape.width;
-        let series = filled(device, &Numbers::new(rows as u64).take(rows * shape.channels));
+        let mut series = Numbers::new(rows as u64).take(rows * shape.channels);
+        if shape.one_hot {
+            series = (0..rows).map(|row| (row * 5 % shape.channels) as f64).collect();
+        }
+        let series = filled(device, &series);
         let mut indices = device.indices("starts", windows);
         device.write_indices(&mut indices, &starts);
         let len = shape.len() + 70;
@@ -277,7 +281,9 @@ fn windows() {
         for (batch, steps, width, channels) in
             [(1, 1, 1, 1), (1, 7, 1, 1), (7, 1, 3, 2), (17, 9, 1, 3), (3, 5, 12, 1), (129, 7, 2, 3)]
         {
-            cases.push(WindowCase(WindowShape { first, batch, offset, steps, width, channels }));
+            for one_hot in [false, true] {
+                cases.push(WindowCase(WindowShape { first, batch, offset, steps, width, channels, one_hot }));
+            }
         }
     }
     hold(&cases);
@@ -951,7 +957,8 @@ fn checks_change_no_bit() {
     }
     let case = AverageCase { len: 1100, decay: 0.9 };
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
-    let case = WindowCase(WindowShape { first: 1, batch: 5, offset: 2, steps: 6, width: 2, channels: 3 });
+    let case =
+        WindowCase(WindowShape { first: 1, batch: 5, offset: 2, steps: 6, width: 2, channels: 3, one_hot: false });
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
 }
 

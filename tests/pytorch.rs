@@ -128,7 +128,7 @@ impl Case {
         let head = if self.case["head"] == "every" { Head::Every } else { Head::Last };
         let output_size = self.size("output_size");
         let parts = if self.case["loss"] == "cross_entropy" { output_size } else { 1 };
-        let shape = NetworkShape { lstm, output_size, parts, head, checkpoint_every: 0 };
+        let shape = NetworkShape { lstm, output_size, parts, head, classes: false, checkpoint_every: 0 };
         for tensor in shape.tensors() {
             let dims = self.tensors.get(&format!("param.{}", tensor.name)).map(|(dims, _)| dims);
             if dims != Some(&tensor.dims) {

@@ -70,7 +70,7 @@ impl std::fmt::Display for Shape {
 
 impl Shape {
     fn network(self) -> NetworkShape {
-        NetworkShape { lstm: self.0, output_size: 1, parts: 1, head: Head::Last, checkpoint_every: 0 }
+        NetworkShape { lstm: self.0, output_size: 1, parts: 1, head: Head::Last, classes: false, checkpoint_every: 0 }
     }
 
     /// Floating-point operations of the products of one step: two for each multiply-add, the backward pass twice the

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bptt::config::Config;
+use bptt::config::{Config, Task};
 use bptt::error::{Error, Place, Result};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -19,6 +19,7 @@ pub fn resolve(flags: &Config, matches: Option<&ArgMatches>, file: Option<&Path>
         })
     };
     table.extend(self::table(flags)?.into_iter().filter(|(key, _)| given(key)));
+    let mut table = over_defaults(&name, table)?;
     if let Some(seed) = seed {
         let seed = i64::try_from(seed);
         let seed = seed.map_err(|_| Error::option("seed", "is above 2⁶³ − 1", "use a smaller whole number"))?;
@@ -27,6 +28,17 @@ pub fn resolve(flags: &Config, matches: Option<&ArgMatches>, file: Option<&Path>
     let config: Config = table.try_into().map_err(|error: toml::de::Error| invalid(&name, &error))?;
     config.validate()?;
     Ok(config)
+}
+
+/// The defaults, which differ by task and with truncated back-propagation, under what was given.
+fn over_defaults(file: &str, given: toml::Table) -> Result<toml::Table> {
+    let invalid = |error: toml::de::Error| invalid(file, &error);
+    let task = given.get("task").cloned().map(toml::Value::try_into::<Task>).transpose().map_err(invalid)?;
+    let data = given.get("data").and_then(toml::Value::as_str);
+    let task = task.unwrap_or_else(|| Config::task_of(data.map(Path::new)));
+    let mut table = self::table(&Config::defaults(task, given.contains_key("bptt")))?;
+    table.extend(given);
+    Ok(table)
 }
 
 /// The flags as a table. TOML knows no whole number above 2⁶³ − 1.

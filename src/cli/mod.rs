@@ -7,6 +7,7 @@ mod bench;
 mod devices;
 mod evaluate;
 mod forecast;
+mod generate;
 mod layers;
 mod plot;
 mod progress;
@@ -80,6 +81,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Forecast beyond the last row of a file
     Forecast(forecast::ForecastArgs),
+    /// Go on with a text, by a model that was trained on one
+    Generate(generate::GenerateArgs),
     /// List the adapters and what they offer
     Devices,
     /// Time training steps, after checking their result
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
         Some(Command::Train(args)) => train::run(*args, matches.subcommand_matches("train"), &global),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global),
         Some(Command::Forecast(args)) => forecast::run(&args, &global),
+        Some(Command::Generate(args)) => generate::run(&args, &global),
         Some(Command::Devices) => devices::run(&global),
         Some(Command::Bench(args)) => bench::run(&args, &global),
         Some(Command::Completions { shell }) => {

@@ -1,5 +1,6 @@
 //! The end of a run: the kept model, its scores beside the naive forecasts, its forecast and the pictures.
 
+use bptt::config::Task;
 use bptt::data::{Dataset, Evaluation, Forecasts, Scores, repeat_last, seasonal};
 use bptt::error::{Error, Result};
 use bptt::kernels::Kernels;
@@ -23,8 +24,10 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
 
     folder.write("model.safetensors", &model.to_bytes())?;
     folder.write("loss.svg", plot::loss(&points).as_bytes())?;
-    folder.write("forecast.csv", &forecast_csv(&data, &report.ahead)?)?;
-    folder.write("forecast.svg", plot::forecast(&figure(&data, &report, window, horizon)).as_bytes())?;
+    if data.task == Task::Forecast {
+        folder.write("forecast.csv", &forecast_csv(&data, &report.ahead)?)?;
+        folder.write("forecast.svg", plot::forecast(&figure(&data, &report, window, horizon)).as_bytes())?;
+    }
 
     let shown = folder.path.display().to_string();
     let (epochs, best, steps) = (report.epochs, report.best_epoch, report.steps);
@@ -33,6 +36,9 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
     if let Some(test) = &report.test {
         print_scores(&format!("test, {} windows", data.windows.test.len()), test, data.season);
     }
+    if let Some(loss) = report.test_loss {
+        print_loss(loss, &data);
+    }
     out!("run folder: {shown}");
     let mut object = device;
     let rest = json!({
@@ -40,7 +46,7 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
         "train_loss": report.train_loss, "val_loss": report.val_loss,
         "test": report.test.map(|test| test.model),
         "baselines": report.test.map(|test| test.baselines),
-        "run_dir": shown,
+        "test_loss": report.test_loss, "run_dir": shown,
     });
     if let (Value::Object(object), Value::Object(rest)) = (&mut object, rest) {
         object.extend(rest);
@@ -50,6 +56,25 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
     }
     global.print_json(&object);
     Ok(())
+}
+
+/// A model's loss on the test rows of a text or a task beside that of one that has learnt nothing.
+pub fn print_loss(loss: f64, data: &Dataset) {
+    let unit = match data.task {
+        Task::Adding => "of mean squared error".to_owned(),
+        Task::Text => format!("nats a character: {:.3} bits, perplexity {:.2}", loss / 2f64.ln(), loss.exp()),
+        _ => "nats a step".to_owned(),
+    };
+    out!("\ntest loss {} {unit}", digits(loss));
+    if let Some((naive, name)) = data.naive_loss() {
+        out!("  {name}: {}", digits(naive));
+        if loss >= naive {
+            out!(
+                "\nThe model LOSES to that: it has learnt nothing yet. More epochs or another learning rate may help."
+            );
+        }
+    }
+    out!("");
 }
 
 /// A table of the model's scores and the naive ones, and a plain word if the model loses.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bptt::checkpoint::Checkpoint;
-use bptt::config::{Config, DeviceKind, InitScheme, LrSchedule};
+use bptt::config::{Config, DeviceKind, InitScheme, LrSchedule, Task};
 use bptt::data::Dataset;
 use bptt::device::{Device, Engine};
 use bptt::error::{Error, Place, Result};
@@ -90,7 +90,8 @@ impl Start {
             return Err(Error::option("init", problem, "leave one of them out"));
         }
         let data = Dataset::load(&config)?;
-        let shape = NetworkShape::new(&config, data.columns.features.len(), data.columns.targets.len());
+        let (inputs, outputs) = data.widths();
+        let shape = NetworkShape::new(&config, inputs, outputs);
         let read = |path: &PathBuf| {
             let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
             read_parameters(&path.display().to_string(), &bytes, &shape)
@@ -139,8 +140,8 @@ impl Start {
 
 fn train<D: Kernels>(device: D, start: Start, global: &Global) -> Result<ExitCode> {
     let Start { config, data, init, out, resumed } = start;
-    let name =
-        config.data.as_deref().and_then(Path::file_stem).map_or("sunspots".into(), |stem| stem.to_string_lossy());
+    let stem = config.data.as_deref().and_then(Path::file_stem);
+    let name = stem.map_or(data.series.file.as_str().into(), |stem| stem.to_string_lossy());
     let name = name.replace(|letter: char| !letter.is_alphanumeric() && letter != '-' && letter != '_', "-");
     let fresh = resumed.is_none();
     let (mut trainer, mut folder) = match resumed {
@@ -182,8 +183,18 @@ fn describe<D: Kernels>(trainer: &Trainer<D>, folder: &str, global: &Global) {
     let rhythm = series.time.as_ref().map_or(String::new(), |time| format!(", {}", time.describe()));
     let (train, validation, test) = (windows.train.len(), windows.validation.len(), windows.test.len());
     let (rows, window, horizon) = (series.rows(), config.window, config.horizon);
-    global.say(&format!("data: {}, {rows} rows{rhythm}; {window} rows in, {horizon} ahead", series.file));
-    global.say(&format!("windows: {train} to train on, {validation} to validate, {test} to test"));
+    global.say(&match data.task {
+        Task::Forecast => format!("data: {}, {rows} rows{rhythm}; {window} rows in, {horizon} ahead", series.file),
+        Task::Text => format!("data: {}, {rows} characters, {} different ones", series.file, data.alphabet.len()),
+        _ => format!("data: the task {}, {} sequences of {window} steps", series.file, config.sequences),
+    });
+    global.say(&match config.bptt {
+        Some(bptt) => {
+            let (streams, steps) = (config.batch_size, trainer.steps_per_epoch());
+            format!("streams: {streams} side by side, {bptt} steps at once, {steps} times an epoch")
+        }
+        None => format!("windows: {train} to train on, {validation} to validate, {test} to test"),
+    });
     let memory = bptt::error::Bytes(trainer.device().allocated());
     let (layers, hidden) = (config.num_layers, config.hidden_size);
     global.say(&format!("model: {layers} × {hidden} units, {memory} on the device; writing to {folder}"));

@@ -1,12 +1,14 @@
 //! A series made ready for one run: columns chosen, rows split, scaler fitted, windows found.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     Calibration, Columns, CsvOptions, Forecasts, Scaler, Scorer, Scores, Series, Split, Windows, check_constant,
-    read_csv, repeat_last, seasonal,
+    read_csv, repeat_last, seasonal, tasks, text,
 };
-use crate::config::{Config, LossKind};
+use crate::config::{Config, LossKind, Task};
 use crate::error::{Error, Result};
 
 /// Everything a run takes from its data.
@@ -26,8 +28,12 @@ pub struct Dataset {
     pub season: Option<usize>,
     /// What a user should know: values filled in, columns left out, gaps.
     pub notes: Vec<String>,
-    window: usize,
-    horizon: usize,
+    /// What there is to learn in it.
+    pub task: Task,
+    /// The characters that the columns hold the places of; none where they hold numbers.
+    pub alphabet: Vec<char>,
+    pub(super) window: usize,
+    pub(super) horizon: usize,
 }
 
 /// The scores of forecasts that need no model.
@@ -84,8 +90,27 @@ impl Dataset {
     /// # Errors
     /// What is wrong with the file or with the options for it.
     pub fn load(config: &Config) -> Result<Self> {
-        let (series, notes) = read_series(config)?;
-        Self::new(series, config, notes)
+        config.validate()?;
+        match (config.task(), &config.data) {
+            (Task::Forecast, _) => {
+                let (series, notes) = read_series(config)?;
+                Self::new(series, config, notes)
+            }
+            (Task::Text, Some(path)) => text::load(path, config, None),
+            (Task::Text, None) => {
+                Err(Error::option("task", "is text, but there is no file", "name a text file in UTF-8"))
+            }
+            (Task::Adding, _) => tasks::adding(config),
+            (Task::Copying, _) => tasks::copying(config),
+        }
+    }
+
+    /// The text in `path` as a model of characters sees it.
+    ///
+    /// # Errors
+    /// If it cannot be read or has characters outside `alphabet`.
+    pub fn text(path: &Path, config: &Config, alphabet: &str) -> Result<Self> {
+        text::load(path, config, Some(alphabet))
     }
 
     /// Prepares `series` as `config` says.
@@ -104,10 +129,37 @@ impl Dataset {
         let scaler = Scaler::fit(&series, split.train.clone());
         let season = config.season.or_else(|| series.time.as_ref().and_then(|time| time.season()));
         let (window, horizon) = (config.window, config.horizon);
-        Ok(Self { series, columns, scaler, split, windows, season, notes, window, horizon })
+        let (task, alphabet) = (Task::Forecast, Vec::new());
+        Ok(Self { series, columns, scaler, split, windows, season, notes, task, alphabet, window, horizon })
     }
 
-    /// The scaled feature columns `[R, D]`.
+    /// Widths of the network for this data: its inputs, and its target columns or classes.
+    pub fn widths(&self) -> (usize, usize) {
+        match self.alphabet.len() {
+            0 => (self.columns.features.len(), self.columns.targets.len()),
+            classes => (classes, classes),
+        }
+    }
+
+    /// What a model that has learnt nothing loses on the test part, and what that is; for a series there are naive
+    /// forecasts instead.
+    pub fn naive_loss(&self) -> Option<(f64, &'static str)> {
+        match self.task {
+            Task::Forecast => None,
+            Task::Adding => Some((1.0 / 6.0, "always answering 1")),
+            Task::Copying => Some((10.0 * 8f64.ln() / self.window as f64, "remembering nothing")),
+            Task::Text => {
+                let mut counts = vec![1.0; self.alphabet.len()];
+                self.series.values[self.split.train.clone()].iter().for_each(|&id| counts[id as usize] += 1.0);
+                let all: f64 = counts.iter().sum();
+                let test = &self.series.values[self.split.test.clone()];
+                let loss: f64 = test.iter().map(|&id| -(counts[id as usize] / all).ln()).sum();
+                Some((loss / test.len() as f64, "knowing only how often each character comes"))
+            }
+        }
+    }
+
+    /// The scaled feature columns `[R, D]`, or the ids `[R]` of characters.
     pub fn inputs(&self) -> Vec<f32> {
         self.scaler.transform(&self.series, &self.columns.features)
     }

@@ -9,6 +9,8 @@
 //! | `scaler.rs` | mean and scale of each column over the training rows |
 //! | `dataset.rs` | all of that together, as one run needs it, and the evaluation of a forecast |
 //! | `forecast.rs` | naive forecasts, and the scores that every forecast gets |
+//! | `text.rs` | a text and its alphabet |
+//! | `tasks.rs` | the adding and the copying task, made up |
 //! | `outputs.rs` | a head's outputs → point forecasts and quantiles, and how well these fit |
 
 mod csv_file;
@@ -18,6 +20,8 @@ mod outputs;
 mod scaler;
 mod series;
 mod split;
+mod tasks;
+mod text;
 mod time;
 
 pub use csv_file::{CsvOptions, Parsed, parse_csv, read_csv};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::Config;
+use crate::config::{Config, Task};
 use crate::data::{Dataset, Scaler, Series};
 use crate::error::{Error, Place, Result};
 use crate::kernels::Tensor;
@@ -32,6 +32,9 @@ pub struct ModelInfo {
     pub targets: Vec<String>,
     /// Mean and scale of the features, then of the targets.
     pub scaler: Scaler,
+    /// The characters that a model of text knows, in the order of its classes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub alphabet: String,
 }
 
 impl ModelInfo {
@@ -41,11 +44,13 @@ impl ModelInfo {
         let pick = |values: &[f64]| chosen.iter().map(|&column| values[column]).collect();
         let names = |columns: &[usize]| columns.iter().map(|&column| data.series.columns[column].clone()).collect();
         Self {
-            config: Config { data: None, ..config.clone() },
+            // The task can no longer be told by the file's name.
+            config: Config { data: None, task: named(config), ..config.clone() },
             built_in: config.data.is_none(),
             features: names(&data.columns.features),
             targets: names(&data.columns.targets),
             scaler: Scaler { mean: pick(&data.scaler.mean), scale: pick(&data.scaler.scale) },
+            alphabet: data.alphabet.iter().collect(),
         }
     }
 
@@ -66,8 +71,16 @@ impl ModelInfo {
 
     /// The network's sizes.
     pub fn shape(&self) -> NetworkShape {
-        NetworkShape::new(&self.config, self.features.len(), self.targets.len())
+        match self.alphabet.chars().count() {
+            0 => NetworkShape::new(&self.config, self.features.len(), self.targets.len()),
+            classes => NetworkShape::new(&self.config, classes, classes),
+        }
     }
+}
+
+/// The task, unless it is the default.
+fn named(config: &Config) -> Option<Task> {
+    Some(config.task()).filter(|&task| task != Task::Forecast)
 }
 
 /// A trained model: what `model.safetensors` holds.

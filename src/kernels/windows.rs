@@ -15,8 +15,10 @@ pub struct WindowShape {
     pub steps: usize,
     /// Rows gathered at each time step: 1 for inputs, the horizon for targets.
     pub width: usize,
-    /// C, columns of the series.
+    /// C, columns of the series; or where it holds class ids, one a row, the number of classes.
     pub channels: usize,
+    /// Whether it does: each id then becomes C numbers, 1 in its own place and 0 in the others.
+    pub one_hot: bool,
 }
 
 impl WindowShape {
@@ -30,9 +32,9 @@ impl WindowShape {
     }
 }
 
-/// `windows[t, n, w, c] = rows[starts[first + n] + offset + t + w, c]`
+/// `windows[t, n, w, c] = rows[starts[first + n] + offset + t + w, c]`, or whether that row's id is c.
 pub trait Windows: Device {
-    /// - `rows` `[R, C]`, the scaled series
+    /// - `rows` `[R, C]`, the scaled series, or `[R]` class ids
     /// - `starts` `[≥ first + N]`, each window's first row
     /// - `windows` `[T, N, width, C]`, written
     fn gather_windows(
@@ -45,7 +47,7 @@ pub trait Windows: Device {
 }
 
 params! {
-    struct GatherParams { first: u32, batch: u32, offset: u32, steps: u32, width: u32, channels: u32 }
+    struct GatherParams { first: u32, batch: u32, offset: u32, steps: u32, width: u32, channels: u32, one_hot: u32 }
 }
 static GATHER: Kernel = kernel!("gather_windows", GatherParams, [Read, Read, Write], varying);
 pub(super) static KERNELS: &[&Kernel] = &[&GATHER];
@@ -65,6 +67,7 @@ impl Windows for Gpu {
             steps: shape.steps as u32,
             width: shape.width as u32,
             channels: shape.channels as u32,
+            one_hot: u32::from(shape.one_hot),
         };
         self.run(&GATHER, &params, &[rows, starts, windows], grid(shape.len(), 64));
     }
@@ -76,7 +79,14 @@ impl<F: Real> Windows for Cpu<F> {
         for (index, window) in windows[..shape.len()].chunks_exact_mut(length).enumerate() {
             let (t, n) = (index / shape.batch, index % shape.batch);
             let row = starts[shape.first + n] as usize + shape.offset + t;
-            window.copy_from_slice(&rows[row * shape.channels..][..length]);
+            if shape.one_hot {
+                for (w, classes) in window.chunks_exact_mut(shape.channels).enumerate() {
+                    classes.fill(F::zero());
+                    classes[rows[row + w].double() as usize] = F::one();
+                }
+            } else {
+                window.copy_from_slice(&rows[row * shape.channels..][..length]);
+            }
         }
     }
 }

@@ -149,7 +149,7 @@ mod tests {
 
     fn shape(hidden_size: usize) -> NetworkShape {
         let lstm = LstmShape { input_size: 30, hidden_size, num_layers: 2, ..LstmShape::default() };
-        NetworkShape { lstm, output_size: 7, parts: 1, head: Head::Last, checkpoint_every: 0 }
+        NetworkShape { lstm, output_size: 7, parts: 1, head: Head::Last, classes: false, checkpoint_every: 0 }
     }
 
     /// Each tensor's name and values.

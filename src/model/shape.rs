@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Head, LossKind};
 use crate::device::Need;
-use crate::kernels::{Kernels, LossShape, LstmShape, LstmState, Packing, Tensor};
+use crate::kernels::{Kernels, LossShape, LstmShape, LstmState, Noise, Packing, Tensor};
 
 /// The sizes of a network and of its largest batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct NetworkShape {
     pub parts: usize,
     /// Where the head reads.
     pub head: Head,
+    /// Whether the inputs are ids of classes, which become vectors with one 1.
+    pub classes: bool,
     /// Steps that are kept for the backward pass at a time; the others are computed again. 0 keeps all.
     pub checkpoint_every: usize,
 }
@@ -32,18 +34,30 @@ impl NetworkShape {
         };
         Self {
             lstm: LstmShape {
-                steps: config.window,
+                steps: config.steps(),
                 batch: config.batch_size,
                 input_size: inputs,
                 hidden_size: config.hidden_size,
                 num_layers: config.num_layers,
                 bias: config.bias,
-                ..LstmShape::default()
+                bidirectional: config.bidirectional,
+                proj_size: config.proj_size,
+                ragged: false,
+                noise: Noise {
+                    dropout: config.dropout,
+                    locked: config.locked_dropout,
+                    recurrent_dropout: config.recurrent_dropout,
+                    weight_drop: config.weight_drop,
+                    zoneout_h: config.zoneout_h,
+                    zoneout_c: config.zoneout_c,
+                    seed: config.seed,
+                },
             },
             output_size: values * parts,
             parts,
             head: config.head,
-            checkpoint_every: 0,
+            classes: config.loss == LossKind::CrossEntropy,
+            checkpoint_every: config.checkpoint_every,
         }
     }
 

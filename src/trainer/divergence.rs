@@ -1,6 +1,7 @@
 //! Where a step that was not finite went wrong.
 
 use super::Trainer;
+use super::batches::Batch;
 use crate::device::Real;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, Packing};
@@ -16,7 +17,7 @@ impl<D: Kernels> Trainer<D> {
         for batch in self.batches(step) {
             self.net.zero_gradients(&self.device);
             self.forward_backward(&batch);
-            if let Some(tensor) = self.not_finite(batch.len, step).await? {
+            if let Some(tensor) = self.not_finite(&batch, step).await? {
                 return Ok(error(tensor));
             }
         }
@@ -24,9 +25,9 @@ impl<D: Kernels> Trainer<D> {
     }
 
     /// The first tensor of the batch under way that holds a NaN or an infinity, in the order of computation.
-    async fn not_finite(&self, batch: usize, step: usize) -> Result<Option<String>> {
+    async fn not_finite(&self, batch: &Batch, step: usize) -> Result<Option<String>> {
         let (net, lstm) = (&self.net, self.net.shape.lstm);
-        let packing = Packing::even(lstm.steps, batch);
+        let packing = Packing::even(batch.steps.len(), batch.sequences.len());
         let rows = packing.rows();
         let mut found = vec![
             ("x".to_owned(), &net.x, 0..rows * lstm.input_size),
@@ -34,7 +35,7 @@ impl<D: Kernels> Trainer<D> {
         ];
         for (index, layer) in net.tape.layers.iter().enumerate() {
             for cell in &layer.cells {
-                found.push((format!("c of layer {index}"), &cell.c, 0..(batch + rows) * lstm.hidden_size));
+                found.push((format!("c of layer {index}"), &cell.c, 0..(packing.batch() + rows) * lstm.hidden_size));
             }
             let (y, place) = net.tape.output(&lstm, &packing, index);
             found.push((format!("h of layer {index}"), y, place.offset..place.offset + rows * place.row));

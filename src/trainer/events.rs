@@ -53,6 +53,8 @@ pub struct Report {
     pub val_loss: Option<f64>,
     /// Scores on the test windows, if there are any.
     pub test: Option<Evaluation>,
+    /// Loss on the test rows of a text or a task, if there are any.
+    pub test_loss: Option<f64>,
     /// Forecasts of the test windows `[windows, horizon, targets]` in the data's units.
     pub test_forecasts: Forecasts,
     /// The forecast beyond the last row `[horizon, targets]` in the data's units.
