@@ -437,10 +437,11 @@ impl Config {
                 window: 100,
                 horizon: 1,
                 num_layers: 1,
+                init_scheme: InitScheme::Orthogonal,
                 forget_bias: Some(1.0),
-                lr: 2e-3,
+                lr: 5e-3,
                 batch_size: 32,
-                epochs: 40,
+                epochs: 20,
                 ..base
             },
             Task::Copying => Self {
@@ -450,9 +451,11 @@ impl Config {
                 num_layers: 1,
                 head: Head::Every,
                 loss: LossKind::CrossEntropy,
+                init_scheme: InitScheme::Orthogonal,
                 forget_bias: Some(1.0),
-                lr: 2e-3,
-                epochs: 40,
+                lr: 3e-3,
+                batch_size: 32,
+                epochs: 20,
                 ..base
             },
         }

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("cli", 8),
     ("trainer", 7),
     ("forecaster", 7),
+    ("generator", 7),
     ("checkpoint", 6),
     ("interop", 5),
     ("model", 3),

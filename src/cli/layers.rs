@@ -37,6 +37,10 @@ fn over_defaults(file: &str, given: toml::Table) -> Result<toml::Table> {
     let data = given.get("data").and_then(toml::Value::as_str);
     let task = task.unwrap_or_else(|| Config::task_of(data.map(Path::new)));
     let mut table = self::table(&Config::defaults(task, given.contains_key("bptt")))?;
+    if given.contains_key("chrono") {
+        // It sets what a task's default would.
+        table.remove("forget_bias");
+    }
     table.extend(given);
     Ok(table)
 }

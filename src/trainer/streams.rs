@@ -17,11 +17,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// At most `most` streams of at least `bptt` rows from `rows`, of which the last `horizon` are targets alone; none if
-    /// there are too few.
+    /// At most `most` streams from `rows`, of which the last `horizon` are targets alone; of at least `bptt` rows each, or
+    /// one if there are fewer.
     pub fn cut(rows: &Range<usize>, horizon: usize, most: usize, bptt: usize) -> Self {
         let usable = rows.len().saturating_sub(horizon);
-        let count = most.min(usable / bptt);
+        let count = most.min((usable / bptt).max(1)).min(usable);
         let len = usable.checked_div(count).unwrap_or(0);
         Self { starts: (0..count).map(|stream| (rows.start + stream * len) as u32).collect(), len }
     }
@@ -32,7 +32,7 @@ impl Streams {
     /// If they would be shorter than one part.
     pub fn training(rows: &Range<usize>, config: &Config, bptt: usize) -> Result<Self> {
         let streams = Self::cut(rows, config.horizon, config.batch_size, bptt);
-        if streams.starts.len() == config.batch_size {
+        if streams.starts.len() == config.batch_size && streams.len >= bptt {
             return Ok(streams);
         }
         let most = rows.len().saturating_sub(config.horizon) / config.batch_size;
@@ -87,7 +87,8 @@ mod tests {
         let streams = Streams::cut(&(10..115), 2, 4, 7);
         assert_eq!((streams.starts, streams.len), (vec![10, 35, 60, 85], 25));
         assert_eq!(Streams::cut(&(0..20), 1, 4, 7).starts, [0, 9], "fewer streams where they would be too short");
-        assert!(Streams::cut(&(0..5), 1, 4, 7).starts.is_empty());
+        assert_eq!(Streams::cut(&(0..5), 1, 4, 7).len, 4, "one, if there are fewer rows");
+        assert!(Streams::cut(&(0..1), 1, 4, 7).starts.is_empty());
         let config = Config { batch_size: 4, horizon: 1, ..Config::default() };
         let error = Streams::training(&(0..20), &config, 7).unwrap_err().to_string();
         assert!(error.contains("are 4 rows each") && error.contains("use at most 4"), "{error}");
