@@ -7,7 +7,7 @@ use std::time::Instant;
 use bptt::config::{Config, Head};
 use bptt::device::{Cpu, Real};
 use bptt::error::{Error, Result};
-use bptt::kernels::{Kernels, LstmShape, Record, Rule};
+use bptt::kernels::{Kernels, LstmShape, Noise, Packing, Record, Rule};
 use bptt::model::{Batch, Network, NetworkShape, Optimizer, initial_parameters};
 use bptt::rng::{Rng, Stream};
 use pollster::block_on;
@@ -21,12 +21,89 @@ pub struct BenchArgs {
     /// Inputs, hidden size, layers, batch and time steps, or a name from S1 to S5; can be repeated
     #[arg(long, value_name = "I=1,H=64,L=2,B=64,T=10", default_value = "S1")]
     shape: Vec<Shape>,
+    #[command(flatten)]
+    options: Options,
     /// Timed regions
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// Threads of the CPU engine [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+}
+
+/// What the shapes get beside their sizes. If any is given, steps with them take turns with plain ones and the ratio is
+/// printed.
+#[derive(clap::Args, Clone, Copy, PartialEq)]
+struct Options {
+    /// Also read the input from the last step to the first
+    #[arg(long, help_heading = "Compared with the plain step")]
+    bidirectional: bool,
+    /// Project each layer's output to this width
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Compared with the plain step")]
+    proj_size: usize,
+    /// Let the sequences' lengths be uniform in 1..T rather than all T
+    #[arg(long, help_heading = "Compared with the plain step")]
+    lengths: bool,
+    /// Dropout between layers
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Compared with the plain step")]
+    dropout: f64,
+    /// One mask of dropout for all time steps of a sequence
+    #[arg(long, help_heading = "Compared with the plain step")]
+    locked_dropout: bool,
+    /// Dropout on h on its way into the gates
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Compared with the plain step")]
+    recurrent_dropout: f64,
+    /// Dropout on the recurrent weights
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Compared with the plain step")]
+    weight_drop: f64,
+    /// Elements of h that keep their value
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Compared with the plain step")]
+    zoneout_h: f64,
+    /// Elements of c that keep their value
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Compared with the plain step")]
+    zoneout_c: f64,
+    /// Keep this many time steps for the backward pass and compute the others again
+    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Compared with the plain step")]
+    checkpoint_every: usize,
+}
+
+impl Options {
+    const NONE: Self = Self {
+        bidirectional: false,
+        proj_size: 0,
+        lengths: false,
+        dropout: 0.0,
+        locked_dropout: false,
+        recurrent_dropout: 0.0,
+        weight_drop: 0.0,
+        zoneout_h: 0.0,
+        zoneout_c: 0.0,
+        checkpoint_every: 0,
+    };
+
+    /// The options of a run with a stack of this shape, checked as a run's are.
+    fn checked(&self, lstm: &LstmShape) -> Result<()> {
+        let config = Config {
+            window: lstm.steps,
+            hidden_size: lstm.hidden_size,
+            num_layers: lstm.num_layers,
+            bidirectional: self.bidirectional,
+            proj_size: self.proj_size,
+            dropout: self.dropout,
+            locked_dropout: self.locked_dropout,
+            recurrent_dropout: self.recurrent_dropout,
+            weight_drop: self.weight_drop,
+            zoneout_h: self.zoneout_h,
+            zoneout_c: self.zoneout_c,
+            checkpoint_every: self.checkpoint_every,
+            ..Config::default()
+        };
+        if self.lengths && self.checkpoint_every > 0 {
+            let problem = "cuts sequences of equal length only";
+            return Err(Error::option("checkpoint_every", problem, "leave out it or `lengths`"));
+        }
+        config.validate()
+    }
 }
 
 /// A stack with a linear head of one output on the last step.
@@ -69,6 +146,22 @@ impl std::fmt::Display for Shape {
 }
 
 impl Shape {
+    /// The network with `options`.
+    fn with(self, options: &Options) -> NetworkShape {
+        let noise = Noise {
+            dropout: options.dropout,
+            locked: options.locked_dropout,
+            recurrent_dropout: options.recurrent_dropout,
+            weight_drop: options.weight_drop,
+            zoneout_h: options.zoneout_h,
+            zoneout_c: options.zoneout_c,
+            seed: 1,
+        };
+        let Options { bidirectional, proj_size, lengths: ragged, checkpoint_every, .. } = *options;
+        let lstm = LstmShape { bidirectional, proj_size, ragged, noise, ..self.0 };
+        NetworkShape { lstm, checkpoint_every, ..self.network() }
+    }
+
     fn network(self) -> NetworkShape {
         NetworkShape { lstm: self.0, output_size: 1, parts: 1, head: Head::Last, classes: false, checkpoint_every: 0 }
     }
@@ -93,7 +186,8 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
     bptt::on!(engine, device => {
         check(&device, global)?;
         for &shape in &args.shape {
-            time(&device, shape, args.steps as usize, global)?;
+            args.options.checked(&shape.0)?;
+            time(&device, shape, &args.options, args.steps as usize, global)?;
         }
     });
     Ok(ExitCode::SUCCESS)
@@ -116,8 +210,12 @@ impl<'a, D: Kernels> Step<'a, D> {
         let needs = shape.needs(device).into_iter().chain(Optimizer::needs(device, &rule, p));
         device.check(&needs.collect::<Vec<_>>())?;
         let mut net = Network::new(device, shape);
-        let batch = Batch::even(shape.lstm.steps, shape.lstm.batch);
         let mut rng = Rng::new(1, Stream::Init);
+        let lengths: Vec<usize> = match shape.lstm.ragged {
+            true => (0..shape.lstm.batch).map(|_| 1 + rng.below(shape.lstm.steps as u32) as usize).collect(),
+            false => vec![shape.lstm.steps; shape.lstm.batch],
+        };
+        let batch = Batch::of(Packing::new(&lengths).0).training(0);
         let mut random =
             |len: usize| -> Vec<D::Element> { (0..len).map(|_| D::Element::of(rng.uniform() - 0.5)).collect() };
         device.write(&mut net.x, &random(shape.lstm.steps * shape.lstm.batch * shape.lstm.input_size));
@@ -134,6 +232,7 @@ impl<'a, D: Kernels> Step<'a, D> {
         let config = Config::default();
         let loss = self.net.shape.loss(&config, &self.batch.packing, 1.0);
         self.taken += 1;
+        self.batch.draw = Some(self.taken as u32);
         self.net.forward(self.device, &self.batch);
         self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);
         self.net.zero_gradients(self.device);
@@ -181,43 +280,87 @@ fn check<D: Kernels>(device: &D, global: &Global) -> Result<()> {
     Ok(())
 }
 
-fn time<D: Kernels>(device: &D, shape: Shape, regions: usize, global: &Global) -> Result<()> {
-    let before = device.allocated();
-    let begun = Instant::now();
-    let mut step = Step::new(device, shape.network())?;
-    step.take()?;
-    step.wait()?;
-    let first = begun.elapsed().as_secs_f64() * 1e3;
+/// Times of a step in milliseconds.
+struct Times {
+    sorted: Vec<f64>,
+    /// Steps in each.
+    together: usize,
+    first: f64,
+    bytes: u64,
+}
+
+impl Times {
+    fn median(&self) -> f64 {
+        self.sorted[self.sorted.len() / 2]
+    }
+}
+
+/// Steps of each network in turns, so that what disturbs the machine disturbs all alike.
+fn measure<D: Kernels>(device: &D, networks: &[NetworkShape], regions: usize) -> Result<Vec<Times>> {
     // A GPU is kept busy over several steps, as in training; one wait ends each region.
     let together = if device.kind() == "gpu" { 10 } else { 1 };
-    for _ in 0..2 {
+    let mut steps = Vec::new();
+    for &network in networks {
+        let (before, begun) = (device.allocated(), Instant::now());
+        let mut step = Step::new(device, network)?;
         step.take()?;
-    }
-    step.wait()?;
-    let mut times = Vec::with_capacity(regions);
-    for _ in 0..regions {
-        let begun = Instant::now();
-        for _ in 0..together {
+        step.wait()?;
+        let first = begun.elapsed().as_secs_f64() * 1e3;
+        for _ in 0..2 {
             step.take()?;
         }
         step.wait()?;
-        times.push(begun.elapsed().as_secs_f64() * 1e3 / together as f64);
+        steps.push((step, Times { sorted: Vec::new(), together, first, bytes: device.allocated() - before }));
     }
-    times.sort_by(f64::total_cmp);
-    let median = times[regions / 2];
-    let gflops = shape.operations() / median / 1e6;
-    let bytes = device.allocated() - before;
+    for _ in 0..regions {
+        for (step, times) in &mut steps {
+            let begun = Instant::now();
+            for _ in 0..together {
+                step.take()?;
+            }
+            step.wait()?;
+            times.sorted.push(begun.elapsed().as_secs_f64() * 1e3 / together as f64);
+        }
+    }
+    let sorted = |(_, mut times): (_, Times)| {
+        times.sorted.sort_by(f64::total_cmp);
+        times
+    };
+    Ok(steps.into_iter().map(sorted).collect())
+}
+
+fn time<D: Kernels>(device: &D, shape: Shape, options: &Options, regions: usize, global: &Global) -> Result<()> {
+    let mut networks = vec![shape.network()];
+    if *options != Options::NONE {
+        networks.push(shape.with(options));
+    }
+    let all = measure(device, &networks, regions)?;
+    let plain = &all[0];
+    report(device, &shape.to_string(), plain, Some(shape.operations() / plain.median() / 1e6), global);
+    if let Some(with) = all.get(1) {
+        report(device, &format!("{shape} with the options"), with, None, global);
+        let (ratio, memory) = (with.median() / plain.median(), with.bytes as f64 / plain.bytes as f64);
+        if global.json {
+            out!("{}", json!({ "shape": shape.to_string(), "time_ratio": ratio, "memory_ratio": memory }));
+        } else {
+            out!("{:28} {ratio:9.3} times the plain step, {memory:.3} times its memory", "");
+        }
+    }
+    Ok(())
+}
+
+fn report<D: Kernels>(device: &D, shape: &str, times: &Times, gflops: Option<f64>, global: &Global) {
+    let (median, least, most) = (times.median(), times.sorted[0], times.sorted[times.sorted.len() - 1]);
     if global.json {
         let line = json!({
-            "device": device.kind(), "adapter": device.adapter(), "shape": shape.to_string(), "mode": "fp32",
-            "ms_median": median, "ms_min": times[0], "ms_max": times[regions - 1], "steps": regions * together,
-            "first_step_ms": first, "gflops": gflops, "bytes": bytes,
+            "device": device.kind(), "adapter": device.adapter(), "shape": shape, "mode": "fp32",
+            "ms_median": median, "ms_min": least, "ms_max": most, "steps": times.sorted.len() * times.together,
+            "first_step_ms": times.first, "gflops": gflops, "bytes": times.bytes,
         });
         out!("{line}");
     } else {
-        let (least, most) = (times[0], times[regions - 1]);
-        let bytes = bptt::error::Bytes(bytes);
-        out!("{shape:28} {median:9.3} ms a step ({least:.3} to {most:.3})  {gflops:8.2} GFLOP/s  {bytes}");
+        let bytes = bptt::error::Bytes(times.bytes);
+        let speed = gflops.map_or(String::new(), |gflops| format!("  {gflops:8.2} GFLOP/s"));
+        out!("{shape:28} {median:9.3} ms a step ({least:.3} to {most:.3}){speed}  {bytes}");
     }
-    Ok(())
 }

@@ -18,13 +18,13 @@ pub struct GenerateArgs {
     /// A run folder or a model.safetensors that was trained on a text
     model: PathBuf,
     /// Text to go on with
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, default_value = "")]
     prompt: String,
     /// Characters to write
     #[arg(long, value_name = "N", default_value_t = 500)]
     length: usize,
     /// Below 1 it dares less, above 1 more; 0 always takes the likeliest character
-    #[arg(long, value_name = "T", default_value_t = Sampling::default().temperature)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, default_value_t = Sampling::default().temperature)]
     temperature: f64,
     /// Choose among this many of the likeliest characters only; 0 is no limit
     #[arg(long, value_name = "K", default_value_t = Sampling::default().top_k)]

@@ -46,10 +46,13 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
         "train_loss": report.train_loss, "val_loss": report.val_loss,
         "test": report.test.map(|test| test.model),
         "baselines": report.test.map(|test| test.baselines),
-        "test_loss": report.test_loss, "run_dir": shown,
+        "run_dir": shown,
     });
     if let (Value::Object(object), Value::Object(rest)) = (&mut object, rest) {
         object.extend(rest);
+    }
+    if let Some(loss) = report.test_loss {
+        object["test_loss"] = json!(loss);
     }
     if let Some(calibration) = report.test.and_then(|test| test.calibration) {
         object["calibration"] = json!(calibration);

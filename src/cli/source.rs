@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bptt::data::{CsvOptions, Series, read_csv};
+use bptt::config::Task;
+use bptt::data::{CsvOptions, Dataset, Series, read_csv};
 use bptt::error::{Error, Place, Result};
 use bptt::interop::Model;
 
@@ -27,6 +28,20 @@ impl Source {
         Ok(Self { model, run_data: config.and_then(|config| config.data) })
     }
 
+    /// The text in `file`, or the one the model was trained on; or its task's own data.
+    pub fn learnt(&self, file: Option<&Path>) -> Result<Dataset> {
+        let info = &self.model.info;
+        match (info.config.task(), file.or(self.run_data.as_deref())) {
+            (Task::Text, Some(path)) => Dataset::text(path, &info.config, &info.alphabet),
+            (Task::Text, None) => Err(no_data()),
+            (_, Some(path)) => {
+                let place = Place::file(path.display().to_string());
+                Err(Error::file(place, "is given, but the model's task makes its own data", "leave it out"))
+            }
+            _ => Dataset::load(&info.config),
+        }
+    }
+
     /// The series in `file`, or the one the model was trained on.
     pub fn series(&self, file: Option<&Path>, global: &Global) -> Result<Series> {
         let info = &self.model.info;
@@ -34,10 +49,7 @@ impl Source {
             (Some(file), _) => file,
             (None, Some(data)) => data,
             (None, None) if info.built_in => return Ok(Series::sunspots()),
-            (None, None) => {
-                let problem = "no data file is given, and a model does not hold the path of its own";
-                return Err(Error::file(Place::file("the command"), problem, "name the CSV file after the model"));
-            }
+            (None, None) => return Err(no_data()),
         };
         let columns = info.features.iter().chain(&info.targets).cloned().collect();
         let options = CsvOptions { time: info.config.time.clone(), missing: info.config.missing, columns };
@@ -45,4 +57,9 @@ impl Source {
         parsed.notes.iter().for_each(|note| global.say(&format!("note: {note}")));
         Ok(parsed.series)
     }
+}
+
+fn no_data() -> Error {
+    let problem = "no data file is given, and a model does not hold the path of its own";
+    Error::file(Place::file("the command"), problem, "name the CSV file or the text after the model")
 }
