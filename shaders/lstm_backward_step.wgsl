@@ -4,39 +4,10 @@
 //   d_c_t = d_c + d_u_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_u_t ∘ tanh(c_t) ∘ o(1 − o)
-// What zoneout kept of h and c takes its share of the gradient to the step before.
+// What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation `gates` are the
+// gradients of h · W_hhᵀ, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup.
-
-struct Params {
-    t: u32,
-    row: u32,         // first row of this step
-    present: u32,      // sequences that have it
-    before: u32,      // first row of the step before
-    ongoing: u32,  // sequences that have that; the others start here
-    next: u32,        // first row of the step after
-    following: u32,   // sequences that have that; the others end here
-    batch: u32,
-    hidden: u32,
-    width: u32,
-    outputs: u32,
-    column: u32,
-    projected: u32,
-    w_hh: u32,
-    w_hr: u32,
-    has_d_y: u32,
-    d_y: u32,
-    has_final: u32,
-    masked: u32,
-    zoneout: u32,
-    limit_h: u32,
-    limit_c: u32,
-    rate_h: f32,
-    rate_c: f32,
-    seed_0: u32,
-    seed_1: u32,
-    cell: u32,
-}
+// workgroup. With lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;        // W_hh [4H, P] at w_hh
@@ -46,7 +17,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(6) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
 @group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], from step to step
-@group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if projected
+@group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if projected or normalised
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -71,7 +42,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// d_h_t, kept for the gradient of W_hr.
+// d_h_t, kept for the gradient of W_hr and for layer normalisation.
 @compute @workgroup_size(16, 4)
 fn project(@builtin(global_invocation_id) id: vec3u) {
     let p = id.x;
@@ -178,19 +149,4 @@ fn cell_gradient(j: u32, n: u32, d_u: f32, word: u32) {
     gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
     gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
     d_state[unit] = d_c_t * f + kept;
-}
-
-const RANDOM = 1u;
-
-// The words of the forward pass.
-fn zone_words(j: u32, n: u32) -> vec4u {
-    if params.zoneout != RANDOM {
-        return vec4u();
-    }
-    let block = (params.t * ((params.batch + 3u) / 4u) + n / 4u) * params.hidden + j;
-    return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
-}
-
-fn zone_share(half: u32, limit: u32, rate: f32) -> f32 {
-    return select(rate, select(0.0, 1.0, half < limit), params.zoneout == RANDOM);
 }

@@ -1,39 +1,10 @@
 // One time step of one direction of one layer, gates and state in one pass over the recurrent weights:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t), which `project` multiplies by W_hrᵀ
-// With zoneout, elements of c_t and h_t keep their value from the step before.
+// With zoneout, elements of c_t and h_t keep their value from the step before. With layer normalisation `recur` makes
+// h_{t−1} · W_hhᵀ alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup.
-
-struct Params {
-    t: u32,
-    row: u32,         // first row of this step
-    present: u32,      // sequences that have it
-    before: u32,      // first row of the step before
-    ongoing: u32,  // sequences that have that; the others start here
-    next: u32,        // first row of the step after
-    following: u32,   // sequences that have that
-    joining: u32,     // sequences that have it or start with it
-    batch: u32,
-    hidden: u32,
-    width: u32,
-    outputs: u32,
-    column: u32,
-    projected: u32,
-    w_hr_t: u32,
-    shared_output: u32,
-    has_start: u32,
-    start_h: u32,
-    masked: u32,
-    zoneout: u32,
-    limit_h: u32,
-    limit_c: u32,
-    rate_h: f32,
-    rate_c: f32,
-    seed_0: u32,
-    seed_1: u32,
-    cell: u32,
-}
+// workgroup. With lstm_forward_shared.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H], W_hrᵀ [H, P] at w_hr_t
@@ -56,7 +27,25 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         cell_step(j, n);
     }
     if params.projected == 0u {
-        join(j, n);
+        join(j, n, 4u);
+    }
+}
+
+// gates = h_{t−1} · W_hhᵀ
+@compute @workgroup_size(16, 4)
+fn recur(@builtin(global_invocation_id) id: vec3u) {
+    let j = id.x;
+    let n = id.y * 4u;
+    if j >= params.hidden || n >= params.present {
+        return;
+    }
+    let sums = recurrent_sums(j, n);
+    for (var q = 0u; q < min(4u, params.present - n); q++) {
+        let at = (params.row + n + q) * 4u * params.hidden + j;
+        gates[at] = sums.i[q];
+        gates[at + params.hidden] = sums.f[q];
+        gates[at + 2u * params.hidden] = sums.g[q];
+        gates[at + 3u * params.hidden] = sums.o[q];
     }
 }
 
@@ -80,7 +69,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
             publish(p, n + q, h_t[q], words[q]);
         }
     }
-    join(p, n);
+    join(p, n, 4u);
 }
 
 // Sequences beyond the last read that one again and are not stored.
@@ -88,30 +77,41 @@ fn sequences(n: u32) -> vec4u {
     return min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u));
 }
 
-fn cell_step(j: u32, n: u32) {
+struct Sums {
+    i: vec4f,
+    f: vec4f,
+    g: vec4f,
+    o: vec4f,
+}
+
+// h_{t−1} · W_hhᵀ of one unit and four sequences
+fn recurrent_sums(j: u32, n: u32) -> Sums {
     let h_rows = (params.row + sequences(n)) * params.width;
     let width = 4u * params.hidden;
-    var sum_i = vec4f();
-    var sum_f = vec4f();
-    var sum_g = vec4f();
-    var sum_o = vec4f();
+    var sums = Sums();
     for (var k = 0u; k < params.width; k++) {
         let h_k = vec4f(h_in[h_rows.x + k], h_in[h_rows.y + k], h_in[h_rows.z + k], h_in[h_rows.w + k]);
         let w = k * width + j;
-        sum_i += packed[w] * h_k;
-        sum_f += packed[w + params.hidden] * h_k;
-        sum_g += packed[w + 2u * params.hidden] * h_k;
-        sum_o += packed[w + 3u * params.hidden] * h_k;
+        sums.i += packed[w] * h_k;
+        sums.f += packed[w + params.hidden] * h_k;
+        sums.g += packed[w + 2u * params.hidden] * h_k;
+        sums.o += packed[w + 3u * params.hidden] * h_k;
     }
+    return sums;
+}
+
+fn cell_step(j: u32, n: u32) {
+    let width = 4u * params.hidden;
+    let sums = recurrent_sums(j, n);
     let words = zone_words(j, n);
     for (var q = 0u; q < min(4u, params.present - n); q++) {
         let sequence = n + q;
         let row = params.row + sequence;
         let at = row * width + j;
-        let i = sigmoid(gates[at] + sum_i[q]);
-        let f = sigmoid(gates[at + params.hidden] + sum_f[q]);
-        let g = tangent(gates[at + 2u * params.hidden] + sum_g[q]);
-        let o = sigmoid(gates[at + 3u * params.hidden] + sum_o[q]);
+        let i = sigmoid(gates[at] + sums.i[q]);
+        let f = sigmoid(gates[at + params.hidden] + sums.f[q]);
+        let g = tangent(gates[at + 2u * params.hidden] + sums.g[q]);
+        let o = sigmoid(gates[at + 3u * params.hidden] + sums.o[q]);
         gates[at] = i;
         gates[at + params.hidden] = f;
         gates[at + 2u * params.hidden] = g;
@@ -128,66 +128,4 @@ fn cell_step(j: u32, n: u32) {
             publish(j, sequence, fresh, words[q]);
         }
     }
-}
-
-// h_t goes to the output and into the next step.
-fn publish(p: u32, n: u32, fresh: f32, word: u32) {
-    var h_t = fresh;
-    if params.zoneout != 0u {
-        var h_before = h_in[(params.row + n) * params.width + p];
-        if params.masked != 0u {
-            h_before = start(p, n);
-            if n < params.ongoing {
-                h_before = y[(params.before + n) * params.outputs + params.column + p];
-            }
-        }
-        let z = zone_share(word & 0xffffu, params.limit_h, params.rate_h);
-        h_t = z * h_before + (1.0 - z) * fresh;
-    }
-    let next = (params.next + n) * params.width + p;
-    if params.shared_output != 0u {
-        h_in[next] = h_t;
-        return;
-    }
-    y[(params.row + n) * params.outputs + params.column + p] = h_t;
-    if n < params.following {
-        h_in[next] = h_t * recurrent_mask(p, n);
-    }
-}
-
-// Sequences that start with the next step.
-fn join(p: u32, first: u32) {
-    for (var n = max(first, params.following); n < min(first + 4u, params.joining); n++) {
-        h_in[(params.next + n) * params.width + p] = start(p, n) * recurrent_mask(p, n);
-    }
-}
-
-fn start(p: u32, n: u32) -> f32 {
-    if params.has_start == 0u {
-        return 0.0;
-    }
-    return h_0[params.start_h + n * params.width + p];
-}
-
-fn recurrent_mask(p: u32, n: u32) -> f32 {
-    if params.masked == 0u {
-        return 1.0;
-    }
-    return bitcast<f32>(mask[1u + n * params.width + p]);
-}
-
-const RANDOM = 1u;
-
-// One word for each of four sequences: its low half for h, its high half for c.
-fn zone_words(j: u32, n: u32) -> vec4u {
-    if params.zoneout != RANDOM {
-        return vec4u();
-    }
-    let block = (params.t * ((params.batch + 3u) / 4u) + n / 4u) * params.hidden + j;
-    return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
-}
-
-// What is kept: all or nothing in training, the expected share in evaluation.
-fn zone_share(half: u32, limit: u32, rate: f32) -> f32 {
-    return select(rate, select(0.0, 1.0, half < limit), params.zoneout == RANDOM);
 }

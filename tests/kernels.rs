@@ -417,7 +417,8 @@ impl Case for LstmCase {
     }
 
     fn tolerance(&self) -> (f64, f64) {
-        (1e-5, 0.0)
+        // Layer normalisation divides by deviations, so small ones make rounding errors large.
+        (if self.shape.layer_norm { 1e-4 } else { 1e-5 }, 0.0)
     }
 }
 
@@ -478,12 +479,15 @@ fn option_cases() -> Vec<LstmCase> {
     ];
     let mut cases = Vec::new();
     for (index, noise) in noises.into_iter().enumerate() {
-        for options in 0..8 {
-            let (bidirectional, projected, ragged) = (options & 1 > 0, options & 2 > 0, options & 4 > 0);
-            let sizes = [[5, 19, 3, 9, 2], [4, 6, 2, 18, 3], [6, 17, 1, 5, 2]][(index + options) % 3];
+        for options in 0..16 {
+            let (bidirectional, projected) = (options & 1 > 0, options & 2 > 0);
+            let (ragged, layer_norm) = (options & 4 > 0, options & 8 > 0);
+            // A short row that layer normalisation finds nearly constant has gradients beyond single precision.
+            let last = if layer_norm { [6, 17, 4, 65, 2] } else { [6, 17, 1, 5, 2] };
+            let sizes = [[5, 19, 3, 9, 2], [4, 6, 2, 18, 3], last][(index + options) % 3];
             let plain = LstmCase::new(sizes, (index + options) % 4 != 3, 0);
             let proj_size = if projected { sizes[3] / 2 } else { 0 };
-            let shape = LstmShape { bidirectional, proj_size, ragged, noise, ..plain.shape };
+            let shape = LstmShape { bidirectional, proj_size, ragged, layer_norm, noise, ..plain.shape };
             // Unsorted, with the longest, a single step and equal ones among them.
             let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
             let lengths = if ragged { lengths } else { Vec::new() };
@@ -503,8 +507,279 @@ fn lstm_options() {
     // Equal lengths where they may differ, and less than the tape was made for.
     let last = cases[0].clone();
     let shape = LstmShape { ragged: true, ..last.shape };
-    cases.push(LstmCase { shape, lengths: vec![5; 19], capacity: 23, ..last });
+    cases.push(LstmCase { shape, lengths: vec![5; 19], capacity: 23, ..last.clone() });
+    // Layer normalisation over rows that its workgroups take in several turns.
+    for (sizes, capacity) in [([3, 4, 2, 129, 1], 7), ([2, 17, 5, 64, 2], 17)] {
+        let plain = LstmCase::new(sizes, true, 1);
+        let shape = LstmShape { layer_norm: true, ..plain.shape };
+        cases.push(LstmCase { shape, capacity, ..plain });
+    }
     hold(&cases);
+}
+
+// What PyTorch 2 gives for the same LSTM written with its operations:
+//
+// ```python
+// import torch
+// torch.set_default_dtype(torch.float64)
+// T, N, D, H = 3, 2, 2, 3
+// wave = lambda n, first, scale: scale * torch.sin(torch.arange(first, first + n))
+// def leaf(*dims, first, scale=1.0): return wave(torch.Size(dims).numel(), first, scale).reshape(dims).requires_grad_()
+// p = [leaf(4*H, D, first=1), leaf(4*H, H, first=25), leaf(4*H, first=61), leaf(4*H, first=73),
+//      leaf(4*H, first=85), leaf(4*H, first=97), leaf(H, first=109), leaf(H, first=112)]
+// w_ih, w_hh, b_ih, b_hh, g_ih, g_hh, g_c, s_c = p
+// x, h, c = leaf(T, N, D, first=200), leaf(N, H, first=300), leaf(N, H, first=400)
+// start = (h, c)
+// norm = torch.nn.functional.layer_norm
+// ys = []
+// for t in range(T):
+//     z = norm(x[t] @ w_ih.T, (4*H,), g_ih) + norm(h @ w_hh.T, (4*H,), g_hh) + b_ih + b_hh
+//     i, f, g, o = z.chunk(4, 1)
+//     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+//     h = o.sigmoid() * norm(c, (H,), g_c, s_c).tanh()
+//     ys.append(h)
+// y = torch.stack(ys)
+// (y * wave(y.numel(), 500, 1.0).reshape(y.shape)).sum().backward()
+// show = lambda name, v: print(name, [float(f"{e:.12g}") for e in v.flatten().tolist()])
+// show("y", y); show("c", c)
+// for name, v in zip("w_ih w_hh b_ih b_hh g_ih g_hh g_c s_c".split(), p): show(name, v.grad)
+// show("x", x.grad); show("h0", start[0].grad); show("c0", start[1].grad)
+// ```
+const NORMED: &[(&str, &[f64])] = &[
+    (
+        "y",
+        &[
+            -0.782960288,
+            -0.049626078,
+            -0.2977905,
+            -0.442593396,
+            -0.0661229309,
+            -0.288806024,
+            -0.754011224,
+            -0.0477114591,
+            -0.233211444,
+            -0.857308314,
+            -0.117330047,
+            0.308149794,
+            -0.571978573,
+            -0.0377515949,
+            -0.0325366985,
+            -0.497718349,
+            -0.134554428,
+            0.482396804,
+        ],
+    ),
+    ("final c", &[-0.729499012, -0.987184885, -0.533448891, 0.113516015, 0.310007667, -0.368989172]),
+    (
+        "d_weight_ih_l0",
+        &[
+            0.0603531891,
+            0.0959411144,
+            -0.369706996,
+            0.03188201,
+            1.15752323,
+            0.626809778,
+            0.0179541291,
+            0.0245490178,
+            -0.190049349,
+            0.103904672,
+            -0.0627992078,
+            -0.249754547,
+            -0.0273053982,
+            0.0119701482,
+            0.00432199718,
+            -0.0253960494,
+            -0.362508554,
+            -0.0617407622,
+            0.00285175814,
+            0.0706246216,
+            -0.0631500321,
+            -0.00365446494,
+            -0.16748477,
+            -0.625135537,
+        ],
+    ),
+    (
+        "d_weight_hh_l0",
+        &[
+            -0.593939545,
+            -0.211856793,
+            -0.140905041,
+            -0.366197298,
+            -0.021254762,
+            -0.283696613,
+            2.55152488,
+            0.749947434,
+            1.10672962,
+            -0.107528952,
+            -0.135646722,
+            0.033098407,
+            -0.459374552,
+            -0.0561388625,
+            -0.331773327,
+            0.685602993,
+            -0.102934385,
+            0.738303091,
+            -0.265695167,
+            -0.102343695,
+            -0.1306862,
+            -0.277145029,
+            -0.0874078388,
+            -0.166535411,
+            -0.0190920875,
+            0.0481922726,
+            -0.0971148008,
+            0.00129385369,
+            0.156933701,
+            -0.356786211,
+            -0.288315836,
+            -0.143586186,
+            0.0209224167,
+            -0.861133263,
+            -0.0939041649,
+            -0.391555932,
+        ],
+    ),
+    (
+        "d_bias_ih_l0",
+        &[
+            -0.132923972,
+            -0.771737894,
+            0.24936877,
+            0.601994402,
+            0.534417531,
+            -0.935915914,
+            -0.152133782,
+            0.185523713,
+            -0.277226931,
+            -0.439582635,
+            -0.0128105297,
+            0.597846674,
+        ],
+    ),
+    (
+        "d_bias_hh_l0",
+        &[
+            -0.132923972,
+            -0.771737894,
+            0.24936877,
+            0.601994402,
+            0.534417531,
+            -0.935915914,
+            -0.152133782,
+            0.185523713,
+            -0.277226931,
+            -0.439582635,
+            -0.0128105297,
+            0.597846674,
+        ],
+    ),
+    (
+        "d_layer_norm_ih_l0",
+        &[
+            -0.337578729,
+            0.144316864,
+            2.23460694,
+            -0.0321036028,
+            -0.105513769,
+            -0.530995608,
+            0.167061459,
+            -0.107668977,
+            0.343388598,
+            -0.480716665,
+            0.00523250265,
+            -0.00323825644,
+        ],
+    ),
+    (
+        "d_layer_norm_hh_l0",
+        &[
+            0.0976681716,
+            -0.249803156,
+            -0.339658197,
+            0.0842202226,
+            -0.351662011,
+            -0.138936633,
+            -0.254542317,
+            -0.131777506,
+            0.441909851,
+            -0.740363685,
+            -0.0161395568,
+            -0.374794582,
+        ],
+    ),
+    ("d_layer_norm_c_l0", &[-0.0911018023, 3.72216553, -2.45138393]),
+    ("d_layer_norm_c_bias_l0", &[-0.129993853, -0.543278828, -1.29845713]),
+    (
+        "d_x",
+        &[
+            -6.2547094e-05,
+            0.000829963643,
+            -0.00434447844,
+            0.00374532059,
+            -0.189229311,
+            -0.0535065167,
+            0.318172411,
+            -0.916569534,
+            0.00177107293,
+            -0.00108262068,
+            -0.716665691,
+            -0.682621673,
+        ],
+    ),
+    ("d_start h", &[-0.00120824628, 0.0128862031, 0.0151331368, -0.166375828, 0.537447039, 0.747143577]),
+    ("d_start c", &[-0.858134752, 0.699520758, 0.114639226, 1.53613603, 1.84449369, -2.42729639]),
+];
+
+/// `len` values of a sine from `first` on.
+fn wave(first: usize, len: usize) -> Vec<f64> {
+    (first..first + len).map(|place| (place as f64).sin()).collect()
+}
+
+fn layer_norm_as_pytorch<D: Kernels>(device: &D, tolerance: f64) {
+    let (steps, batch, inputs, hidden) = (3, 2, 2, 3);
+    let shape = LstmShape { layer_norm: true, ..LstmCase::new([steps, batch, inputs, hidden, 1], true, 0).shape };
+    let packing = Packing::even(steps, batch);
+    let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
+    let parameters = shape.tensors().last().unwrap().range().end;
+    let (params, x) = (filled(device, &wave(1, parameters)), filled(device, &wave(200, steps * batch * inputs)));
+    let start =
+        LstmState { h: filled(device, &wave(300, batch * hidden)), c: filled(device, &wave(400, batch * hidden)) };
+    let mut tape = LstmTape::new(device, &shape);
+    device.lstm_forward(&pass, &params, (&x, 0), Some(&start), &mut tape);
+    let (y, c) = (read(device, &tape.layers[0].cells[0].h_in, 24), read(device, &tape.layers[0].cells[0].c, 24));
+    let mut got = vec![("y".to_owned(), y[6..].to_vec()), ("final c".into(), c[18..].to_vec())];
+    let d_y = filled(device, &wave(500, 18));
+    let (mut d_params, mut d_x) = (filled(device, &vec![0.0; parameters]), fresh(device, 12));
+    let mut d_start = LstmState { h: fresh(device, 6), c: fresh(device, 6) };
+    let gradients = LstmGradients {
+        d_y: &d_y,
+        from: 0,
+        d_final: None,
+        d_params: &mut d_params,
+        d_x: Some((&mut d_x, 0)),
+        d_start: Some(&mut d_start),
+    };
+    device.lstm_backward(&pass, &params, (&x, 0), &mut tape, gradients);
+    let gradient = read(device, &d_params, parameters);
+    got.extend(shape.tensors().iter().map(|tensor| (format!("d_{}", tensor.name), gradient[tensor.range()].to_vec())));
+    got.push(("d_x".into(), read(device, &d_x, 12)));
+    got.push(("d_start h".into(), read(device, &d_start.h, 6)));
+    got.push(("d_start c".into(), read(device, &d_start.c, 6)));
+    let want: Results = NORMED.iter().map(|(name, values)| ((*name).to_owned(), values.to_vec())).collect();
+    assert_eq!(
+        got.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        want.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    let problems = differences(device.kind(), &got, &want, (tolerance, 0.0));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn layer_norm_is_that_of_pytorch() {
+    layer_norm_as_pytorch(&Cpu::<f64>::poisoned(), 1e-8);
+    layer_norm_as_pytorch(&Cpu::<f32>::poisoned(), 1e-5);
+    layer_norm_as_pytorch(&common::gpu(false), 1e-5);
 }
 
 /// Without its masks a case gives other results, and another draw gives other masks; no rate leaves the plain results.
@@ -940,6 +1215,8 @@ fn checks_change_no_bit() {
         let once = case.run(&trusted);
         assert_eq!(bits(&once), bits(&case.run(&checked)), "{}", case.name());
         assert_eq!(bits(&once), bits(&case.run(&trusted)), "{} again", case.name());
+        let case = LstmCase { shape: LstmShape { layer_norm: true, ..case.shape }, ..case };
+        assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
     let layout = Layout { transposed: true, offset: 1, gap: 2 };
     for add in [false, true] {
@@ -963,12 +1240,13 @@ fn checks_change_no_bit() {
 }
 
 /// One layer of one unit over one step with `x` as its input and weight 1 into every gate, the start state 0.5.
-fn one_unit<D: Kernels>(device: &D, inputs: &[f64]) -> [Vec<f64>; 4] {
+fn one_unit<D: Kernels>(device: &D, inputs: &[f64], layer_norm: bool) -> [Vec<f64>; 4] {
     let batch = inputs.len();
-    let shape = LstmShape { steps: 2, batch, bias: false, ..LstmShape::default() };
+    let shape = LstmShape { steps: 2, batch, bias: false, layer_norm, ..LstmShape::default() };
     let packing = Packing::even(2, batch);
     let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
-    let params = filled(device, &[1.0, -1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    let weights = [&[1.0, -1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], &[1.0; 10][..if layer_norm { 10 } else { 0 }]].concat();
+    let params = filled(device, &weights);
     let x = filled(device, &[inputs, inputs].concat());
     let d_y = filled(device, &vec![1.0; 2 * batch]);
     let half = || filled(device, &vec![0.5; batch]);
@@ -976,12 +1254,12 @@ fn one_unit<D: Kernels>(device: &D, inputs: &[f64]) -> [Vec<f64>; 4] {
     device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
     let gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
     let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
-    let mut d_params = filled(device, &[0.0; 8]);
+    let mut d_params = filled(device, &vec![0.0; weights.len()]);
     let gradients =
         LstmGradients { d_y: &d_y, from: 0, d_final: None, d_params: &mut d_params, d_x: None, d_start: None };
     device.lstm_backward(&pass, &params, (&x, 0), &mut tape, gradients);
     let d_gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
-    [gates, h, d_gates, read(device, &d_params, 8)]
+    [gates, h, d_gates, read(device, &d_params, weights.len())]
 }
 
 /// Activations are right over the whole range, saturate where they must, and the gradient there is 0 and not NaN.
@@ -993,7 +1271,7 @@ fn activations_saturate() {
             .flat_map(|x: f64| [f64::from(x as f32), f64::from(-x as f32)])
             .collect();
     inputs.push(0.0);
-    let exact = one_unit(&Cpu::<f64>::poisoned(), &inputs);
+    let exact = one_unit(&Cpu::<f64>::poisoned(), &inputs, false);
     let close = |backend: &str, got: [Vec<f64>; 4]| {
         for (name, (got, want)) in ["gates", "h", "d_gates"].into_iter().zip(got.iter().zip(&exact)) {
             let got = compare(name, got, want, 1e-30, 1e-5).or_else(|_| compare(name, got, want, 3e-7, 0.0));
@@ -1001,25 +1279,27 @@ fn activations_saturate() {
         }
         assert!(got.iter().flatten().all(|value| value.is_finite()), "{backend}: {got:?}");
     };
-    close("Cpu<f32>", one_unit(&Cpu::<f32>::poisoned(), &inputs));
-    close("Gpu", one_unit(&common::gpu(false), &inputs));
+    close("Cpu<f32>", one_unit(&Cpu::<f32>::poisoned(), &inputs, false));
+    close("Gpu", one_unit(&common::gpu(false), &inputs, false));
     assert_eq!(exact[0][..4], [1.0, 0.0, 1.0, 1.0], "the first input saturates all gates");
 }
 
 /// A NaN in an input comes out as NaN where it belongs, and nowhere else.
 fn keeps_nan<D: Kernels>(device: &D) {
     let inputs = [0.5, f64::NAN, -0.5, 0.25];
-    let [gates, h, d_gates, d_params] = one_unit(device, &inputs);
-    for (index, value) in gates.iter().enumerate() {
-        assert_eq!(value.is_nan(), index / 4 % 4 == 1, "gate {index} is {value}");
+    for layer_norm in [false, true] {
+        let [gates, h, d_gates, d_params] = one_unit(device, &inputs, layer_norm);
+        for (index, value) in gates.iter().enumerate() {
+            assert_eq!(value.is_nan(), index / 4 % 4 == 1, "gate {index} is {value}");
+        }
+        for (index, value) in h.iter().enumerate() {
+            assert_eq!(value.is_nan(), index >= 4 && index % 4 == 1, "h {index} is {value}");
+        }
+        for (index, value) in d_gates.iter().enumerate() {
+            assert_eq!(value.is_nan(), index / 4 % 4 == 1, "d_gates {index} is {value}");
+        }
+        assert!(d_params.iter().all(|value| value.is_nan()), "every weight saw the NaN: {d_params:?}");
     }
-    for (index, value) in h.iter().enumerate() {
-        assert_eq!(value.is_nan(), index >= 4 && index % 4 == 1, "h {index} is {value}");
-    }
-    for (index, value) in d_gates.iter().enumerate() {
-        assert_eq!(value.is_nan(), index / 4 % 4 == 1, "d_gates {index} is {value}");
-    }
-    assert!(d_params.iter().all(|value| value.is_nan()), "every weight saw the NaN: {d_params:?}");
 
     for (kind, parts) in LOSSES {
         // In each part of one value, and in each class of one row.

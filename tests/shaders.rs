@@ -134,12 +134,24 @@ fn the_list_of_kernels_is_the_folder() {
     }
     assert!(files.remove("common"), "common.wgsl is appended to every kernel");
     let kernels: Vec<_> = bptt::kernels::all().collect();
+    let shared: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.shared).collect();
+    for (name, text) in &shared {
+        let file = folder.join(name).with_extension("wgsl");
+        assert_eq!(*text, std::fs::read_to_string(&file).expect("a readable file"), "{name}");
+    }
     let entries: BTreeSet<_> = kernels.iter().map(|kernel| (kernel.name, kernel.entry)).collect();
     assert_eq!(entries.len(), kernels.len(), "an entry point is listed twice");
     let names: BTreeSet<_> = kernels.iter().map(|kernel| kernel.name.to_owned()).collect();
     assert!(names.len() >= 10, "only {} kernels were found", names.len());
-    assert_eq!(names, files, "kernels::all() and shaders/");
+    let shared: BTreeSet<_> = shared.into_iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert!(shared.is_disjoint(&names), "{shared:?}");
+    assert_eq!(&names | &shared, files, "kernels::all() and shaders/");
     for kernel in kernels {
+        for name in &shared {
+            let named = kernel.source.contains(&format!("{name}.wgsl"));
+            let appended = kernel.shared.iter().any(|(shared, _)| shared == name);
+            assert_eq!(named, appended, "{} and {name}.wgsl", kernel.name);
+        }
         let file = folder.join(kernel.name).with_extension("wgsl");
         assert_eq!(kernel.source, std::fs::read_to_string(&file).expect("a readable file"), "{}", kernel.name);
     }

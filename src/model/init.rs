@@ -12,7 +12,17 @@ use crate::rng::{Rng, Stream};
 /// ([`nn.Linear`](https://pytorch.org/docs/stable/generated/torch.nn.Linear.html), in ±1 / √ of its inputs, R · P).
 /// The distribution is PyTorch's, the numbers are not: they come from this crate's own generator.
 pub fn initial_parameters(shape: &NetworkShape, seed: u64) -> Vec<f32> {
-    default_parameters(shape, &mut Rng::new(seed, Stream::Init))
+    let mut parameters = default_parameters(shape, &mut Rng::new(seed, Stream::Init));
+    start_norms(&shape.tensors(), &mut parameters);
+    parameters
+}
+
+/// Layer normalisation starts as normalisation alone: gains 1, biases 0.
+fn start_norms(tensors: &[Tensor], parameters: &mut [f32]) {
+    for tensor in tensors.iter().filter(|tensor| tensor.name.starts_with("lstm.layer_norm_")) {
+        let bias = tensor.name.starts_with("lstm.layer_norm_c_bias_");
+        parameters[tensor.range()].fill(if bias { 0.0 } else { 1.0 });
+    }
 }
 
 fn default_parameters(shape: &NetworkShape, rng: &mut Rng) -> Vec<f32> {
@@ -41,6 +51,8 @@ fn default_parameters(shape: &NetworkShape, rng: &mut Rng) -> Vec<f32> {
 /// Xavier: Glorot & Bengio 2010. Orthogonal: Saxe, McClelland & Ganguli 2014. A large bias of the forget gate: Gers,
 /// Schmidhuber & Cummins 2000 and Jozefowicz, Zaremba & Sutskever 2015. Chrono: Tallec & Ollivier 2018, for dependences
 /// over up to T steps.
+///
+/// Layer normalisation starts with gains of 1 and biases of 0 whatever the scheme.
 pub fn start_parameters(config: &Config, shape: &NetworkShape) -> Vec<f32> {
     let rng = &mut Rng::new(config.seed, Stream::Init);
     let tensors = shape.tensors();
@@ -48,6 +60,7 @@ pub fn start_parameters(config: &Config, shape: &NetworkShape) -> Vec<f32> {
         InitScheme::Default => default_parameters(shape, rng),
         scheme => weights(scheme, &tensors, shape.parameters(), rng),
     };
+    start_norms(&tensors, &mut parameters);
     if config.forget_bias.is_some() || config.chrono.is_some() {
         for pair in biases(&tensors) {
             set_biases(config, pair, rng, &mut parameters);
@@ -280,6 +293,24 @@ mod tests {
                     };
                     assert_eq!(*after, want, "{name}[{place}]");
                 }
+            }
+        }
+    }
+
+    /// Whatever the scheme, and without a number of the generator going elsewhere.
+    #[test]
+    fn layer_normalisation_starts_at_one_and_zero() {
+        let plain = shape(20);
+        let normed = NetworkShape { lstm: LstmShape { layer_norm: true, bidirectional: true, ..plain.lstm }, ..plain };
+        for init_scheme in [InitScheme::Default, InitScheme::Xavier, InitScheme::Orthogonal] {
+            let config = Config { init_scheme, forget_bias: Some(1.0), ..Config::default() };
+            let (before, after) = (started(&config, &plain), started(&config, &normed));
+            assert_eq!(before[..4], after[..4], "the first layer's own tensors");
+            let norms: Vec<_> = after.iter().filter(|(name, _)| name.contains("layer_norm")).collect();
+            assert_eq!(norms.len(), 16);
+            for (name, values) in norms {
+                let start = if name.contains("_c_bias_") { 0.0 } else { 1.0 };
+                assert!(values.iter().all(|&value| value == start), "{name}");
             }
         }
     }

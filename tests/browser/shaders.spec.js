@@ -6,8 +6,11 @@ import { expect, test } from "@playwright/test";
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const read = (file) => readFileSync(new URL(file, SHADERS), "utf8");
-// As the library builds it.
-const kernel = (source) => `${source}\n${read("common.wgsl")}`;
+// As the library builds it: with the files that its comments name.
+const kernel = (source) => {
+  const named = [...source.matchAll(/\b\w+\.wgsl\b/g)].map(([name]) => name);
+  return [source, ...[...new Set([...named, "common.wgsl"])].map(read)].join("\n");
+};
 
 // WebGPU exists in secure contexts alone, so the empty page has an https address, which is answered here.
 const ORIGIN = "https://bptt.test/";
@@ -47,7 +50,7 @@ const complaints = (code) =>
   }, code);
 
 const files = readdirSync(SHADERS)
-  .filter((file) => file.endsWith(".wgsl") && file !== "common.wgsl")
+  .filter((file) => file.endsWith(".wgsl") && read(file).includes("@compute"))
   .sort();
 
 for (const file of files) {

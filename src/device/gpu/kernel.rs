@@ -16,8 +16,10 @@ pub struct Kernel {
     pub name: &'static str,
     /// The function that runs; a file may hold several that share its bindings.
     pub entry: &'static str,
-    /// The file's text; `common.wgsl` is appended before it is compiled.
+    /// The file's text; that of `shared` and `common.wgsl` is appended before it is compiled.
     pub source: &'static str,
+    /// Name and text of files that it shares with other kernels. Its comments name them.
+    pub shared: &'static [(&'static str, &'static str)],
     /// The parameter struct's fields: name and WGSL type.
     pub params: &'static [(&'static str, &'static str)],
     /// The storage buffers in the order of their bindings.
@@ -34,7 +36,8 @@ impl Kernel {
 
     /// The whole text that is compiled.
     pub fn wgsl(&self) -> String {
-        format!("{}\n{}", self.source, include_str!("../../../shaders/common.wgsl"))
+        let shared: String = self.shared.iter().flat_map(|(_, text)| [*text, "\n"]).collect();
+        format!("{}\n{shared}{}", self.source, include_str!("../../../shaders/common.wgsl"))
     }
 }
 
@@ -56,18 +59,21 @@ macro_rules! params {
         }
     };
 }
-/// Names a WGSL file in `shaders/`, its parameter struct and the access to its storage buffers.
+/// Names a WGSL file in `shaders/`, the files it shares with others, its parameter struct and the access to its storage
+/// buffers.
 macro_rules! kernel {
-    ($name:literal, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
+    ($name:literal $(+ $shared:literal)*, $params:ty, [$($access:ident),*] $(, $varying:ident)?) => {
         $crate::device::Kernel {
             name: $name,
             entry: "main",
-            source: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")),
+            source: kernel!(@ file $name),
+            shared: &[$(($shared, kernel!(@ file $shared))),*],
             params: <$params as $crate::device::Params>::FIELDS,
             storage: &[$($crate::device::Access::$access),*],
             varying: kernel!(@ $($varying)?),
         }
     };
+    (@ file $name:literal) => { include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")) };
     (@) => { false };
     (@ varying) => { true };
 }

@@ -1,5 +1,6 @@
 //! On the CPU, and so the definition: each thread takes a few sequences through all time steps.
 
+mod norm;
 mod steps;
 mod tiles;
 mod zone;
@@ -16,6 +17,7 @@ use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Matrix, ProductShape, multiply_add};
 use crate::kernels::{DropShape, LayerTape};
+use norm::{BackwardNormStep, ForwardNormStep, NormParameters};
 use steps::{BackwardStep, ForwardStep};
 use tiles::{Before, TILE, Tile, tiles};
 use zone::Zone;
@@ -89,6 +91,10 @@ impl<F: Real> Lstm for Cpu<F> {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         (shape.gates() + shape.proj_size) * shape.width().max(shape.hidden_size)
     }
+
+    fn norm_len(&self, _shape: &LstmShape) -> usize {
+        0
+    }
 }
 
 /// One direction of one layer.
@@ -99,6 +105,7 @@ struct Recurrence<'a, F> {
     cell: usize,
     weight_hh: &'a [F],         // [4H, P]
     weight_hr: Option<&'a [F]>, // [P, H]
+    norm: Option<NormParameters<'a, F>>,
     shared: bool,
 }
 
@@ -112,6 +119,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             cell: layer * shape.directions() + direction,
             weight_hh: &params[places.weight_hh..][..shape.gates() * shape.width()],
             weight_hr: places.weight_hr.map(|place| &params[place..][..shape.proj_size * shape.hidden_size]),
+            norm: NormParameters::new(&places, shape.hidden_size, params),
             shared: shape.shares_output(),
         }
     }
@@ -156,7 +164,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             device.dropout(drop, &shape, sequences, Source::Ones, (&mut cell.mask, 1), false);
         }
         let (mask, weights) = (drop.map(|_| &cell.mask[1..][..batch * width]), (&*w_hh_t, &*w_hr_t));
-        let tiles = tiles(pass, &mut cell.gates, &mut cell.h_in, &mut cell.c, &mut cell.u, y);
+        let tiles = tiles(pass, &mut cell.gates, &mut cell.h_in, &mut cell.c, &mut cell.u, y, &mut cell.norm);
         tiles.into_par_iter().with_max_len(1).for_each(|mut tile| {
             let rows = tile.first * width..(tile.first + tile.count) * width;
             let mut h = starts.map_or(vec![F::zero(); rows.len()], |(h, _)| h[rows.clone()].to_vec());
@@ -195,18 +203,32 @@ impl<'a, F: Real> Recurrence<'a, F> {
                 None => h_in.copy_from_slice(&h[..n * width]),
             }
         }
-        let gates = &mut *tile.gates[t];
+        let gates = match tile.norm.get_mut(t) {
+            Some(kept) => {
+                kept.hh.fill(F::zero());
+                &mut *kept.hh
+            }
+            None => &mut *tile.gates[t],
+        };
         add_product(h_in, w_hh_t, gates, width, 4 * hidden);
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
         let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), ongoing * hidden, n * hidden);
         let u = if self.weight_hr.is_some() { &mut *tile.u[t] } else { &mut *h_t };
         let at = ongoing * hidden;
-        let (gates_1, gates_2) = gates.split_at_mut(4 * at);
+        let (gates_1, gates_2) = tile.gates[t].split_at_mut(4 * at);
         let (c_1, c_2) = c_t.split_at_mut(at);
         let (u_1, u_2) = u.split_at_mut(at);
-        Arch::new().dispatch(ForwardStep { gates: gates_1, c_before: before.ongoing, c_t: c_1, h_t: u_1, hidden });
-        Arch::new().dispatch(ForwardStep { gates: gates_2, c_before: before.starting, c_t: c_2, h_t: u_2, hidden });
+        let parts = [(gates_1, before.ongoing, c_1, u_1), (gates_2, before.starting, c_2, u_2)];
+        let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
+        for ((gates, c_before, c_t, h_t), kept) in parts.into_iter().zip(kept) {
+            match (&self.norm, kept) {
+                (Some(own), Some(kept)) => {
+                    Arch::new().dispatch(ForwardNormStep { own, gates, kept, c_before, c_t, h_t, hidden });
+                }
+                _ => Arch::new().dispatch(ForwardStep { gates, c_before, c_t, h_t, hidden }),
+            }
+        }
         if self.weight_hr.is_some() {
             h_t.fill(F::zero());
             add_product(&*tile.u[t], w_hr_t, h_t, hidden, width);
@@ -250,13 +272,14 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
         }
         let mask = pass.recurrent_drop(self.cell).map(|_| &cell.mask[1..][..batch * width]);
-        let tiles = tiles(pass, &mut cell.gates, &mut [], &mut cell.c, &mut cell.d_h, &mut []);
+        let tiles = tiles(pass, &mut cell.gates, &mut [], &mut cell.c, &mut cell.d_h, &mut [], &mut cell.norm);
         let tiles = tiles.into_par_iter().with_max_len(1);
         let carried = d_h.par_chunks_mut(TILE * width).zip(d_c.par_chunks_mut(TILE * hidden));
         tiles.zip(carried).for_each(|(mut tile, (d_h, d_c))| {
             let rows = tile.first * width..(tile.first + tile.count) * width;
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
+            tile.sums.fill(F::zero());
             for step in pass.packing.walk(self.reverse()).rev() {
                 self.backward_step(&step, &mut tile, weights, upstream, mask, &mut zone, (&mut *d_h, &mut *d_c));
             }
@@ -292,14 +315,17 @@ impl<'a, F: Real> Recurrence<'a, F> {
                 d_h.iter_mut().zip(&d_y[self.direction * width..]).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
             }
         }
-        let at = tile.rows(step.ongoing) * hidden;
+        let ongoing = tile.rows(step.ongoing);
+        let at = ongoing * hidden;
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), at, n * hidden);
         let gates = &mut *tile.gates[t];
         let mut c_t = &*c_t;
         if let Some(zone) = zone {
             zone.draw(t, n);
             zone.split(d_h, d_c);
-            c_t = zone.cell_before_zoneout(gates, &before);
+            if self.norm.is_none() {
+                c_t = zone.cell_before_zoneout(gates, &before);
+            }
         }
         let mut d_u_t = Vec::new();
         if let Some(w_hr) = self.weight_hr {
@@ -310,12 +336,26 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
         let (gates_1, gates_2) = gates.split_at_mut(4 * at);
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
-        let c = [before.ongoing, &c_t[..at]];
-        Arch::new().dispatch(BackwardStep { gates: gates_1, c, d_h: &d_u[..at], d_c: d_c_1, hidden });
-        let c = [before.starting, &c_t[at..]];
-        Arch::new().dispatch(BackwardStep { gates: gates_2, c, d_h: &d_u[at..], d_c: d_c_2, hidden });
+        let parts = [
+            (gates_1, [before.ongoing, &c_t[..at]], &d_u[..at], d_c_1),
+            (gates_2, [before.starting, &c_t[at..]], &d_u[at..], d_c_2),
+        ];
+        let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
+        let mut rest_of_sums = &mut *tile.sums;
+        for ((gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
+            match (&self.norm, kept) {
+                (Some(own), Some(kept)) => {
+                    let (sums, rest) = rest_of_sums.split_at_mut(10 * d_h.len());
+                    rest_of_sums = rest;
+                    let c_before = c[0];
+                    Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before, d_h, d_c, sums, hidden });
+                }
+                _ => Arch::new().dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),
+            }
+        }
+        let d_gates = tile.norm.get(t).map_or(&*tile.gates[t], |kept| &*kept.hh);
         d_h.fill(F::zero());
-        add_transposed(gates, w_hh, d_h, hidden, width);
+        add_transposed(d_gates, w_hh, d_h, hidden, width);
         if let Some(mask) = mask {
             d_h.iter_mut().zip(mask).for_each(|(d_h, &mask)| *d_h = *d_h * mask);
         }

@@ -1,12 +1,12 @@
-//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it, and a
-//! second one with a projection.
+//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it, a second
+//! one with layer normalisation, which needs whole rows of gates, and one more forwards with a projection.
 
 use super::packing::Step;
 use super::{
     LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
     before_recurrence,
 };
-use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
+use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 use crate::kernels::{DropShape, Matrix};
@@ -27,7 +27,7 @@ params! {
 params! {
     struct ForwardParams {
         t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
-        batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hr_t: u32,
+        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hr_t: u32,
         shared_output: u32, has_start: u32, start_h: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
         seed_0: u32, seed_1: u32, cell: u32,
@@ -36,7 +36,7 @@ params! {
 params! {
     struct BackwardParams {
         t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
-        batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
+        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
         has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
         seed_0: u32, seed_1: u32, cell: u32,
@@ -45,15 +45,43 @@ params! {
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static DRAW: Kernel = kernel!("lstm_draw", DrawParams, [Write], varying);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
-static FORWARD_STEP: Kernel =
-    kernel!("lstm_forward_step", ForwardParams, [Read, Read, Read, Write, Write, Write, Write, Write]);
+static FORWARD_STEP: Kernel = kernel!(
+    "lstm_forward_step" + "lstm_forward_shared" + "lstm_zone",
+    ForwardParams,
+    [Read, Read, Read, Write, Write, Write, Write, Write]
+);
+static FORWARD_RECUR: Kernel = FORWARD_STEP.entry("recur");
+static FORWARD_NORM_STEP: Kernel = kernel!(
+    "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_zone" + "workgroup_sum",
+    ForwardParams,
+    [Write, Read, Read, Write, Write, Write, Write, Write]
+);
 static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
-static BACKWARD_STEP: Kernel =
-    kernel!("lstm_backward_step", BackwardParams, [Read, Read, Read, Read, Read, Write, Write, Write]);
+static BACKWARD_STEP: Kernel = kernel!(
+    "lstm_backward_step" + "lstm_backward_shared" + "lstm_zone",
+    BackwardParams,
+    [Read, Read, Read, Read, Read, Write, Write, Write]
+);
+static BACKWARD_NORM_STEP: Kernel = kernel!(
+    "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_zone" + "workgroup_sum",
+    BackwardParams,
+    [Read, Read, Read, Read, Write, Write, Write]
+);
 static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
 static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
-pub(in crate::kernels) static KERNELS: &[&Kernel] =
-    &[&TRANSPOSE, &DRAW, &START, &FORWARD_STEP, &FORWARD_PROJECT, &BACKWARD_STEP, &BACKWARD_PROJECT, &BACKWARD_START];
+pub(in crate::kernels) static KERNELS: &[&Kernel] = &[
+    &TRANSPOSE,
+    &DRAW,
+    &START,
+    &FORWARD_STEP,
+    &FORWARD_RECUR,
+    &FORWARD_NORM_STEP,
+    &FORWARD_PROJECT,
+    &BACKWARD_STEP,
+    &BACKWARD_NORM_STEP,
+    &BACKWARD_PROJECT,
+    &BACKWARD_START,
+];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
@@ -137,6 +165,11 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         shape.gates() * shape.width() + shape.proj_size * shape.hidden_size
     }
+
+    /// The parameters of the normalisation and the biases, then one value for each unit and sequence.
+    fn norm_len(&self, shape: &LstmShape) -> usize {
+        shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size
+    }
 }
 
 /// One direction of one layer.
@@ -181,6 +214,7 @@ impl<'a> Recurrence<'a> {
             transpose(params, place, shape.proj_size, shape.hidden_size, shape.gates() * shape.width());
         }
         let cell = &mut tape.layers[self.layer].cells[self.direction];
+        self.prepare_norm(params, &mut cell.norm);
         if let Some(key) = pass.key(Purpose::Zoneout, self.cell).filter(|_| shape.zones()) {
             gpu.run(&DRAW, &DrawParams { draw: key.draw }, &[&cell.mask], [1, 1, 1]);
         }
@@ -208,16 +242,39 @@ impl<'a> Recurrence<'a> {
         gpu.run(&START, &start_params, &buffers, grid(pass.batch() * shape.hidden_size, 64));
     }
 
+    /// Copies the parameters that layer normalisation needs behind what it keeps.
+    fn prepare_norm(&self, params: &GpuBuffer, norm: &mut GpuBuffer) {
+        let places = self.pass.shape.cell(self.layer, self.direction);
+        let (own, gates) = (self.pass.norm_places().own, self.pass.shape.gates());
+        let Some(gains) = places.layer_norm else { return };
+        let after = own + self.pass.shape.norm_parameters();
+        let biases = places.bias.map(|(ih, hh)| [(ih, after, gates), (hh, after + gates, gates)]);
+        for (from, to, width) in [(gains, own, after - own)].into_iter().chain(biases.into_iter().flatten()) {
+            let shape = RowsShape { rows: 1, width, from: Matrix::rows(from, width), to: Matrix::rows(to, width) };
+            self.gpu.copy_rows(&shape, Listed::No, params, norm);
+        }
+        if biases.is_none() {
+            self.gpu.zero(norm, after, 2 * gates);
+        }
+    }
+
     fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
         let (gpu, shape) = (self.gpu, self.pass.shape);
         let LayerTape { cells, y, .. } = &tape.layers[self.layer];
         let cell = &cells[self.direction];
         let h_0 = start.map_or(params, |start| &start.h);
         let buffers = [&tape.packed, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
+        let to_norm = [&tape.packed, h_0, &cell.mask, &cell.norm, &cell.h_in, &cell.c, y, &cell.u];
+        let normed = [&cell.norm, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
         for step in self.pass.packing.walk(self.direction == 1) {
             let params = self.forward_params(&step, start.is_some());
             let sequences = step.present.max(step.joining);
-            gpu.run(&FORWARD_STEP, &params, &buffers, step_grid(shape.hidden_size, sequences));
+            if shape.layer_norm {
+                gpu.run(&FORWARD_RECUR, &params, &to_norm, step_grid(shape.hidden_size, step.present));
+                gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
+            } else {
+                gpu.run(&FORWARD_STEP, &params, &buffers, step_grid(shape.hidden_size, sequences));
+            }
             if shape.proj_size > 0 {
                 gpu.run(&FORWARD_PROJECT, &params, &buffers, step_grid(shape.width(), sequences));
             }
@@ -235,6 +292,7 @@ impl<'a> Recurrence<'a> {
             next: step.next as u32,
             following: step.following as u32,
             joining: step.joining as u32,
+            rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,
@@ -283,13 +341,20 @@ impl<'a> Recurrence<'a> {
             }
         }
         let weights = if pass.weight_drop(self.cell).is_some() { dropped } else { params };
-        let buffers = [weights, params, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.d_h];
+        // What goes back through W_hh.
+        let d_recurrent = if shape.layer_norm { &cell.norm } else { &cell.gates };
+        let buffers = [weights, params, d_y, &cell.c, &cell.mask, d_recurrent, &cell.d_state, &cell.d_h];
+        let normed = [params, &cell.d_h, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm];
         for step in pass.packing.walk(self.direction == 1).rev() {
             let params = self.backward_params(&step, from, d_final.is_some());
-            if shape.proj_size > 0 {
+            if shape.proj_size > 0 || shape.layer_norm {
                 gpu.run(&BACKWARD_PROJECT, &params, &buffers, step_grid(width, step.present));
             }
-            gpu.run(&BACKWARD_STEP, &params, &buffers, step_grid(hidden, step.present));
+            if shape.layer_norm {
+                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(step.present, 1));
+            } else {
+                gpu.run(&BACKWARD_STEP, &params, &buffers, step_grid(hidden, step.present));
+            }
             if d_start.is_some() && step.ongoing < step.present {
                 gpu.run(&BACKWARD_START, &params, &buffers, step_grid(width, step.present));
             }
@@ -315,6 +380,7 @@ impl<'a> Recurrence<'a> {
             ongoing: step.ongoing as u32,
             next: step.next as u32,
             following: step.following as u32,
+            rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,

@@ -33,6 +33,24 @@
 //! ```text
 //! c̃_t = f ∘ c_{t−1} + i ∘ g     c_t = z_c ∘ c_{t−1} + (1 − z_c) ∘ c̃_t     h_t = z_h ∘ h_{t−1} + (1 − z_h) ∘ o ∘ tanh(c̃_t)
 //! ```
+//!
+//! - **Layer normalisation** (Ba, Kiros & Hinton 2016, the LSTM of their appendix) of each row by itself, â =
+//!   (a − mean(a)) / √(var(a) + 1e-5) with the variance that divides by the number of elements; all four gates are one row:
+//!
+//! ```text
+//! a_t = x_t · W_ihᵀ     r_t = h_{t−1} · W_hhᵀ     c̃_t = f ∘ c_{t−1} + i ∘ g
+//! (i, f, g, o) = γ_ih ∘ â_t + γ_hh ∘ r̂_t + b_ih + b_hh
+//! h_t = o ∘ tanh(γ_c ∘ ĉ_t + β_c), where ĉ_t is c̃_t normalised
+//! ```
+//!
+//! c itself goes on as it is, with zoneout or without. Back through each of the three, with n the row's elements:
+//!
+//! ```text
+//! d_â = γ ∘ d_gates     d_a = (d_â − Σ d_â / n − â ∘ Σ (d_â ∘ â) / n) / √(var(a) + 1e-5)     d_γ = Σ_t d_gates ∘ â
+//! ```
+//!
+//! so that d_a_t takes the place of d_gates_t in d_W_ih and d_x_t, and d_r_t in d_W_hh and d_h_{t−1}. γ_ih is the parameter
+//! `layer_norm_ih`, γ_hh `layer_norm_hh`, γ_c `layer_norm_c` and β_c `layer_norm_c_bias`.
 
 mod cpu;
 mod gpu;
@@ -49,7 +67,7 @@ pub(super) use gpu::KERNELS;
 use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
 use crate::kernels::{Matrix, Onto, Product, ProductShape, Rows};
 use crate::rng::{MaskKey, Purpose};
-use tape::output;
+use tape::{NormPlaces, output};
 
 /// One run of a stack over one batch, forward and back.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +139,13 @@ pub trait Lstm: Product + Rows + Dropout {
 
     /// Elements of the device's own arrangement of the weights.
     fn packed_len(&self, shape: &LstmShape) -> usize;
+
+    /// Elements of the device's own for the layer normalisation of one layer and direction.
+    fn norm_len(&self, shape: &LstmShape) -> usize;
 }
+
+/// Is added to a variance before its root is taken.
+const NORM_EPS: f64 = 1e-5;
 
 impl Pass<'_> {
     fn rows(&self) -> usize {
@@ -166,6 +190,10 @@ impl Pass<'_> {
     fn weight_elements(&self) -> DropShape {
         DropShape { rows: self.shape.gates(), columns: self.shape.width(), first: 0, masks: Masks::Each }
     }
+    /// Where layer normalisation keeps its parts.
+    fn norm_places(&self) -> NormPlaces {
+        NormPlaces::new(self.shape, self.rows(), self.batch())
+    }
     /// Where one cell's weights after weight drop lie.
     fn dropped_at(&self, cell: usize) -> usize {
         cell * self.shape.gates() * self.shape.width()
@@ -197,7 +225,8 @@ fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmT
     }
 }
 
-/// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, and weight drop.
+/// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, the biases later with layer
+/// normalisation, and weight drop.
 fn before_recurrence<D: Lstm>(
     device: &D,
     pass: &Pass,
@@ -219,7 +248,8 @@ fn before_recurrence<D: Lstm>(
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
         c: 0,
     };
-    device.product(&product, input, params, Onto::Biases(params, &places.biases()), &mut cells[direction].gates);
+    let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
+    device.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
     if let Some(drop) = pass.weight_drop(cell) {
         let from = Source::Values(params, places.weight_hh);
         let to = (&mut tape.dropped, pass.dropped_at(cell));
@@ -243,24 +273,33 @@ fn after_recurrence<D: Lstm>(
     let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
     let (below, above) = layers.split_at(layer);
     let tape = &above[0].cells[direction];
-    let d_gates = Matrix::rows(0, gates);
+    // The gradients of the two products that make the gates.
+    let norm = pass.norm_places();
+    let [(d_ih, ih), (d_hh, hh)] = match shape.layer_norm {
+        true => [norm.ih, norm.hh].map(|place| (&tape.norm, Matrix::rows(place, gates))),
+        false => [(&tape.gates, Matrix::rows(0, gates)); 2],
+    };
 
     let (input, b) = input_of(pass, layer, x, below, &above[0].x);
-    let weight = |n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d_gates.transposed(), b, c };
-    let d_w_ih = weight(places.input_size, b, places.weight_ih);
-    device.product_add(&d_w_ih, &tape.gates, input, d_params, scratch);
-    let d_w_hh = weight(shape.width(), Matrix::rows(0, shape.width()), places.weight_hh);
+    let weight = |d: Matrix, n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d.transposed(), b, c };
+    let d_w_ih = weight(ih, places.input_size, b, places.weight_ih);
+    device.product_add(&d_w_ih, d_ih, input, d_params, scratch);
+    let d_w_hh = weight(hh, shape.width(), Matrix::rows(0, shape.width()), places.weight_hh);
     match pass.weight_drop(cell) {
-        None => device.product_add(&d_w_hh, &tape.gates, &tape.h_in, d_params, scratch),
+        None => device.product_add(&d_w_hh, d_hh, &tape.h_in, d_params, scratch),
         Some(drop) => {
             device.zero(d_dropped, 0, gates * shape.width());
-            device.product_add(&ProductShape { c: 0, ..d_w_hh }, &tape.gates, &tape.h_in, d_dropped, scratch);
+            device.product_add(&ProductShape { c: 0, ..d_w_hh }, d_hh, &tape.h_in, d_dropped, scratch);
             let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
             device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
         }
     }
     if shape.bias {
         device.column_sums(rows, gates, (&tape.gates, 0), &places.biases(), d_params, scratch);
+    }
+    if let Some(gains) = places.layer_norm {
+        let sums = (&tape.norm, norm.sums);
+        device.column_sums(pass.batch(), shape.norm_parameters(), sums, &[gains], d_params, scratch);
     }
     if let Some(c) = places.weight_hr {
         let (m, n) = (shape.proj_size, shape.hidden_size);
@@ -269,9 +308,9 @@ fn after_recurrence<D: Lstm>(
     }
     if let Some((d_input, c)) = if layer > 0 { Some((between, 0)) } else { d_x } {
         let b = Matrix::rows(places.weight_ih, places.input_size);
-        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: d_gates, b, c };
+        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: ih, b, c };
         let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
-        device.product(&product, &tape.gates, params, onto, d_input);
+        device.product(&product, d_ih, params, onto, d_input);
     }
 }
 

@@ -19,6 +19,8 @@ pub struct LstmShape {
     pub bidirectional: bool,
     /// P, the width that h is projected to (Sak et al. 2014); 0 for none, h is then H wide.
     pub proj_size: usize,
+    /// Whether what enters the gates and the cell state on its way into h are normalised over the units.
+    pub layer_norm: bool,
     /// Whether the sequences of a batch may differ in length.
     pub ragged: bool,
     /// What is random in training.
@@ -37,6 +39,7 @@ impl Default for LstmShape {
             bias: true,
             bidirectional: false,
             proj_size: 0,
+            layer_norm: false,
             ragged: false,
             noise: Noise::default(),
         }
@@ -99,6 +102,7 @@ pub(crate) struct CellPlaces {
     pub weight_hh: usize,             // [4H, P]
     pub bias: Option<(usize, usize)>, // b_ih [4H], b_hh [4H]
     pub weight_hr: Option<usize>,     // [P, H]
+    pub layer_norm: Option<usize>,    // the gains of ih [4H], hh [4H] and c [H], the bias of c [H]
 }
 
 impl CellPlaces {
@@ -149,12 +153,14 @@ impl LstmShape {
         let weight_hh = weight_ih + self.gates() * input_size;
         let bias = weight_hh + self.gates() * self.width();
         let after = bias + if self.bias { 2 * self.gates() } else { 0 };
+        let norm = after + self.proj_size * self.hidden_size;
         CellPlaces {
             input_size,
             weight_ih,
             weight_hh,
             bias: self.bias.then_some((bias, bias + self.gates())),
             weight_hr: (self.proj_size > 0).then_some(after),
+            layer_norm: self.layer_norm.then_some(norm),
         }
     }
 
@@ -164,10 +170,17 @@ impl LstmShape {
 
     fn cell_len(&self, layer: usize) -> usize {
         let columns = self.layer_inputs(layer) + self.width() + if self.bias { 2 } else { 0 };
-        self.gates() * columns + self.proj_size * self.hidden_size
+        let norm = if self.layer_norm { self.norm_parameters() } else { 0 };
+        self.gates() * columns + self.proj_size * self.hidden_size + norm
     }
 
-    /// The stack's parameters in PyTorch's order, from place 0 of the flat buffer on.
+    /// 10H, the parameters of one cell's layer normalisation.
+    pub(super) fn norm_parameters(&self) -> usize {
+        10 * self.hidden_size
+    }
+
+    /// The stack's parameters in PyTorch's order, from place 0 of the flat buffer on; those that PyTorch does not have come
+    /// last in each layer and direction.
     pub fn tensors(&self) -> Vec<Tensor> {
         let mut tensors = Vec::new();
         for layer in 0..self.num_layers {
@@ -185,6 +198,13 @@ impl LstmShape {
                 }
                 if let Some(weight_hr) = cell.weight_hr {
                     add("weight_hr", &[self.proj_size, self.hidden_size], weight_hr);
+                }
+                if let Some(gains) = cell.layer_norm {
+                    let (gates, hidden) = (self.gates(), self.hidden_size);
+                    add("layer_norm_ih", &[gates], gains);
+                    add("layer_norm_hh", &[gates], gains + gates);
+                    add("layer_norm_c", &[hidden], gains + 2 * gates);
+                    add("layer_norm_c_bias", &[hidden], gains + 2 * gates + hidden);
                 }
             }
         }

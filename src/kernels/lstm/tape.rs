@@ -42,12 +42,39 @@ pub struct CellTape<B> {
     pub c: B, // [N + rows, H]
     /// o ∘ tanh(c), which is projected to h; only with a projection.
     pub u: B, // [rows, H]
-    /// The gradient of each row's h; only with a projection.
+    /// The gradient of each row's h; only with a projection or layer normalisation.
     pub d_h: B, // [rows, P]
     /// The gradients of h and of c on their way from step to step.
     pub d_state: B, // [N, P], [N, H]
     /// The number of the draw, then the mask of recurrent dropout.
     pub mask: B, // [1 + N · P]
+    /// What layer normalisation keeps, as [`NormPlaces`] says; only with that.
+    pub norm: B,
+}
+
+/// Where the parts of [`CellTape::norm`] lie for a batch.
+pub(super) struct NormPlaces {
+    /// h_{t−1} · W_hhᵀ after normalisation; after the backward pass the gradients before it.
+    pub hh: usize, // [rows, 4H]
+    /// x_t · W_ihᵀ likewise.
+    pub ih: usize, // [rows, 4H]
+    /// c̃_t after normalisation.
+    pub c: usize, // [rows, H]
+    /// 1 / σ of the three.
+    pub scales: usize, // [rows, 3]
+    /// The gradients of the layer's gains and bias, each sequence's by itself.
+    pub sums: usize, // [N, 10H]
+    /// The device's own.
+    pub own: usize,
+}
+
+impl NormPlaces {
+    pub fn new(shape: &LstmShape, rows: usize, batch: usize) -> Self {
+        let (gates, hidden) = (rows * shape.gates(), rows * shape.hidden_size);
+        let scales = 2 * gates + hidden;
+        let sums = scales + 3 * rows;
+        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, own: sums + batch * shape.norm_parameters() }
+    }
 }
 
 /// What one layer keeps.
@@ -83,6 +110,7 @@ impl LstmShape {
         let (rows, batch, hidden, width) = (self.rows(), self.batch, self.hidden_size, self.width());
         let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
         let (shared, projected) = (self.shares_output(), self.proj_size > 0);
+        let norm = NormPlaces::new(self, rows, batch).own + device.norm_len(self);
         let mut needs = Vec::new();
         for layer in 0..self.num_layers {
             for _ in 0..self.directions() {
@@ -92,9 +120,14 @@ impl LstmShape {
                     Need::new("the hidden states of one layer", (rows + only(shared, batch)) * width, smaller),
                     Need::new("the cell states of one layer", (rows + batch) * hidden, smaller),
                     Need::new("the states before projection", only(projected, rows * hidden), smaller),
-                    Need::new("the gradients of the projections", only(projected, rows * width), smaller),
+                    Need::new(
+                        "the gradients of the projections",
+                        only(projected || self.layer_norm, rows * width),
+                        smaller,
+                    ),
                     Need::new("one layer's gradient of the state", batch * (width + hidden), smaller),
                     Need::new("the masks of h", only(masked, 1 + batch * width), smaller),
+                    Need::new("the normalised rows of one layer", only(self.layer_norm, norm), smaller),
                 ]);
             }
             let dropped = layer > 0 && self.noise.dropout > 0.0;
@@ -122,6 +155,7 @@ impl LstmShape {
             (gates, self.width()),
             (self.proj_size, self.hidden_size),
             (1, gates),
+            (usize::from(self.layer_norm), self.norm_parameters()),
         ];
         products.into_iter().map(|(m, n)| if m == 0 { 0 } else { device.scratch_len(m, n, rows) }).max().unwrap_or(0)
     }
@@ -146,6 +180,7 @@ impl<B, I> LstmTape<B, I> {
                 d_h: next(),
                 d_state: next(),
                 mask: next(),
+                norm: next(),
             });
             layers.push(LayerTape { cells: cells.collect(), y: next(), x: next() });
         }

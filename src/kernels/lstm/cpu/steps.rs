@@ -7,7 +7,7 @@ use crate::device::Real;
 
 /// Splits a row of gates into i, f, g and o.
 #[inline(always)]
-fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
+pub fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
     let (i, rest) = gates.split_at_mut(hidden);
     let (f, rest) = rest.split_at_mut(hidden);
     let (g, o) = rest.split_at_mut(hidden);

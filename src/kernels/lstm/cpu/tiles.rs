@@ -1,6 +1,8 @@
 //! A batch cut into tiles of sequences, one a thread.
 
-use crate::kernels::Pass;
+use super::norm::Normed;
+use crate::kernels::lstm::tape::NormPlaces;
+use crate::kernels::{LstmShape, Pass};
 
 /// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
 /// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
@@ -17,6 +19,9 @@ pub struct Tile<'a, F> {
     pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
     pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
     pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
+    /// What layer normalisation keeps.
+    pub norm: Vec<Normed<'a, F>>, // T, or none without it
+    pub sums: &'a mut [F],       // [count, 10H], the gradients of its gains and bias
 }
 
 impl<F> Tile<'_, F> {
@@ -34,6 +39,7 @@ pub fn tiles<'a, F>(
     c: &'a mut [F],
     u: &'a mut [F],
     y: &'a mut [F],
+    norm: &'a mut [F],
 ) -> Vec<Tile<'a, F>> {
     let (shape, batch) = (pass.shape, pass.packing.batch());
     let steps: Vec<usize> = (0..pass.packing.steps()).map(|t| pass.packing.active(t)).collect();
@@ -46,6 +52,11 @@ pub fn tiles<'a, F>(
     let mut c = cut(c, &with_start, shape.hidden_size);
     let mut u = cut(u, &steps, u_width);
     let mut y = cut(y, &steps, shape.output_size());
+    let places = pass.norm_places();
+    let (kept, sums) = norm.split_at_mut(if norm.is_empty() { 0 } else { places.sums });
+    let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_parameters() };
+    let mut sums = sums[..sums_len].chunks_mut(TILE * shape.norm_parameters());
+    let mut norm = cut_norm(shape, &places, kept, &steps);
     let tile = |first: usize| Tile {
         first,
         count: TILE.min(batch - first),
@@ -54,6 +65,8 @@ pub fn tiles<'a, F>(
         c: c.next().unwrap_or_default(),
         u: u.next().unwrap_or_default(),
         y: y.next().unwrap_or_default(),
+        norm: norm.next().unwrap_or_default(),
+        sums: sums.next().unwrap_or_default(),
     };
     (0..batch).step_by(TILE).map(tile).collect()
 }
@@ -73,6 +86,26 @@ fn cut<'a, F>(values: &'a mut [F], rows: &[usize], width: usize) -> std::vec::In
         tiles.iter_mut().zip(blocks).for_each(|(tile, block)| tile.push(block));
     }
     tiles.into_iter()
+}
+
+/// What layer normalisation keeps of each row, likewise.
+fn cut_norm<'a, F>(
+    shape: &LstmShape,
+    places: &NormPlaces,
+    kept: &'a mut [F],
+    steps: &[usize],
+) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
+    let [ih, c, scales] = if kept.is_empty() { [0; 3] } else { [places.ih, places.c, places.scales] };
+    let (rest, scales) = kept.split_at_mut(scales);
+    let (rest, c) = rest.split_at_mut(c);
+    let (hh, ih) = rest.split_at_mut(ih);
+    let (gates, hidden) = (shape.gates(), shape.hidden_size);
+    let wide = cut(hh, steps, gates).zip(cut(ih, steps, gates));
+    let narrow = cut(c, steps, hidden).zip(cut(scales, steps, 3));
+    wide.zip(narrow).map(|((hh, ih), (c, scales))| {
+        let step = |(((hh, ih), c), scales)| Normed { hh, ih, c, scales };
+        hh.into_iter().zip(ih).zip(c).zip(scales).map(step).collect()
+    })
 }
 
 /// The cell states before a step: those of the step before for the sequences that have it, and the start states of others.

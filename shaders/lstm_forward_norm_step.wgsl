@@ -1,0 +1,155 @@
+// One time step of one direction of one layer with layer normalisation, after `recur` of lstm_forward_step has made
+// r = h_{t−1} · W_hhᵀ, and a = x_t · W_ihᵀ; x̂ is a row less its mean, divided by √(its variance + 1e-5):
+//   (i, f, g, o) = γ_ih ∘ â + γ_hh ∘ r̂ + b_ih + b_hh, then i, f, o through σ and g through tanh
+//   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
+// With zoneout, elements of c_t and h_t keep their value from the step before.
+// One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl, lstm_zone.wgsl and
+// workgroup_sum.wgsl.
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H], in: r; â [rows, 4H], ĉ [rows, H],
+                                                                   // 1 / σ of a, r and c̃ [rows, 3], [N, 10H] of others,
+                                                                   // γ_ih, γ_hh [4H], γ_c, β_c [H], b_ih, b_hh [4H]
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: a
+@group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
+
+const EPS = 1e-5;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let n = flat_index(group, groups, 1u, 0u);
+    if n >= max(params.present, params.joining) {
+        return;
+    }
+    if n < params.present {
+        sequence_step(n, local);
+    }
+    if params.projected == 0u {
+        for (var j = local; j < params.hidden; j += 64u) {
+            join(j, n, 1u);
+        }
+    }
+}
+
+fn sequence_step(n: u32, local: u32) {
+    let row = params.row + n;
+    let rows = gate_rows(row, local);
+    let c_normed = 8u * params.rows * params.hidden + row * params.hidden;
+    let scales = 9u * params.rows * params.hidden + 3u * row;
+    let shift_c = own_place() + 9u * params.hidden;
+    let share = 1.0 / f32(params.hidden);
+    var sum = vec4f();
+    for (var j = local; j < params.hidden; j += 64u) {
+        let c_fresh = cell_step(j, n, rows);
+        norm[c_normed + j] = c_fresh;
+        sum.x += c_fresh;
+    }
+    let mean = workgroup_sum(sum, local).x * share;
+    sum = vec4f();
+    for (var j = local; j < params.hidden; j += 64u) {
+        let apart = norm[c_normed + j] - mean;
+        sum.x += apart * apart;
+    }
+    let scale = 1.0 / sqrt(workgroup_sum(sum, local).x * share + EPS);
+    for (var j = local; j < params.hidden; j += 64u) {
+        let normed = (norm[c_normed + j] - mean) * scale;
+        norm[c_normed + j] = normed;
+        let o = gates[(4u * row + 3u) * params.hidden + j];
+        let fresh = o * tangent(norm[shift_c - params.hidden + j] * normed + norm[shift_c + j]);
+        if params.projected != 0u {
+            u[row * params.hidden + j] = fresh;
+        } else {
+            publish(j, n, fresh, zone_words(j, n)[n % 4u]);
+        }
+    }
+    if local == 0u {
+        norm[scales] = rows.scale.x;
+        norm[scales + 1u] = rows.scale.y;
+        norm[scales + 2u] = scale;
+    }
+}
+
+// Mean and 1 / σ of a and of r.
+struct GateRows {
+    mean: vec2f,
+    scale: vec2f,
+}
+
+fn gate_rows(row: u32, local: u32) -> GateRows {
+    let hh = row * 4u * params.hidden;
+    let share = 0.25 / f32(params.hidden);
+    let ones = vec4f(1.0);
+    var rows: GateRows;
+    var sum = vec4f();
+    for (var j = local; j < params.hidden; j += 64u) {
+        sum += vec4f(dot(input_four(hh + j), ones), dot(four(hh + j), ones), 0.0, 0.0);
+    }
+    rows.mean = workgroup_sum(sum, local).xy * share;
+    sum = vec4f();
+    for (var j = local; j < params.hidden; j += 64u) {
+        let a = input_four(hh + j) - rows.mean.x;
+        let r = four(hh + j) - rows.mean.y;
+        sum += vec4f(dot(a, a), dot(r, r), 0.0, 0.0);
+    }
+    rows.scale = 1.0 / sqrt(workgroup_sum(sum, local).xy * share + EPS);
+    return rows;
+}
+
+// c̃_t of one unit, before zoneout.
+fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
+    let row = params.row + n;
+    let width = 4u * params.hidden;
+    let at = row * width + j;
+    let a = (input_four(at) - rows.mean.x) * rows.scale.x;
+    let r = (four(at) - rows.mean.y) * rows.scale.y;
+    store_four(params.rows * width + at, a);
+    store_four(at, r);
+    let own = own_place() + j;
+    let biases = four(own + 10u * params.hidden) + four(own + 14u * params.hidden);
+    let z = four(own) * a + four(own + width) * r + biases;
+    let i = sigmoid(z.x);
+    let f = sigmoid(z.y);
+    let g = tangent(z.z);
+    gates[at] = i;
+    gates[at + params.hidden] = f;
+    gates[at + 2u * params.hidden] = g;
+    gates[at + 3u * params.hidden] = sigmoid(z.w);
+    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let c_before = c[before * params.hidden + j];
+    let c_fresh = f * c_before + i * g;
+    let z_c = zone_share(zone_words(j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
+    let kept = z_c * c_before + (1.0 - z_c) * c_fresh;
+    c[(params.batch + row) * params.hidden + j] = select(c_fresh, kept, params.zoneout != 0u);
+    return c_fresh;
+}
+
+// One unit's four gates of a.
+fn input_four(at: u32) -> vec4f {
+    return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
+}
+
+// One unit's four gates at a place of `norm`.
+fn four(at: u32) -> vec4f {
+    return vec4f(norm[at], norm[at + params.hidden], norm[at + 2u * params.hidden], norm[at + 3u * params.hidden]);
+}
+
+fn store_four(at: u32, values: vec4f) {
+    norm[at] = values.x;
+    norm[at + params.hidden] = values.y;
+    norm[at + 2u * params.hidden] = values.z;
+    norm[at + 3u * params.hidden] = values.w;
+}
+
+// Of the parameters.
+fn own_place() -> u32 {
+    return 9u * params.rows * params.hidden + 3u * params.rows + 10u * params.batch * params.hidden;
+}

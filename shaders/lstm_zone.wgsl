@@ -1,0 +1,17 @@
+// Zoneout's masks, for the steps of the recurrence. Appended to the kernels that name this file.
+
+const RANDOM = 1u;
+
+// One word for each of four sequences: its low half for h, its high half for c.
+fn zone_words(j: u32, n: u32) -> vec4u {
+    if params.zoneout != RANDOM {
+        return vec4u();
+    }
+    let block = (params.t * ((params.batch + 3u) / 4u) + n / 4u) * params.hidden + j;
+    return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
+}
+
+// What is kept: all or nothing in training, the expected share in evaluation.
+fn zone_share(half: u32, limit: u32, rate: f32) -> f32 {
+    return select(rate, select(0.0, 1.0, half < limit), params.zoneout == RANDOM);
+}
