@@ -45,6 +45,7 @@ impl<F: Real> Lstm for Cpu<F> {
     fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
         let (shape, batch) = (pass.shape, pass.batch());
         let (hidden, width) = (shape.hidden_size, shape.width());
+        let last = |n: usize| last[n] as usize;
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
             let (y, place) = tape.output(shape, pass.packing, layer);
@@ -52,7 +53,7 @@ impl<F: Real> Lstm for Cpu<F> {
                 let row = match (direction, pass.packing.is_even()) {
                     (1, _) => n,
                     (_, true) => pass.packing.row(pass.packing.steps() - 1) + n,
-                    _ => last[n] as usize,
+                    _ => last(n),
                 };
                 let h = &y[place.offset + row * place.row + direction * width..][..width];
                 state.h[pass.h_at(cell) + n * width..][..width].copy_from_slice(h);

@@ -1,5 +1,5 @@
-//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it, a second
-//! one with layer normalisation, which needs whole rows of gates, and one more forwards with a projection.
+//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it; two with a
+//! projection or with layer normalisation, which needs whole rows of gates, and three forwards with both.
 
 use super::packing::Step;
 use super::{
