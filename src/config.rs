@@ -86,6 +86,9 @@ pub struct Config {
     /// Width that each layer's output is projected to; 0 for none
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().proj_size, help_heading = "Model"))]
     pub proj_size: usize,
+    /// Normalise the gates and c over a layer's units at every step
+    #[cfg_attr(feature = "cli", arg(long, help_heading = "Model"))]
+    pub layer_norm: bool,
     /// Where the linear head reads the output
     #[cfg_attr(
         feature = "cli",
@@ -302,6 +305,7 @@ impl Default for Config {
             bias: true,
             bidirectional: false,
             proj_size: 0,
+            layer_norm: false,
             head: Head::default(),
             init_scheme: InitScheme::default(),
             forget_bias: None,

@@ -6,14 +6,13 @@ mod binary;
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use binary::{Said, TINY, bptt, command, folder, read, resume, table, text, train, training, write};
+use binary::{Said, bptt, command, folder, read, resume, table, text, train, training, write};
 use common::compare;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// The lines of a run's metrics without the times, which no two runs share.
 fn metrics(run: &Path) -> Vec<Value> {

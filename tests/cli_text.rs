@@ -94,7 +94,7 @@ fn every_option_of_the_stack_trains() {
         &["--bidirectional"],
         &["--proj-size", "3", "--head", "every"],
         &["--num-layers", "2", "--dropout", "0.2", "--locked-dropout", "--recurrent-dropout", "0.2"],
-        &["--weight-drop", "0.3", "--zoneout-h", "0.1", "--zoneout-c", "0.2"],
+        &["--weight-drop", "0.3", "--zoneout-h", "0.1", "--zoneout-c", "0.2", "--layer-norm"],
         &["--checkpoint-every", "5"],
         &["--bptt", "20", "--batch-size", "8"],
     ];

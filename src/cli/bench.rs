@@ -41,6 +41,9 @@ struct Options {
     /// Project each layer's output to this width
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Compared with the plain step")]
     proj_size: usize,
+    /// Normalise the gates and c
+    #[arg(long, help_heading = "Compared with the plain step")]
+    layer_norm: bool,
     /// Let the sequences' lengths be uniform in 1..T rather than all T
     #[arg(long, help_heading = "Compared with the plain step")]
     lengths: bool,
@@ -71,6 +74,7 @@ impl Options {
     const NONE: Self = Self {
         bidirectional: false,
         proj_size: 0,
+        layer_norm: false,
         lengths: false,
         dropout: 0.0,
         locked_dropout: false,
@@ -89,6 +93,7 @@ impl Options {
             num_layers: lstm.num_layers,
             bidirectional: self.bidirectional,
             proj_size: self.proj_size,
+            layer_norm: self.layer_norm,
             dropout: self.dropout,
             locked_dropout: self.locked_dropout,
             recurrent_dropout: self.recurrent_dropout,
@@ -157,8 +162,8 @@ impl Shape {
             zoneout_c: options.zoneout_c,
             seed: 1,
         };
-        let Options { bidirectional, proj_size, lengths: ragged, checkpoint_every, .. } = *options;
-        let lstm = LstmShape { bidirectional, proj_size, ragged, noise, ..self.0 };
+        let Options { bidirectional, proj_size, layer_norm, lengths: ragged, checkpoint_every, .. } = *options;
+        let lstm = LstmShape { bidirectional, proj_size, layer_norm, ragged, noise, ..self.0 };
         NetworkShape { lstm, checkpoint_every, ..self.network() }
     }
 

@@ -42,6 +42,7 @@ impl NetworkShape {
                 bias: config.bias,
                 bidirectional: config.bidirectional,
                 proj_size: config.proj_size,
+                layer_norm: config.layer_norm,
                 ragged: false,
                 noise: Noise {
                     dropout: config.dropout,
