@@ -7,7 +7,7 @@ use bptt::config::{LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
 use bptt::kernels::{
     Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape,
-    Masks, Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, RowsShape, Rule, Source, Status,
+    Masks, Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, Rows, RowsShape, Rule, Source, Status,
     WindowShape,
 };
 use bptt::rng::{MaskKey, Purpose, Rng, Stream};
@@ -794,6 +794,23 @@ fn masks_are_drawn() {
         assert_eq!(differences("draw", &other, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
         assert_eq!(differences("noise", &without, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
     }
+}
+
+/// More different parameters than are kept: the oldest go, and no command sees another's.
+#[test]
+fn parameters_without_end() {
+    let gpu = common::gpu(false);
+    let count = 70_000;
+    let values: Vec<f64> = (0..count).map(|i| f64::from(i % 1000)).collect();
+    let (from, mut to) = (filled(&gpu, &values), fresh(&gpu, values.len()));
+    let before = gpu.counts().created;
+    for place in 0..values.len() {
+        let (from_place, to_place) = (Matrix::rows(values.len() - 1 - place, 1), Matrix::rows(place, 1));
+        gpu.copy_rows(&RowsShape { rows: 1, width: 1, from: from_place, to: to_place }, Listed::No, &from, &mut to);
+    }
+    assert!(gpu.counts().created >= before + values.len() as u64);
+    let want: Vec<f64> = values.iter().rev().copied().collect();
+    assert!(read(&gpu, &to, values.len()) == want);
 }
 
 #[derive(Debug)]

@@ -167,8 +167,8 @@ impl Gpu {
     /// What was done so far.
     pub fn counts(&self) -> GpuCounts {
         let recorder = self.recorder.borrow();
-        let made = recorder.pipelines.len() + recorder.groups.len() + recorder.fixed.used;
-        GpuCounts { created: made as u64 + self.next_id.get(), ..recorder.counts }
+        let made = recorder.pipelines.len() + recorder.groups.len();
+        GpuCounts { created: made as u64 + recorder.fixed.made + self.next_id.get(), ..recorder.counts }
     }
 
     /// Appends one dispatch: `kernel` with `params` and its storage `buffers`, on `groups` workgroups.
@@ -179,6 +179,10 @@ impl Gpu {
         let recorder = &mut *self.recorder.borrow_mut();
         if kernel.varying && recorder.varying.used == PAGE {
             self.flush(recorder);
+        }
+        if !kernel.varying && recorder.fixed.is_full_for(bytemuck::bytes_of(params)) {
+            self.flush(recorder);
+            recorder.fixed.forget();
         }
         for id in self.dropped.borrow_mut().drain(..) {
             recorder.groups.retain(|key, _| !key.buffers.contains(&id));

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 pub(super) const SLOT: u64 = 256;
 /// Slots in one uniform buffer.
 pub(super) const PAGE: usize = 1024;
+/// Constant slots that are kept, 16 MiB of them: more than the time steps of any sequence that fits. Batches whose lengths
+/// differ make new ones for ever.
+const KEPT: usize = 64 * PAGE;
 
 /// Parameter structs in uniform memory, one a slot.
 #[derive(Default)]
@@ -13,10 +16,23 @@ pub(super) struct Slots {
     pub pages: Vec<wgpu::Buffer>,
     known: HashMap<Vec<u8>, usize>,
     pub used: usize,
+    /// Slots that were ever filled.
+    pub made: u64,
     pending: Vec<u8>,
 }
 
 impl Slots {
+    /// Whether there is no room for `bytes`, so that what was recorded must go before [`forget`](Self::forget).
+    pub fn is_full_for(&self, bytes: &[u8]) -> bool {
+        self.used == KEPT && !self.known.contains_key(bytes)
+    }
+
+    /// Frees all slots. Nothing that is not submitted may use one.
+    pub fn forget(&mut self) {
+        self.known.clear();
+        self.used = 0;
+    }
+
     /// The slot that holds `bytes`: a known one, or the next free one.
     pub fn place(&mut self, bytes: &[u8], varying: bool, device: &wgpu::Device, queue: &wgpu::Queue) -> usize {
         assert!(bytes.len() as u64 <= SLOT, "{} bytes of parameters", bytes.len());
@@ -25,6 +41,7 @@ impl Slots {
         }
         let slot = self.used;
         self.used += 1;
+        self.made += 1;
         if slot / PAGE == self.pages.len() {
             self.pages.push(device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("parameters"),
