@@ -11,7 +11,8 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | `main.rs`, `cli/` | the command line: parse → [`config`] → pull events → print |
-//! | [`trainer`], [`forecaster`], [`generator`] | the loop: batch → forward → loss → backward → clip → step; a trained model at work on numbers, on text |
+//! | [`trainer`] | the loop: batch → forward → loss → backward → clip → step |
+//! | [`forecaster`], [`generator`], [`inspector`] | a trained model at work on numbers, on text; its gradient through time |
 //! | [`checkpoint`] | everything a run is, as bytes, to go on later |
 //! | [`interop`] | other people's formats: safetensors with PyTorch's names |
 //! | [`data`] | files → series → windows; scaler, naive forecasts, scores, quantiles. Knows no device |
@@ -52,6 +53,7 @@
 
 pub mod forecaster;
 pub mod generator;
+pub mod inspector;
 pub mod trainer;
 
 pub mod checkpoint;

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("trainer", 7),
     ("forecaster", 7),
     ("generator", 7),
+    ("inspector", 7),
     ("checkpoint", 6),
     ("interop", 5),
     ("model", 3),

@@ -632,7 +632,7 @@ fn a_model_is_used_on_its_own_data_and_on_other() {
         forecast(&["cut.safetensors", "x.csv"]).refused("cut.safetensors: ", "not a whole safetensors file", "");
     }
     evaluate(&["x.csv"]).refused("x.csv: ", "not a whole safetensors file", "safetensors");
-    evaluate(&["none"]).refused("cannot read none", "", "");
+    evaluate(&["none"]).refused("none: ", "no such file or folder", "give a run folder");
 }
 
 #[cfg(unix)]

@@ -8,6 +8,7 @@ mod devices;
 mod evaluate;
 mod forecast;
 mod generate;
+mod inspect;
 mod layers;
 mod plot;
 mod progress;
@@ -83,6 +84,8 @@ enum Command {
     Forecast(forecast::ForecastArgs),
     /// Go on with a text, by a model that was trained on one
     Generate(generate::GenerateArgs),
+    /// See how far a model's gradient reaches back through time
+    Inspect(inspect::InspectArgs),
     /// List the adapters and what they offer
     Devices,
     /// Time training steps, after checking their result
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
         Some(Command::Evaluate(args)) => evaluate::run(&args, &global),
         Some(Command::Forecast(args)) => forecast::run(&args, &global),
         Some(Command::Generate(args)) => generate::run(&args, &global),
+        Some(Command::Inspect(args)) => inspect::run(&args, &global),
         Some(Command::Devices) => devices::run(&global),
         Some(Command::Bench(args)) => bench::run(&args, &global),
         Some(Command::Completions { shell }) => {

@@ -4,15 +4,19 @@
 //! | --- | --- |
 //! | `axis.rs` | ranges, ticks and their numbers; which rows get a label |
 //! | `canvas.rs` | the drawing: frame, lines, legend, colours for light and dark |
+//! | `gradient.rs` | the picture of the gradient through time |
 //! | `lines.rs` | points → lines: gaps where values are missing, no more points than can be seen |
 
 mod axis;
 mod canvas;
+mod gradient;
 mod lines;
 
 use axis::{Axis, number, row_labels};
 use canvas::{AHEAD, BAND, BLUE, INK, MARK, NAIVE, ORANGE, Titles, draw};
 use lines::{Line, split_at_gaps, thin};
+
+pub use gradient::gradient;
 
 /// The losses after one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]

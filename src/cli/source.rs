@@ -1,5 +1,6 @@
 //! A model to use: a run folder or a model file, and the data to use it on.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bptt::config::Task;
@@ -20,7 +21,15 @@ impl Source {
     /// Reads `path`: a model file or a run folder that holds one.
     pub fn open(path: &Path) -> Result<Self> {
         let file = if path.is_dir() { path.join("model.safetensors") } else { path.to_owned() };
-        let bytes = std::fs::read(&file).map_err(|error| Error::io("read", &file, error))?;
+        let bytes = std::fs::read(&file).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                let remedy = "give a run folder, which holds one after its first epoch, or a model file";
+                let problem =
+                    if path.is_dir() { "there is no model.safetensors in it" } else { "no such file or folder" };
+                Error::file(Place::file(path.display().to_string()), problem, remedy)
+            }
+            _ => Error::io("read", &file, error),
+        })?;
         let model = Model::from_bytes(&file.display().to_string(), &bytes)?;
         let config = file.parent().map(|folder| folder.join("config.toml"));
         let text = config.and_then(|config| std::fs::read_to_string(config).ok());

@@ -8,11 +8,13 @@ mod init;
 mod optimizer;
 mod predict;
 mod shape;
+mod through_time;
 
 pub use average::Average;
 pub use init::{initial_parameters, start_parameters};
 pub use optimizer::Optimizer;
 pub use shape::NetworkShape;
+pub use through_time::HiddenGradient;
 
 use crate::config::Head;
 use crate::kernels::{

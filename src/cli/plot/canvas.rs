@@ -61,10 +61,13 @@ pub(super) const AHEAD: Stroke = stroke((0xD5, 0x5E, 0x01), "#FF9A53", 3.0, &[9.
 pub(super) const NAIVE: Stroke = stroke((0x80, 0x87, 0x90), "#8B939D", 1.2, &[2.0, 2.0]);
 pub(super) const MARK: Stroke = Stroke { dot: true, ..stroke((0xB0, 0x3A, 0x00), "#FFC28F", 0.0, &[]) };
 pub(super) const BAND: Stroke = Stroke { opacity: 0.25, ..stroke((0x00, 0x72, 0xB1), "#56B4EA", 9.0, &[]) };
+pub(super) const GREEN: Stroke = stroke((0x00, 0x86, 0x61), "#3FCFA5", 1.8, &[10.0, 3.0, 2.0, 3.0]);
+pub(super) const PURPLE: Stroke = stroke((0xA8, 0x4A, 0x82), "#E08FBE", 2.0, &[2.0, 3.0]);
+pub(super) const SAND: Stroke = stroke((0x94, 0x6A, 0x00), "#E6B333", 1.8, &[12.0, 4.0]);
 const MUTED: Stroke = stroke((0x57, 0x60, 0x6A), "#A9B1BA", 1.0, &[]);
 const GRID: Stroke = stroke((0xE4, 0xE7, 0xEB), "#32383F", 1.0, &[]);
 const SPLIT: Stroke = stroke((0x6E, 0x77, 0x81), "#98A1AB", 1.0, &[5.0, 4.0]);
-const STROKES: [Stroke; 10] = [INK, BLUE, ORANGE, AHEAD, NAIVE, MARK, BAND, MUTED, GRID, SPLIT];
+const STROKES: [Stroke; 13] = [INK, BLUE, ORANGE, GREEN, PURPLE, SAND, AHEAD, NAIVE, MARK, BAND, MUTED, GRID, SPLIT];
 const PAPER: (&str, &str) = ("#FFFFFF", "#16191D");
 
 type Page<'a> = DrawingArea<SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;

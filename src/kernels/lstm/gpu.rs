@@ -225,6 +225,11 @@ impl<'a> Recurrence<'a> {
         if keeps_zeros {
             return;
         }
+        if shape.shares_output() && start.is_none() {
+            gpu.zero(&mut cell.h_in, 0, pass.batch() * shape.width());
+            gpu.zero(&mut cell.c, 0, pass.batch() * shape.hidden_size);
+            return;
+        }
         let first = pass.packing.walk(self.direction == 1).next().expect("at least one step");
         let start_params = StartParams {
             row: first.row as u32,

@@ -1,0 +1,35 @@
+//! The gradient through time.
+
+use super::axis::Axis;
+use super::canvas::{BLUE, GREEN, INK, ORANGE, PURPLE, SAND, Stroke, Titles, draw};
+use super::lines::Line;
+
+/// More lines cannot be told apart.
+const STROKES: [Stroke; 6] = [BLUE, ORANGE, GREEN, PURPLE, INK, SAND];
+
+/// The norm of the gradient by distance from the window's last row, one named curve a layer and direction, on a logarithmic
+/// axis, as SVG. Norms that such an axis cannot show are gaps; of many curves the first, the last and some between are drawn.
+pub fn gradient(curves: &[(String, Vec<f64>)]) -> String {
+    let shown = |value: f64| if value > 0.0 && value.is_finite() { value } else { f64::NAN };
+    let line =
+        |norms: &[f64]| -> Line { norms.iter().enumerate().map(|(at, &norm)| (at as f64, shown(norm))).collect() };
+    let drawn: Vec<(&str, Line, Stroke)> = picked(curves.len())
+        .zip(STROKES)
+        .map(|(place, stroke)| (curves[place].0.as_str(), line(&curves[place].1), stroke))
+        .collect();
+    let points = || drawn.iter().flat_map(|(_, line, _)| line);
+    let (x, y) = (Axis::exact(points().map(|point| point.0)), Axis::log(points().map(|point| point.1)));
+    let titles = Titles { x: "rows back from the window's last row", y: "norm of ∂loss/∂h", ..Titles::default() };
+    draw(titles, x, y, |canvas| {
+        canvas.frame(&x.whole_ticks());
+        drawn.iter().for_each(|(_, line, stroke)| canvas.line(line, *stroke));
+        let visible = drawn.iter().filter(|(_, line, _)| line.iter().any(|point| point.1.is_finite()));
+        canvas.legend(&visible.map(|(name, _, stroke)| (name.to_string(), *stroke)).collect::<Vec<_>>());
+    })
+}
+
+/// The places of as many of `count` curves as there are strokes, as evenly spread as they come.
+fn picked(count: usize) -> impl Iterator<Item = usize> {
+    let most = count.min(STROKES.len());
+    (0..most).map(move |index| if most < 2 { 0 } else { index * (count - 1) / (most - 1) })
+}

@@ -1,0 +1,214 @@
+//! A trained model under the lens: how far its gradient reaches back through time, and what its gates do.
+//!
+//! Back-propagation through time multiplies the gradient, step by step, with the same recurrent weights and with derivatives
+//! below one: over many steps it vanishes or explodes (Hochreiter 1991, "Untersuchungen zu dynamischen neuronalen Netzen";
+//! Bengio, Simard & Frasconi 1994, "Learning long-term dependencies with gradient descent is difficult"; Pascanu, Mikolov &
+//! Bengio 2013, "On the difficulty of training recurrent neural networks"). An LSTM's forget gate near 1 holds it up. Whether
+//! it does in a given model is measured here, from the real backward pass on the chosen device:
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `curve.rs` | the norm of ∂loss/∂h by distance from the window's last step, and where it ends |
+//! | `gates.rs` | how often the gates are shut or wide open, and the memory that the forget gates give |
+//! | `clipping.rs` | how many of a run's logged steps were clipped |
+//! | `verdict.rs` | all of that in words, with what may help |
+
+mod clipping;
+mod curve;
+mod gates;
+mod verdict;
+
+pub use clipping::Clipping;
+pub use curve::Curve;
+pub use gates::{Ends, Gates};
+pub use verdict::{Finding, Verdict, judge};
+
+use serde::Serialize;
+
+use crate::config::{Config, Head, LossKind};
+use crate::data::Windows;
+use crate::device::{Need, Real};
+use crate::error::Result;
+use crate::interop::Model;
+use crate::kernels::{Kernels, Record};
+use crate::model::{Batch, Network};
+use curve::Squares;
+use gates::Count;
+
+/// What an inspection found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// Windows it is the mean over.
+    pub windows: usize,
+    /// T, rows in each.
+    pub window: usize,
+    /// Each layer from the input up, its two directions one after the other.
+    pub cells: Vec<Cell>, // [L · R]
+}
+
+/// What was found in one direction of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// The layer, counted from 0 as PyTorch does.
+    pub layer: usize,
+    /// Whether it takes the steps from the last to the first.
+    pub reverse: bool,
+    /// The gradient of each window's own loss.
+    pub gradient: Curve,
+    /// The gradient of the loss at the window's last step alone, which shows how far back it reaches; the same where the head
+    /// reads the last step only.
+    pub last_step: Curve,
+    /// What the gates do.
+    pub gates: Gates,
+}
+
+/// The most windows worth looking at, as evenly spread as they come: those to test on, or all where there are none.
+pub fn sample(windows: &Windows, most: usize) -> Vec<u32> {
+    let all = match windows.test.is_empty() {
+        true => [&windows.train[..], &windows.validation].concat(),
+        false => windows.test.clone(),
+    };
+    let count = all.len().min(most);
+    (0..count).map(|index| all[index * all.len() / count]).collect()
+}
+
+/// A model on a device, with room for its backward pass.
+pub struct Inspector<D: Kernels> {
+    device: D,
+    config: Config,
+    channels: usize, // columns of the targets
+    net: Network<D>,
+    inputs: D::Buffer,  // [R, D], scaled
+    targets: D::Buffer, // [R, channels], scaled, or class ids
+    starts: D::Indices, // [windows]
+    history: D::Buffer, // [1, 2]
+    scratch: D::Buffer, // [rows, R · P]
+}
+
+impl<D: Kernels> Inspector<D> {
+    /// Puts `model` on `device`, with room for `rows` rows and `windows` windows.
+    ///
+    /// # Errors
+    /// If that does not fit the device.
+    pub fn new(device: D, model: &Model, rows: usize, windows: usize) -> Result<Self> {
+        let info = &model.info;
+        let mut shape = info.shape();
+        shape.lstm.batch = shape.lstm.batch.min(windows.max(1));
+        // The gradient is followed over the whole window.
+        shape.checkpoint_every = 0;
+        let channels = if info.config.loss == LossKind::CrossEntropy { 1 } else { info.targets.len() };
+        let lower = "the rows of the file";
+        let own = [
+            Need::new("the features", rows * shape.lstm.input_size, lower),
+            Need::new("the targets", rows * channels, lower),
+            Need::new("the loss", 2, lower),
+            Network::<D>::hidden_gradients_need(&shape.lstm),
+        ];
+        let places = Need::new("the windows", windows.max(1), lower);
+        let needs = own.iter().cloned().chain([places.clone()]).chain(shape.needs(&device));
+        device.check(&needs.collect::<Vec<_>>())?;
+        let [inputs, targets, history, scratch] = own.map(|need| device.buffer(need.name, need.len));
+        let starts = device.indices(places.name, places.len);
+        let mut net = Network::new(&device, shape);
+        device.write_f32(&mut net.params, &model.parameters);
+        Ok(Self { device, config: info.config.clone(), channels, net, inputs, targets, starts, history, scratch })
+    }
+
+    /// Looks at the windows that begin at `starts`, of the scaled series `inputs` `[R, D]` and `targets` `[R, targets]`; for
+    /// cross entropy these are class ids `[R]`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    ///
+    /// # Panics
+    /// Without a window.
+    pub async fn inspect(&mut self, inputs: &[f32], targets: &[f32], starts: &[u32]) -> Result<Inspection> {
+        assert!(!starts.is_empty(), "no window to look at");
+        self.device.write_f32(&mut self.inputs, inputs);
+        self.device.write_f32(&mut self.targets, targets);
+        self.device.write_indices(&mut self.starts, starts);
+        let lstm = self.net.shape.lstm;
+        let empty = || vec![Squares::new(lstm.steps); lstm.cells()];
+        let (mut own, mut last) = (empty(), empty());
+        let mut counts = vec![Count::new(lstm.hidden_size); lstm.cells()];
+        for first in (0..starts.len()).step_by(lstm.batch) {
+            let batch = Batch::even(lstm.steps, lstm.batch.min(starts.len() - first));
+            self.pass(&batch, first, false, &mut own, Some(&mut counts)).await?;
+            if self.net.shape.head == Head::Every {
+                self.pass(&batch, first, true, &mut last, None).await?;
+            }
+        }
+        let last = if self.net.shape.head == Head::Every { last } else { own.clone() };
+        let cells = own.into_iter().zip(last).zip(counts).enumerate().map(|(cell, ((own, last), count))| Cell {
+            layer: cell / lstm.directions(),
+            reverse: cell % lstm.directions() == 1,
+            gradient: own.curve(),
+            last_step: last.curve(),
+            gates: count.finish(lstm.noise.zoneout_c),
+        });
+        Ok(Inspection { windows: starts.len(), window: lstm.steps, cells: cells.collect() })
+    }
+
+    /// One batch, forward and back; `counts` sees the gates in between, `squares` the gradients of the hidden states of each
+    /// window's own loss, or of the loss at its last step alone.
+    async fn pass(
+        &mut self,
+        batch: &Batch,
+        first: usize,
+        last_step: bool,
+        squares: &mut [Squares],
+        counts: Option<&mut Vec<Count>>,
+    ) -> Result<()> {
+        let windows = batch.packing.batch();
+        let (device, net) = (&self.device, &mut self.net);
+        net.gather_inputs(device, &self.inputs, &self.starts, first, windows);
+        net.gather_targets(device, (&self.targets, self.channels), &self.starts, first, windows);
+        net.forward(device, batch);
+        if let Some(counts) = counts {
+            self.count_gates(batch, counts).await?;
+        }
+        let (device, net) = (&self.device, &mut self.net);
+        let loss = net.shape.loss(&self.config, &batch.packing, 1.0);
+        net.loss(device, &loss, Record { row: 0, add: false }, &mut self.history);
+        if last_step {
+            net.keep_last_step(device, batch);
+        }
+        net.zero_gradients(device);
+        net.backward(device, batch, None);
+        let shares = self.shares(batch, last_step).await?;
+        let gradients = self.net.hidden_gradients(&self.device, batch, &mut self.scratch).await?;
+        for (squares, gradient) in squares.iter_mut().zip(&gradients) {
+            squares.add(&batch.packing, &gradient.d_h, &shares);
+        }
+        Ok(())
+    }
+
+    async fn count_gates(&self, batch: &Batch, counts: &mut [Count]) -> Result<()> {
+        let len = batch.packing.rows() * self.net.shape.lstm.gates();
+        let cells = self.net.tape.layers.iter().flat_map(|layer| &layer.cells);
+        for (count, cell) in counts.iter_mut().zip(cells) {
+            count.add(&self.device.read_f32(&cell.gates, 0..len).await?);
+        }
+        Ok(())
+    }
+
+    /// For each window, how many times the gradient of the batch's mean loss the gradient of its own loss is: as often as its
+    /// terms are contained in all. Rows that cross entropy leaves out are no terms.
+    async fn shares(&self, batch: &Batch, last_step: bool) -> Result<Vec<f64>> {
+        let (shape, windows) = (&self.net.shape, batch.packing.batch());
+        let targets = shape.targets(&batch.packing);
+        let rows = shape.prediction_rows(&batch.packing);
+        let counted: Vec<bool> = match self.config.loss {
+            LossKind::CrossEntropy => {
+                let ignored = self.config.ignore_index as f64;
+                let ids = self.device.read(&self.net.target, 0..targets).await?;
+                ids.into_iter().map(|id| id.double() != ignored).collect()
+            }
+            _ => vec![true; rows],
+        };
+        let all = counted.iter().filter(|counted| **counted).count() as f64;
+        let from = if last_step { rows - windows } else { 0 };
+        let own = |window: usize| counted[from..].iter().skip(window).step_by(windows).filter(|c| **c).count();
+        Ok((0..windows).map(|window| all / own(window).max(1) as f64).collect())
+    }
+}
