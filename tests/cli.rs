@@ -635,6 +635,76 @@ fn a_model_is_used_on_its_own_data_and_on_other() {
     evaluate(&["none"]).refused("none: ", "no such file or folder", "give a run folder");
 }
 
+/// Text, JSON and picture of a model's gradient through time, of a run and of a lone model.
+#[test]
+fn a_models_gradient_is_shown_through_time() {
+    let at = folder();
+    write(at.path(), "x.csv", table(300));
+    train(at.path(), &["x.csv", "--out", "run", "--num-layers", "2"]).ok();
+    std::fs::copy(at.path().join("run/model.safetensors"), at.path().join("model.safetensors")).expect("a copy");
+    let inspect = |args: &[&str]| bptt(at.path(), &[&["inspect", "--device", "cpu"], args].concat());
+
+    let said = inspect(&["run", "--json"]).ok();
+    for words in
+        ["x.csv: 42 windows of 24 rows", "rows back", "layer 1", "i < 0.1", "memory in rows", "verdict: the gra"]
+    {
+        assert!(said.out.contains(words), "{words} in\n{}", said.out);
+    }
+    assert!(said.out.contains("may help: ") && said.out.contains("logged steps were clipped"), "{}", said.out);
+    let json = said.json();
+    let wanted = ["adapter", "clipping", "device", "layers", "picture", "verdict", "window", "windows"];
+    assert_eq!(keys(&json), wanted);
+    assert_eq!(keys(&json["verdict"]), ["advice", "because", "finding"]);
+    let layers = json["layers"].as_array().expect("a list");
+    assert_eq!((layers.len(), &json["clipping"]["logged"]), (2, &2.into()));
+    for layer in layers {
+        let wanted = ["far_to_near", "gates", "gradient", "last_step", "layer", "reach", "reverse"];
+        assert_eq!(keys(layer), wanted);
+        let norms = layer["gradient"].as_array().expect("a list");
+        assert!(norms.len() == 24 && norms.iter().all(|norm| norm.as_f64() > Some(0.0)), "{norms:?}");
+        assert_eq!(layer["gradient"], layer["last_step"]);
+    }
+    let picture = text(at.path().join("run/gradient.svg"));
+    assert_well_formed("gradient.svg", &picture);
+    assert!(picture.contains("layer 0") && picture.contains("prefers-color-scheme: dark"), "{picture}");
+
+    // The same model alone has no run and no place for a picture.
+    let alone = inspect(&["model.safetensors", "x.csv", "--json"]).ok().json();
+    assert_eq!(keys(&alone), ["adapter", "device", "layers", "verdict", "window", "windows"]);
+    assert_eq!(alone["layers"], json["layers"]);
+    write(at.path(), "here.svg", "old");
+    inspect(&["model.safetensors", "x.csv", "-o", "here.svg", "--windows", "5"]).ok();
+    assert_well_formed("here.svg", &text(at.path().join("here.svg")));
+    assert_eq!(inspect(&["run", "--windows", "5", "--json"]).ok().json()["windows"], 5);
+
+    write(at.path(), "wrong.csv", table(300).replace("load", "mass"));
+    write(at.path(), "short.csv", table(20));
+    std::fs::create_dir(at.path().join("empty")).expect("a folder");
+    inspect(&["none"]).refused("none: ", "no such file or folder", "give a run folder");
+    inspect(&["empty"]).refused("empty: ", "there is no model.safetensors in it", "after its first epoch");
+    inspect(&["model.safetensors"]).refused("the command: ", "no data file is given", "name the CSV file");
+    inspect(&["run", "wrong.csv"]).refused("wrong.csv: ", "there is no column `load`", "`mass`");
+    inspect(&["run", "short.csv"]).refused("option `window`: ", "has 14 rows", "use a longer series");
+    inspect(&["run", "x.csv", "--windows", "0"]).refused("", "0", "");
+}
+
+/// Models that cannot learn a long dependence are told from those that can.
+#[test]
+fn what_becomes_of_the_gradient_is_said() {
+    let at = folder();
+    for (run, bias, head, finding) in [
+        ("forgets", "-5", "last", "vanishes"),
+        ("every", "-5", "every", "vanishes"),
+        ("remembers", "5", "last", "reaches"),
+    ] {
+        train(at.path(), &["--out", run, "--forget-bias", bias, "--head", head, "--epochs", "1"]).ok();
+        let said = bptt(at.path(), &["inspect", run, "--device", "cpu", "--json"]).ok();
+        assert_eq!(said.json()["verdict"]["finding"], finding, "{}", said.out);
+        assert_eq!(said.out.contains("of the loss at the last row alone"), head == "every", "{}", said.out);
+        assert_eq!(said.out.contains("--chrono"), finding == "vanishes", "{}", said.out);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn links_and_devices_are_written_to_and_not_replaced() {

@@ -341,13 +341,13 @@ impl Subject {
         block_on(inspector.inspect(&self.inputs, &self.targets, starts)).expect("an inspection")
     }
 
-    /// The same on every device, held to the definition's.
-    fn everywhere(&self) -> Inspection {
+    /// The same on every device, held to the definition's by a share of the largest norm.
+    fn everywhere(&self, share: f64) -> Inspection {
         let want = self.inspect(Cpu::<f64>::poisoned());
         for got in [self.inspect(Cpu::<f32>::poisoned()), self.inspect(common::gpu(false))] {
             for (got, want) in got.cells.iter().zip(&want.cells) {
-                compare_to_largest("gradient", &got.gradient.0, &want.gradient.0, 1e-4).unwrap();
-                compare_to_largest("last step", &got.last_step.0, &want.last_step.0, 1e-4).unwrap();
+                compare_to_largest("gradient", &got.gradient.0, &want.gradient.0, share).unwrap();
+                compare_to_largest("last step", &got.last_step.0, &want.last_step.0, share).unwrap();
                 compare("mean f", &[got.gates.forget_mean], &[want.gates.forget_mean], 1e-5, 0.0).unwrap();
                 compare("memory", &[got.gates.memory], &[want.gates.memory], 0.0, 1e-4).unwrap();
             }
@@ -366,7 +366,7 @@ fn each_window_counts_with_its_own_loss() {
     for head in [Head::Last, Head::Every] {
         for loss in [LossKind::Mse, LossKind::CrossEntropy, LossKind::Quantile] {
             let subject = Subject::new(config(5, head, loss));
-            let together = subject.everywhere();
+            let together = subject.everywhere(1e-4);
             let singly: Vec<_> =
                 subject.starts.iter().map(|&start| subject.inspect_windows(Cpu::<f64>::poisoned(), &[start])).collect();
             for (index, cell) in together.cells.iter().enumerate() {
@@ -424,7 +424,7 @@ fn gates_are_read_before_they_become_gradients() {
     let mut subject = Subject::new(Config { forget_bias: Some(3.0), ..config(4, Head::Last, LossKind::Mse) });
     subject.scale("weight_ih", 0.0);
     subject.scale("weight_hh", 0.0);
-    let found = subject.everywhere();
+    let found = subject.everywhere(1e-4);
     let forget = 1.0 / (1.0 + (-3.0f64).exp());
     for cell in &found.cells {
         compare("f", &[cell.gates.forget_mean], &[forget], 1e-6, 0.0).unwrap();
@@ -436,18 +436,19 @@ fn gates_are_read_before_they_become_gradients() {
 #[test]
 fn what_forgets_vanishes_and_what_is_scaled_up_explodes() {
     let plain = config(50, Head::Last, LossKind::Mse);
-    let judged = |subject: &Subject| judge(&subject.everywhere(), &subject.model.info.config, None);
+    let judged = |subject: &Subject, share| judge(&subject.everywhere(share), &subject.model.info.config, None);
 
-    let forgetting = judged(&Subject::new(Config { forget_bias: Some(-5.0), ..plain.clone() }));
+    let forgetting = judged(&Subject::new(Config { forget_bias: Some(-5.0), ..plain.clone() }), 1e-4);
     assert_eq!(forgetting.finding, Finding::Vanishes, "{forgetting:?}");
     assert!(forgetting.advice.iter().any(|advice| advice.starts_with("--forget-bias 1: ")), "{forgetting:?}");
 
-    let remembering = judged(&Subject::new(Config { forget_bias: Some(6.0), ..plain.clone() }));
+    let remembering = judged(&Subject::new(Config { forget_bias: Some(6.0), ..plain.clone() }), 1e-4);
     assert_eq!(remembering.finding, Finding::Reaches, "{remembering:?}");
 
-    let mut exploding = Subject::new(Config { forget_bias: Some(1.0), ..plain });
-    exploding.scale("weight_hh", 20.0);
-    let exploding = judged(&exploding);
+    let mut exploding = Subject::new(Config { forget_bias: Some(1.0), hidden_size: 32, ..plain });
+    exploding.scale("weight_hh", 6.0);
+    // Rounding errors grow with the gradient.
+    let exploding = judged(&exploding, 1e-2);
     assert_eq!(exploding.finding, Finding::Explodes, "{exploding:?}");
     assert!(exploding.advice.iter().any(|advice| advice.contains("--lr")), "{exploding:?}");
 }
@@ -456,7 +457,7 @@ fn what_forgets_vanishes_and_what_is_scaled_up_explodes() {
 #[test]
 fn a_head_on_every_step_does_not_hide_that_it_vanishes() {
     let config = Config { forget_bias: Some(-5.0), ..config(50, Head::Every, LossKind::Mse) };
-    let found = Subject::new(config.clone()).everywhere();
+    let found = Subject::new(config.clone()).everywhere(1e-4);
     assert!(found.cells.iter().all(|cell| cell.gradient.far_to_near() > 0.1), "{found:?}");
     assert_eq!(judge(&found, &config, None).finding, Finding::Vanishes);
 }

@@ -62,8 +62,9 @@ fn metrics(args: &InspectArgs) -> Result<Option<String>> {
     std::fs::read_to_string(&path).map(Some).map_err(|error| Error::io("read", &path, error))
 }
 
+/// Its layer, with an arrow if it takes the steps from the last to the first.
 fn name(cell: &Cell) -> String {
-    format!("layer {}{}", cell.layer, if cell.reverse { ", reverse" } else { "" })
+    format!("layer {}{}", cell.layer, if cell.reverse { " ←" } else { "" })
 }
 
 fn curves(found: &Inspection) -> Vec<(String, Vec<f64>)> {
@@ -91,7 +92,7 @@ fn print(file: &str, found: &Inspection, clipping: Option<Clipping>, verdict: &V
     }
 
     out!(
-        "{:20}{:>9}{:>8}{:>9}{:>8}{:>9}{:>8}{:>9}",
+        "{:20}{:>9}{:>8}{:>9}{:>8}{:>9}{:>8}{:>11}",
         "gates",
         "i < 0.1",
         "> 0.9",
@@ -107,7 +108,7 @@ fn print(file: &str, found: &Inspection, clipping: Option<Clipping>, verdict: &V
         let ends = [gates.input, gates.forget, gates.output];
         let ends: String =
             ends.iter().map(|ends| format!("{:>9}{:>8}", percent(ends.shut), percent(ends.open))).collect();
-        out!("  {:18}{ends}{:>9}", name(cell), percent(gates.candidate));
+        out!("  {:18}{ends}{:>11}", name(cell), percent(gates.candidate));
     }
     out!("\n{:20}{:>9}{:>17}{:>20}", "memory in rows", "mean f", "by forget gates", "gradient above 1 %");
     for cell in &found.cells {

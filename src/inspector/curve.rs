@@ -26,9 +26,14 @@ impl Curve {
         self.0.first().copied().unwrap_or(0.0)
     }
 
+    /// The norm at the window's first step.
+    pub fn far(&self) -> f64 {
+        self.0.last().copied().unwrap_or(0.0)
+    }
+
     /// The norm at the window's first step over the norm at its last.
     pub fn far_to_near(&self) -> f64 {
-        self.0.last().copied().unwrap_or(0.0) / self.near()
+        self.far() / self.near()
     }
 
     /// The smallest distance beyond that of the largest norm where less than 1 % of that is left; none if that lies beyond the

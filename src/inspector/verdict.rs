@@ -41,18 +41,22 @@ pub struct Verdict {
 
 /// Judges the gradient of the loss at the last step in the directions that read from first step to last; the other direction
 /// begins where that loss is.
+///
+/// All layers are compared with the largest gradient of any at the last step, which is the top layer's as a rule: what a lower
+/// one has there came down through the layers above at this step alone, and grows on the way back as more ways lead to it.
 pub fn judge(inspection: &Inspection, config: &Config, clipping: Option<Clipping>) -> Verdict {
     let forward = || inspection.cells.iter().filter(|cell| !cell.reverse && cell.last_step.peak().1 != 0.0);
-    let farthest = forward().max_by(|a, b| a.last_step.far_to_near().total_cmp(&b.last_step.far_to_near()));
-    let steepest = forward().max_by(|a, b| growth(a).total_cmp(&growth(b)));
+    let near = forward().map(|cell| cell.last_step.near()).fold(0.0, f64::max);
+    let farthest = forward().max_by(|a, b| a.last_step.far().total_cmp(&b.last_step.far()));
+    let steepest = forward().max_by(|a, b| growth(a, near).total_cmp(&growth(b, near)));
     let (Some(farthest), Some(steepest)) = (farthest, steepest) else { return nothing() };
-    let mut verdict = if !(growth(steepest) <= EXPLODED) {
-        exploding(steepest, config, clipping)
+    let mut verdict = if !(growth(steepest, near) <= EXPLODED) {
+        exploding(steepest, near, config, clipping)
     } else {
-        arriving(farthest, inspection.window, config)
+        arriving(farthest, near, inspection.window, config)
     };
     if verdict.finding != Finding::Explodes {
-        verdict.advice.extend(clipping.filter(|clipping| clipping.share() > MOST).map(|clipping| {
+        verdict.advice.extend(often(clipping).map(|clipping| {
             format!("a higher --max-norm than {}, or a lower --lr: {}", config.max_norm, clipped(clipping))
         }));
     }
@@ -60,9 +64,14 @@ pub fn judge(inspection: &Inspection, config: &Config, clipping: Option<Clipping
     verdict
 }
 
-/// How many times the near end's norm the largest norm is; what is no number has no sign and is the largest of all.
-fn growth(cell: &Cell) -> f64 {
-    (cell.last_step.peak().1 / cell.last_step.near()).abs()
+/// How many times `near` a layer's largest norm is; what is no number has no sign and is the largest of all.
+fn growth(cell: &Cell, near: f64) -> f64 {
+    (cell.last_step.peak().1 / near).abs()
+}
+
+/// Clipping that is no exception.
+fn often(clipping: Option<Clipping>) -> Option<Clipping> {
+    clipping.filter(|clipping| clipping.share() > MOST)
 }
 
 fn nothing() -> Verdict {
@@ -70,30 +79,29 @@ fn nothing() -> Verdict {
     Verdict { finding: Finding::Nothing, because, advice: Vec::new() }
 }
 
-fn exploding(cell: &Cell, config: &Config, clipping: Option<Clipping>) -> Verdict {
+fn exploding(cell: &Cell, near: f64, config: &Config, clipping: Option<Clipping>) -> Verdict {
     let (curve, lr) = (&cell.last_step, config.lr);
     let (at, layer) = (curve.peak().0, cell.layer);
-    let grown = growth(cell);
-    let because = match grown.is_finite() {
-        true => format!("{at} rows back it is {} times as large as at the last row (layer {layer})", brief(grown)),
-        false => format!("{at} rows back it is no finite multiple of that at the last row (layer {layer})"),
-    };
-    let unclipped = config.max_norm == 0.0 && config.clip_value.is_none();
+    let grown = growth(cell, near);
+    let times = if grown.is_finite() { format!("{} times", brief(grown)) } else { "no finite multiple of".into() };
+    let because = format!(
+        "the gradient EXPLODES on its way back: {at} rows back layer {layer} has {times} the gradient at the last row"
+    );
     let mut advice = Vec::new();
-    if unclipped {
+    if config.max_norm == 0.0 && config.clip_value.is_none() {
         advice.push(format!("--max-norm 1: no step is clipped, and the gradient grows {}-fold", brief(grown)));
     }
-    let why = clipping.map_or(format!("the growth is {}-fold", brief(grown)), clipped);
+    let why = often(clipping).map_or(format!("the gradient grows {}-fold", brief(grown)), clipped);
     advice.push(format!("a lower --lr than {lr}: {why}"));
-    let far = curve.0.iter().position(|norm| !(*norm <= EXPLODED * curve.near())).unwrap_or(at);
+    let far = curve.0.iter().position(|norm| !(*norm <= EXPLODED * near)).unwrap_or(at).max(1);
     advice.push(format!("a shorter window, --window {far}: from {far} rows back on it has grown more than tenfold"));
-    Verdict { finding: Finding::Explodes, because: format!("the gradient EXPLODES on its way back: {because}"), advice }
+    Verdict { finding: Finding::Explodes, because, advice }
 }
 
 /// Of a gradient that does not explode.
-fn arriving(cell: &Cell, window: usize, config: &Config) -> Verdict {
+fn arriving(cell: &Cell, near: f64, window: usize, config: &Config) -> Verdict {
     let (curve, layer) = (&cell.last_step, cell.layer);
-    let (share, reach) = (curve.far_to_near(), curve.reach());
+    let (share, reach) = (curve.far() / near, curve.reach());
     let finding = match reach {
         _ if share < VANISHED => Finding::Vanishes,
         Some(_) => Finding::Fades,
@@ -111,7 +119,7 @@ fn arriving(cell: &Cell, window: usize, config: &Config) -> Verdict {
     let advice = match reach {
         Some(reach) => remember(cell, window, reach, config),
         None => {
-            let arrives = format!("{} times the near end's gradient still arrives at its first row", brief(share));
+            let arrives = format!("{} times the last row's gradient still arrives at the first", brief(share));
             vec![format!("a longer --window than {window}, if the data remembers more than that: {arrives}")]
         }
     };
@@ -210,14 +218,17 @@ mod tests {
         assert_says(&judged(&reaching, &config, None), Finding::Reaches, &["0.300 times", "a longer --window than 3"]);
 
         let exploding = [cell(0, &[1.0, 9.0, 20.0, 3.0]), cell(1, &[1.0; 4])];
-        let words = ["2 rows back it is 20.0 times", "a lower --lr than 0.001", "--window 2:"];
+        let words = ["2 rows back layer 0 has 20.0 times", "a lower --lr than 0.001", "--window 2:"];
         assert_says(&judged(&exploding, &config, None), Finding::Explodes, &words);
         let unclipped = Config { max_norm: 0.0, ..config.clone() };
         assert_says(&judged(&exploding, &unclipped, None), Finding::Explodes, &["--max-norm 1"]);
         for odd in [f64::NAN, f64::INFINITY] {
             let odd = judged(&[cell(0, &[1.0, odd, 2.0])], &config, None);
-            assert_says(&odd, Finding::Explodes, &["1 rows back", "no finite multiple"]);
+            assert_says(&odd, Finding::Explodes, &["1 rows back", "no finite multiple of"]);
         }
+        // A lower layer's gradient may grow to the top one's.
+        let stack = [cell(0, &[0.01, 0.1, 0.3]), cell(1, &[1.0, 0.5, 0.2])];
+        assert_says(&judged(&stack, &config, None), Finding::Reaches, &["0.300 times", "layer 0"]);
         assert_says(&judged(&[cell(0, &[0.0, 0.0])], &config, None), Finding::Nothing, &["no gradient"]);
         assert_says(&judged(&[cell(0, &[1.0])], &config, None), Finding::Reaches, &["a longer --window than 1"]);
     }
@@ -241,6 +252,8 @@ mod tests {
         let exploding = judged(&[cell(0, &[1.0, 11.0])], &config, clipping);
         assert_says(&exploding, Finding::Explodes, &["a lower --lr than 0.001: 67 % of the logged steps"]);
         assert!(!exploding.advice.concat().contains("a higher --max-norm"));
+        let seldom = judged(&[cell(0, &[1.0, 11.0])], &config, Some(Clipping { logged: 9, clipped: 0 }));
+        assert_says(&seldom, Finding::Explodes, &["a lower --lr than 0.001: the gradient grows 11.0-fold"]);
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Canvas<'_> {
     /// The meaning of every stroke, above the plot; without strokes, that there is nothing to see.
     pub(super) fn legend(&self, entries: &[(String, Stroke)]) {
         let y = if self.top < 80.0 { 20.0 } else { 50.0 };
-        let length: f64 = entries.iter().map(|(name, _)| 46.0 + text_width(name)).sum();
+        let length = legend_length(entries.iter().map(|(name, _)| name.as_str()));
         let mut x = self.left.min(WIDTH - length).max(14.0);
         if entries.is_empty() {
             self.text((x, y), "no values to show", MUTED, HPos::Left, Type::Plain);
@@ -267,6 +267,15 @@ fn dress(svg: &str, titles: Titles) -> String {
         HEIGHT * GRAIN,
         PAPER.0,
     )
+}
+
+/// Whether a legend with these names stays on the page.
+pub(super) fn legend_fits<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    legend_length(names) <= WIDTH - 14.0
+}
+
+fn legend_length<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
+    names.map(|name| 46.0 + text_width(name)).sum()
 }
 
 /// About as wide as `text` is in the fonts that people have; the widest of these are meant.

@@ -1,19 +1,19 @@
 //! The gradient through time.
 
 use super::axis::Axis;
-use super::canvas::{BLUE, GREEN, INK, ORANGE, PURPLE, SAND, Stroke, Titles, draw};
+use super::canvas::{BLUE, GREEN, INK, ORANGE, PURPLE, SAND, Stroke, Titles, draw, legend_fits};
 use super::lines::Line;
 
 /// More lines cannot be told apart.
 const STROKES: [Stroke; 6] = [BLUE, ORANGE, GREEN, PURPLE, INK, SAND];
 
 /// The norm of the gradient by distance from the window's last row, one named curve a layer and direction, on a logarithmic
-/// axis, as SVG. Norms that such an axis cannot show are gaps; of many curves the first, the last and some between are drawn.
+/// axis, as SVG. Norms that such an axis cannot show are gaps; of many curves the first, the last and some between are drawn, as many as can be told apart and named.
 pub fn gradient(curves: &[(String, Vec<f64>)]) -> String {
     let shown = |value: f64| if value > 0.0 && value.is_finite() { value } else { f64::NAN };
     let line =
         |norms: &[f64]| -> Line { norms.iter().enumerate().map(|(at, &norm)| (at as f64, shown(norm))).collect() };
-    let drawn: Vec<(&str, Line, Stroke)> = picked(curves.len())
+    let drawn: Vec<(&str, Line, Stroke)> = picked(curves)
         .zip(STROKES)
         .map(|(place, stroke)| (curves[place].0.as_str(), line(&curves[place].1), stroke))
         .collect();
@@ -28,8 +28,10 @@ pub fn gradient(curves: &[(String, Vec<f64>)]) -> String {
     })
 }
 
-/// The places of as many of `count` curves as there are strokes, as evenly spread as they come.
-fn picked(count: usize) -> impl Iterator<Item = usize> {
-    let most = count.min(STROKES.len());
-    (0..most).map(move |index| if most < 2 { 0 } else { index * (count - 1) / (most - 1) })
+/// The places of as many curves as there are strokes and as the legend has room for, as evenly spread as they come.
+fn picked(curves: &[(String, Vec<f64>)]) -> impl Iterator<Item = usize> {
+    let places =
+        |most: usize| (0..most).map(move |index| if most < 2 { 0 } else { index * (curves.len() - 1) / (most - 1) });
+    let fits = |most: &usize| legend_fits(places(*most).map(|place| curves[place].0.as_str()));
+    places((0..=curves.len().min(STROKES.len())).rev().find(fits).unwrap_or(0))
 }

@@ -246,3 +246,42 @@ fn an_interval_is_an_area_and_stays_on_the_page() {
     assert_eq!(checked(forecast(&rows)).matches("<polygon").count(), 1, "bands of one row are one");
     assert!(!checked(forecast(&figure(&[1.0, 2.0]))).contains("<polygon"));
 }
+
+#[test]
+fn gradients_of_every_size_are_drawn() {
+    let (nan, inf) = (f64::NAN, f64::INFINITY);
+    let named = |norms: &[&[f64]]| -> Vec<(String, Vec<f64>)> {
+        norms.iter().enumerate().map(|(layer, norms)| (format!("layer {layer}"), norms.to_vec())).collect()
+    };
+    for norms in [&[][..], &[0.0, 0.0], &[nan], &[1.0, nan, inf, 0.0, 1e-320, 1e-40], &[f64::MAX, 1e-300], &[0.5]] {
+        checked(gradient(&named(&[norms, &[1.0; 7]])));
+        checked(gradient(&named(&[norms])));
+    }
+    assert!(checked(gradient(&[])).contains("no values to show"));
+    assert!(!checked(gradient(&named(&[&[1.0, 0.5], &[0.0, 0.0]]))).contains("layer 1"), "nothing to see of it");
+}
+
+#[test]
+fn many_layers_are_picked_from_and_each_line_has_its_look() {
+    let layers = |count: usize, suffix: &str| -> Vec<(String, Vec<f64>)> {
+        (0..count).map(|layer| (format!("layer {layer}{suffix}"), vec![1.0, 0.5 + layer as f64])).collect()
+    };
+    let svg = checked(gradient(&layers(1000, "")));
+    assert!(svg.contains("layer 0\n") && svg.contains("layer 999\n"), "{svg}");
+    let lines = |svg: &str| -> Vec<String> {
+        let looks = attributes(svg, "polyline", "stroke").into_iter().map(str::to_owned);
+        looks.filter(|colour| colour != "#E4E7EB" && colour != "#57606A").collect()
+    };
+    for (count, suffix, most) in [(1000, "", 5), (6, "", 6), (6, " ←", 5), (2, " of a very long name", 2)] {
+        let svg = checked(gradient(&layers(count, suffix)));
+        let mut drawn = lines(&svg);
+        drawn.sort_unstable();
+        // Each once as a curve and once in the legend.
+        assert!(drawn.chunks(2).all(|pair| pair[0] == pair[1]), "{drawn:?}");
+        drawn.dedup();
+        assert_eq!(drawn.len(), most, "{count} {suffix}");
+        for colour in drawn {
+            assert!(svg.contains(&format!("[stroke=\"{colour}\"]{{stroke:#")), "{colour}");
+        }
+    }
+}
