@@ -50,7 +50,7 @@ pub fn judge(inspection: &Inspection, config: &Config, clipping: Option<Clipping
     let farthest = forward().max_by(|a, b| a.last_step.far().total_cmp(&b.last_step.far()));
     let steepest = forward().max_by(|a, b| growth(a, near).total_cmp(&growth(b, near)));
     let (Some(farthest), Some(steepest)) = (farthest, steepest) else { return nothing() };
-    let mut verdict = if !(growth(steepest, near) <= EXPLODED) {
+    let mut verdict = if is_large(steepest.last_step.peak().1, near) {
         exploding(steepest, near, config, clipping)
     } else {
         arriving(farthest, near, inspection.window, config)
@@ -67,6 +67,10 @@ pub fn judge(inspection: &Inspection, config: &Config, clipping: Option<Clipping
 /// How many times `near` a layer's largest norm is; what is no number has no sign and is the largest of all.
 fn growth(cell: &Cell, near: f64) -> f64 {
     (cell.last_step.peak().1 / near).abs()
+}
+
+fn is_large(norm: f64, near: f64) -> bool {
+    !norm.is_finite() || norm > EXPLODED * near
 }
 
 /// Clipping that is no exception.
@@ -93,7 +97,7 @@ fn exploding(cell: &Cell, near: f64, config: &Config, clipping: Option<Clipping>
     }
     let why = often(clipping).map_or(format!("the gradient grows {}-fold", brief(grown)), clipped);
     advice.push(format!("a lower --lr than {lr}: {why}"));
-    let far = curve.0.iter().position(|norm| !(*norm <= EXPLODED * near)).unwrap_or(at).max(1);
+    let far = curve.0.iter().position(|norm| is_large(*norm, near)).unwrap_or(at).max(1);
     advice.push(format!("a shorter window, --window {far}: from {far} rows back on it has grown more than tenfold"));
     Verdict { finding: Finding::Explodes, because, advice }
 }
@@ -112,22 +116,21 @@ fn arriving(cell: &Cell, near: f64, window: usize, config: &Config) -> Verdict {
         Finding::Fades => "fades on its way back",
         _ => "reaches across the window",
     };
-    let most = format!("{} times its norm at the last row (layer {layer}, which keeps the most)", brief(share));
+    let most = format!("layer {layer}, which gets the most, has {} times the gradient at the last row", brief(share));
     let end =
         reach.map_or(String::new(), |reach| format!("; from {reach} rows back on it is below 1 % of its largest"));
-    let because = format!("the gradient {word}: {} rows back it has {most}{end}", window - 1);
-    let advice = match reach {
-        Some(reach) => remember(cell, window, reach, config),
-        None => {
-            let arrives = format!("{} times the last row's gradient still arrives at the first", brief(share));
-            vec![format!("a longer --window than {window}, if the data remembers more than that: {arrives}")]
-        }
+    let because = format!("the gradient {word}: {} rows back {most}{end}", window - 1);
+    let advice = if finding == Finding::Reaches {
+        let arrives = format!("{} times the last row's gradient still arrives at the first", brief(share));
+        vec![format!("a longer --window than {window}, if the data remembers more than that: {arrives}")]
+    } else {
+        remember(cell, window, reach, config)
     };
     Verdict { finding, because, advice }
 }
 
 /// What makes the gradient last, or spares the rows that it does not reach.
-fn remember(cell: &Cell, window: usize, reach: usize, config: &Config) -> Vec<String> {
+fn remember(cell: &Cell, window: usize, reach: Option<usize>, config: &Config) -> Vec<String> {
     let (mean, memory) = (brief(cell.gates.forget_mean), brief(cell.gates.memory));
     let mut advice = Vec::new();
     let forgets = format!("the forget gates of layer {} are {mean} on average, a memory of {memory} rows", cell.layer);
@@ -140,9 +143,10 @@ fn remember(cell: &Cell, window: usize, reach: usize, config: &Config) -> Vec<St
         let most = window.max(3);
         advice.push(format!("--chrono {most}, which starts with memories of up to {most} rows: now it is {memory}"));
     }
-    let kept = reach.max(1);
-    advice
-        .push(format!("a shorter window, --window {kept}: what lies farther back gives less than 1 % of the gradient"));
+    advice.extend(reach.map(|reach| {
+        let kept = reach.max(1);
+        format!("a shorter window, --window {kept}: what lies farther back gives less than 1 % of the gradient")
+    }));
     advice
 }
 
@@ -211,6 +215,11 @@ mod tests {
         assert!(!judged(&vanishing, &started, None).advice.concat().contains("--chrono"));
         let unbiased = Config { bias: false, ..config.clone() };
         assert_says(&judged(&vanishing, &unbiased, None), Finding::Vanishes, &["--bias true"]);
+
+        // What comes down to a lower layer at all stays, and is too little.
+        let thin = judged(&[cell(0, &[1e-4; 3]), cell(1, &[1.0, 1e-3, 1e-6])], &config, None);
+        assert_says(&thin, Finding::Vanishes, &["1.0e-4 times", "--forget-bias 1"]);
+        assert!(!thin.advice.concat().contains("window"), "{thin:?}");
 
         let fading = [cell(0, &[1.0, 0.5, 0.0099]), cell(1, &[1.0, 0.1, 1e-9])];
         assert_says(&judged(&fading, &config, None), Finding::Fades, &["0.00990 times", "layer 0", "--window 2:"]);

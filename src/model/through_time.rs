@@ -58,7 +58,7 @@ impl<D: Kernels> Network<D> {
         let (lstm, packing) = (&self.shape.lstm, &batch.packing);
         let (outputs, width) = (lstm.output_size(), lstm.width());
         let mut cells = Vec::with_capacity(lstm.cells());
-        let mut upstream = self.from_head(device, packing).await?;
+        let mut upstream = self.upstream_of_top(device, packing).await?;
         for layer in (0..lstm.num_layers).rev() {
             for direction in (0..lstm.directions()).rev() {
                 let weight = Matrix::rows(lstm.cell(layer, direction).weight_hh, width);
@@ -80,7 +80,7 @@ impl<D: Kernels> Network<D> {
     }
 
     /// The head's gradient of the top layer's output `[rows, R · P]`.
-    async fn from_head(&self, device: &D, packing: &Packing) -> Result<Vec<f64>> {
+    async fn upstream_of_top(&self, device: &D, packing: &Packing) -> Result<Vec<f64>> {
         let outputs = self.shape.lstm.output_size();
         let before = match self.shape.head {
             Head::Last if packing.is_even() => packing.rows() - packing.batch(),
