@@ -701,6 +701,8 @@ fn what_becomes_of_the_gradient_is_said() {
         let said = bptt(at.path(), &["inspect", run, "--device", "cpu", "--json"]).ok();
         assert_eq!(said.json()["verdict"]["finding"], finding, "{}", said.out);
         assert_eq!(said.out.contains("of the loss at the last row alone"), head == "every", "{}", said.out);
+        let picture = text(at.path().join(run).join("gradient.svg"));
+        assert_eq!(picture.contains("∂(loss at the last row)/∂h"), head == "every", "{picture}");
         assert_eq!(said.out.contains("--chrono"), finding == "vanishes", "{}", said.out);
     }
 }

@@ -46,7 +46,8 @@ pub fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
     let in_folder = args.model.is_dir().then(|| args.model.join("gradient.svg"));
     let picture = args.output.clone().or(in_folder);
     if let Some(picture) = &picture {
-        replace(picture, plot::gradient(&curves(&found)).as_bytes())?;
+        let loss = if every_step(&found) { "(loss at the last row)" } else { "loss" };
+        replace(picture, plot::gradient(loss, &curves(&found)).as_bytes())?;
         out!("picture: {}", picture.display());
     }
     global.print_json(&object(&device, &found, clipping, &verdict, picture));
@@ -65,6 +66,11 @@ fn metrics(args: &InspectArgs) -> Result<Option<String>> {
 /// Its layer, with an arrow if it takes the steps from the last to the first.
 fn name(cell: &Cell) -> String {
     format!("layer {}{}", cell.layer, if cell.reverse { " ←" } else { "" })
+}
+
+/// Whether more of the window than its last row has a loss.
+fn every_step(found: &Inspection) -> bool {
+    found.cells.iter().any(|cell| cell.gradient != cell.last_step)
 }
 
 fn curves(found: &Inspection) -> Vec<(String, Vec<f64>)> {
@@ -87,7 +93,7 @@ fn print(file: &str, found: &Inspection, clipping: Option<Clipping>, verdict: &V
         out!("");
     };
     table("norm of ∂loss/∂h", &|cell| &cell.gradient.0);
-    if found.cells.iter().any(|cell| cell.gradient != cell.last_step) {
+    if every_step(found) {
         table("norm of ∂loss/∂h, of the loss at the last row alone", &|cell| &cell.last_step.0);
     }
 

@@ -9,7 +9,9 @@ const STROKES: [Stroke; 6] = [BLUE, ORANGE, GREEN, PURPLE, INK, SAND];
 
 /// The norm of the gradient by distance from the window's last row, one named curve a layer and direction, on a logarithmic
 /// axis, as SVG. Norms that such an axis cannot show are gaps; of many curves the first, the last and some between are drawn, as many as can be told apart and named.
-pub fn gradient(curves: &[(String, Vec<f64>)]) -> String {
+///
+/// `of` names the loss.
+pub fn gradient(of: &str, curves: &[(String, Vec<f64>)]) -> String {
     let shown = |value: f64| if value > 0.0 && value.is_finite() { value } else { f64::NAN };
     let line =
         |norms: &[f64]| -> Line { norms.iter().enumerate().map(|(at, &norm)| (at as f64, shown(norm))).collect() };
@@ -19,7 +21,8 @@ pub fn gradient(curves: &[(String, Vec<f64>)]) -> String {
         .collect();
     let points = || drawn.iter().flat_map(|(_, line, _)| line);
     let (x, y) = (Axis::exact(points().map(|point| point.0)), Axis::log(points().map(|point| point.1)));
-    let titles = Titles { x: "rows back from the window's last row", y: "norm of ∂loss/∂h", ..Titles::default() };
+    let y_title = format!("norm of ∂{of}/∂h");
+    let titles = Titles { x: "rows back from the window's last row", y: &y_title, ..Titles::default() };
     draw(titles, x, y, |canvas| {
         canvas.frame(&x.whole_ticks());
         drawn.iter().for_each(|(_, line, stroke)| canvas.line(line, *stroke));

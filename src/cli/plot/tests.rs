@@ -254,11 +254,14 @@ fn gradients_of_every_size_are_drawn() {
         norms.iter().enumerate().map(|(layer, norms)| (format!("layer {layer}"), norms.to_vec())).collect()
     };
     for norms in [&[][..], &[0.0, 0.0], &[nan], &[1.0, nan, inf, 0.0, 1e-320, 1e-40], &[f64::MAX, 1e-300], &[0.5]] {
-        checked(gradient(&named(&[norms, &[1.0; 7]])));
-        checked(gradient(&named(&[norms])));
+        checked(gradient("loss", &named(&[norms, &[1.0; 7]])));
+        checked(gradient("loss", &named(&[norms])));
     }
-    assert!(checked(gradient(&[])).contains("no values to show"));
-    assert!(!checked(gradient(&named(&[&[1.0, 0.5], &[0.0, 0.0]]))).contains("layer 1"), "nothing to see of it");
+    assert!(checked(gradient("loss", &[])).contains("no values to show"));
+    assert!(
+        !checked(gradient("loss", &named(&[&[1.0, 0.5], &[0.0, 0.0]]))).contains("layer 1"),
+        "nothing to see of it"
+    );
 }
 
 #[test]
@@ -266,14 +269,14 @@ fn many_layers_are_picked_from_and_each_line_has_its_look() {
     let layers = |count: usize, suffix: &str| -> Vec<(String, Vec<f64>)> {
         (0..count).map(|layer| (format!("layer {layer}{suffix}"), vec![1.0, 0.5 + layer as f64])).collect()
     };
-    let svg = checked(gradient(&layers(1000, "")));
+    let svg = checked(gradient("loss", &layers(1000, "")));
     assert!(svg.contains("layer 0\n") && svg.contains("layer 999\n"), "{svg}");
     let lines = |svg: &str| -> Vec<String> {
         let looks = attributes(svg, "polyline", "stroke").into_iter().map(str::to_owned);
         looks.filter(|colour| colour != "#E4E7EB" && colour != "#57606A").collect()
     };
     for (count, suffix, most) in [(1000, "", 5), (6, "", 6), (6, " ←", 5), (2, " of a very long name", 2)] {
-        let svg = checked(gradient(&layers(count, suffix)));
+        let svg = checked(gradient("loss", &layers(count, suffix)));
         let mut drawn = lines(&svg);
         drawn.sort_unstable();
         // Each once as a curve and once in the legend.
