@@ -96,10 +96,11 @@ impl<D: Kernels> Inspector<D> {
         shape.lstm.batch = shape.lstm.batch.min(windows.max(1));
         // The gradient is followed over the whole window.
         shape.checkpoint_every = 0;
+        shape.lstm.steps = info.config.window;
         let channels = if info.config.loss == LossKind::CrossEntropy { 1 } else { info.targets.len() };
         let lower = "the rows of the file";
         let own = [
-            Need::new("the features", rows * shape.lstm.input_size, lower),
+            Need::new("the features", rows * if shape.classes { 1 } else { shape.lstm.input_size }, lower),
             Need::new("the targets", rows * channels, lower),
             Need::new("the loss", 2, lower),
             Network::<D>::hidden_gradients_need(&shape.lstm),
@@ -115,7 +116,7 @@ impl<D: Kernels> Inspector<D> {
     }
 
     /// Looks at the windows that begin at `starts`, of the scaled series `inputs` `[R, D]` and `targets` `[R, targets]`; for
-    /// cross entropy these are class ids `[R]`.
+    /// cross entropy both are class ids `[R]`.
     ///
     /// # Errors
     /// Those of the device.
@@ -161,8 +162,9 @@ impl<D: Kernels> Inspector<D> {
     ) -> Result<()> {
         let windows = batch.packing.batch();
         let (device, net) = (&self.device, &mut self.net);
-        net.gather_inputs(device, &self.inputs, &self.starts, first, windows);
-        net.gather_targets(device, (&self.targets, self.channels), &self.starts, first, windows);
+        let (sequences, steps) = (first..first + windows, 0..batch.packing.steps());
+        net.gather_inputs(device, &self.inputs, &self.starts, sequences.clone(), steps.clone());
+        net.gather_targets(device, (&self.targets, self.channels), &self.starts, sequences, steps);
         net.forward(device, batch);
         if let Some(counts) = counts {
             self.count_gates(batch, counts).await?;

@@ -40,7 +40,7 @@ struct Problem {
 
 impl Problem {
     fn new(lstm: LstmShape, packing: Packing, head: Head, seed: u64) -> Self {
-        let shape = NetworkShape { lstm, output_size: 2, parts: 1, head, checkpoint_every: 0 };
+        let shape = NetworkShape { lstm, output_size: 2, parts: 1, head, classes: false, checkpoint_every: 0 };
         let numbers = &mut Rng::new(seed, Stream::Init);
         let states = lstm.cells() * packing.batch();
         Self {
@@ -238,7 +238,8 @@ fn the_tail_of_a_window_begins_with_the_gradient_there() {
     let noise = Noise { zoneout_h: 0.2, zoneout_c: 0.3, ..Noise::default() };
     let (steps, batch) = (9, 3);
     let lstm = LstmShape { steps, batch, input_size: 2, hidden_size: 4, num_layers: 2, ..LstmShape::default() };
-    for lstm in [lstm, LstmShape { proj_size: 2, ..lstm }, LstmShape { noise, ..lstm }] {
+    let normed = LstmShape { layer_norm: true, ..lstm };
+    for lstm in [lstm, LstmShape { proj_size: 2, ..lstm }, LstmShape { noise, ..lstm }, normed] {
         let problem = Problem::new(lstm, Packing::even(steps, batch), Head::Last, 7);
         let (gradients, ..) = problem.gradients(&device);
         let top = batch * lstm.width()..2 * batch * lstm.width();
@@ -312,8 +313,9 @@ impl Subject {
         let classes = config.loss == LossKind::CrossEntropy;
         let numbers = &mut Rng::new(3, Stream::Init);
         let mut values = |len: usize| -> Vec<f32> { random(numbers, len, 1.5).iter().map(|&v| v as f32).collect() };
-        let (inputs, mut targets) = (values(2 * rows), values(rows));
+        let (mut inputs, mut targets) = (values(2 * rows), values(rows));
         if classes {
+            inputs = (0..rows).map(|row| (row * 3 % 5) as f32).collect();
             // Of classes 0 to 4; each third row counts for nothing.
             let id = |(row, value): (usize, f32)| if row % 3 == 0 { -100.0 } else { value.round() + 2.0 };
             targets = targets.into_iter().enumerate().map(id).collect();
@@ -321,7 +323,8 @@ impl Subject {
         let names = |count: usize| (0..count).map(|index| format!("c{index}")).collect::<Vec<_>>();
         let targets_named = if classes { names(5) } else { names(1) };
         let scaler = Scaler { mean: vec![0.0; 3], scale: vec![1.0; 3] };
-        let info = ModelInfo { config, built_in: false, features: names(2), targets: targets_named, scaler };
+        let alphabet = if classes { "abcde" } else { "" }.into();
+        let info = ModelInfo { config, built_in: false, features: names(2), targets: targets_named, scaler, alphabet };
         let parameters = start_parameters(&info.config, &info.shape());
         Self { model: Model { info, parameters }, inputs, targets, starts: vec![3, 0, 17, 4, 11, 8, 20] }
     }
@@ -337,7 +340,7 @@ impl Subject {
     }
 
     fn inspect_windows<D: Kernels>(&self, device: D, starts: &[u32]) -> Inspection {
-        let mut inspector = Inspector::new(device, &self.model, self.inputs.len() / 2, starts.len()).expect("it fits");
+        let mut inspector = Inspector::new(device, &self.model, self.targets.len(), starts.len()).expect("it fits");
         block_on(inspector.inspect(&self.inputs, &self.targets, starts)).expect("an inspection")
     }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bptt::config::Task;
 use bptt::device::Device;
-use bptt::error::{Error, Result};
+use bptt::error::{Error, Place, Result};
 use bptt::inspector::{Cell, Clipping, Inspection, Inspector, Verdict, judge, sample};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use super::{Global, plot};
 pub struct InspectArgs {
     /// A run folder or a model.safetensors
     model: PathBuf,
-    /// CSV file with the model's columns [default: the data it was trained on]
+    /// CSV file with the model's columns, or a text [default: the data it was trained on]
     file: Option<PathBuf>,
     /// Most windows to look at, those to test on if there are any
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
@@ -31,8 +32,15 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
     let source = Source::open(&args.model)?;
     let config = &source.model.info.config;
-    let data = source.model.info.dataset(source.series(args.file.as_deref(), global)?)?;
+    let data = match config.task() {
+        Task::Forecast => source.model.info.dataset(source.series(args.file.as_deref(), global)?)?,
+        _ => source.learnt(args.file.as_deref())?,
+    };
     let starts = sample(&data.windows, args.windows as usize);
+    if starts.is_empty() {
+        let problem = format!("is shorter than one window of {} characters", config.window);
+        return Err(Error::file(Place::file(&data.series.file), problem, "give a longer text"));
+    }
     let engine = open_engine(global)?;
     let (device, found) = bptt::on!(engine, device => {
         let shown = json!({ "device": device.kind(), "adapter": device.adapter() });

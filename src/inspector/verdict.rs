@@ -98,7 +98,8 @@ fn exploding(cell: &Cell, near: f64, config: &Config, clipping: Option<Clipping>
     let why = often(clipping).map_or(format!("the gradient grows {}-fold", brief(grown)), clipped);
     advice.push(format!("a lower --lr than {lr}: {why}"));
     let far = curve.0.iter().position(|norm| is_large(*norm, near)).unwrap_or(at).max(1);
-    advice.push(format!("a shorter window, --window {far}: from {far} rows back on it has grown more than tenfold"));
+    let option = reach_option(config);
+    advice.push(format!("a shorter reach, {option} {far}: from {far} rows back on it has grown more than tenfold"));
     Verdict { finding: Finding::Explodes, because, advice }
 }
 
@@ -122,11 +123,17 @@ fn arriving(cell: &Cell, near: f64, window: usize, config: &Config) -> Verdict {
     let because = format!("the gradient {word}: {} rows back {most}{end}", window - 1);
     let advice = if finding == Finding::Reaches {
         let arrives = format!("{} times the last row's gradient still arrives at the first", brief(share));
-        vec![format!("a longer --window than {window}, if the data remembers more than that: {arrives}")]
+        let (option, now) = (reach_option(config), config.bptt.unwrap_or(window));
+        vec![format!("a longer {option} than {now}, if the data remembers more than that: {arrives}")]
     } else {
         remember(cell, window, reach, config)
     };
     Verdict { finding, because, advice }
+}
+
+/// The option that says how far back-propagation goes.
+fn reach_option(config: &Config) -> &'static str {
+    if config.bptt.is_some() { "--bptt" } else { "--window" }
 }
 
 /// What makes the gradient last, or spares the rows that it does not reach.
@@ -145,7 +152,8 @@ fn remember(cell: &Cell, window: usize, reach: Option<usize>, config: &Config) -
     }
     advice.extend(reach.map(|reach| {
         let kept = reach.max(1);
-        format!("a shorter window, --window {kept}: what lies farther back gives less than 1 % of the gradient")
+        let option = reach_option(config);
+        format!("a shorter reach, {option} {kept}: what lies farther back gives less than 1 % of the gradient")
     }));
     advice
 }
@@ -225,6 +233,9 @@ mod tests {
         assert_says(&judged(&fading, &config, None), Finding::Fades, &["0.00990 times", "layer 0", "--window 2:"]);
         let reaching = [cell(0, &[1.0, 0.5, 0.3]), cell(1, &[1.0, 0.1, 1e-9])];
         assert_says(&judged(&reaching, &config, None), Finding::Reaches, &["0.300 times", "a longer --window than 3"]);
+        let streams = Config { bptt: Some(2), ..config.clone() };
+        assert_says(&judged(&reaching, &streams, None), Finding::Reaches, &["a longer --bptt than 2"]);
+        assert_says(&judged(&fading, &streams, None), Finding::Fades, &["a shorter reach, --bptt 2:"]);
 
         let exploding = [cell(0, &[1.0, 9.0, 20.0, 3.0]), cell(1, &[1.0; 4])];
         let words = ["2 rows back layer 0 has 20.0 times", "a lower --lr than 0.001", "--window 2:"];

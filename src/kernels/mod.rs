@@ -18,6 +18,7 @@ mod windows;
 pub use average::Average;
 pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
+pub(crate) use lstm::gate_gradients;
 pub use lstm::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Tensor,
 };

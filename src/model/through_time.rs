@@ -1,8 +1,8 @@
 //! The gradient on its way through time: what of the loss's gradient arrives at the hidden state after each step.
 //!
-//! After [`Network::backward`] the tape holds d_gates, the gradient of the gates before activation. In evaluation, with z the
-//! share that zoneout keeps of h, the gradient of each layer's and direction's h_t is what comes from above and what the step
-//! after it sends:
+//! After [`Network::backward`] the tape holds d_gates, the gradient of the gates before activation, and with layer normalisation
+//! the gradients before that, which then stand for d_gates. In evaluation, with z the share that zoneout keeps of h, the gradient
+//! of each layer's and direction's h_t is what comes from above and what the step after it sends:
 //!
 //! ```text
 //! d_h_t = u_t + d_gates_{t+1} · W_hh + z · d_h_{t+1}        d_h_0 = d_gates_1 · W_hh + z · d_h_1
@@ -13,7 +13,7 @@ use super::{Batch, Network};
 use crate::config::Head;
 use crate::device::{Need, Real};
 use crate::error::Result;
-use crate::kernels::{Kernels, LstmShape, Matrix, Onto, Packing, ProductShape};
+use crate::kernels::{Kernels, LstmShape, Matrix, Onto, Packing, ProductShape, gate_gradients};
 
 /// The gradient of the loss with respect to the hidden states of one direction of one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,8 @@ impl<D: Kernels> Network<D> {
         for layer in (0..lstm.num_layers).rev() {
             for direction in (0..lstm.directions()).rev() {
                 let weight = Matrix::rows(lstm.cell(layer, direction).weight_hh, width);
-                self.through_weight(device, packing, (layer, direction), weight, Onto::Zero, scratch);
+                let [_, d_recurrent] = gate_gradients(lstm, packing, &self.tape.layers[layer].cells[direction]);
+                self.through_weight(device, packing, d_recurrent, weight, Onto::Zero, scratch);
                 let sent = read(device, scratch, packing.rows() * width).await?;
                 cells.push(back_through_time(lstm, packing, direction, &upstream, &sent));
             }
@@ -70,7 +71,8 @@ impl<D: Kernels> Network<D> {
                 for direction in 0..lstm.directions() {
                     let weight = Matrix::rows(lstm.cell(layer, direction).weight_ih, outputs);
                     let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
-                    self.through_weight(device, packing, (layer, direction), weight, onto, scratch);
+                    let [d_input, _] = gate_gradients(lstm, packing, &self.tape.layers[layer].cells[direction]);
+                    self.through_weight(device, packing, d_input, weight, onto, scratch);
                 }
                 upstream = read(device, scratch, packing.rows() * outputs).await?;
             }
@@ -91,19 +93,19 @@ impl<D: Kernels> Network<D> {
         Ok(upstream)
     }
 
-    /// `to = d_gates · weight` for all rows of one direction of one layer; `weight` is as wide as its rows are apart.
+    /// `to = d_gates · weight` for all rows; `weight` is as wide as its rows are apart.
     fn through_weight(
         &self,
         device: &D,
         packing: &Packing,
-        (layer, direction): (usize, usize),
+        (d_gates, a): (&D::Buffer, Matrix),
         weight: Matrix,
         onto: Onto<D::Buffer>,
         to: &mut D::Buffer,
     ) {
         let k = self.shape.lstm.gates();
-        let product = ProductShape { m: packing.rows(), n: weight.row, k, a: Matrix::rows(0, k), b: weight, c: 0 };
-        device.product(&product, &self.tape.layers[layer].cells[direction].gates, &self.params, onto, to);
+        let product = ProductShape { m: packing.rows(), n: weight.row, k, a, b: weight, c: 0 };
+        device.product(&product, d_gates, &self.params, onto, to);
     }
 }
 

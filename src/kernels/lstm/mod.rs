@@ -257,6 +257,20 @@ fn before_recurrence<D: Lstm>(
     }
 }
 
+/// The gradients of x · W_ihᵀ and of h · W_hhᵀ that the backward pass leaves: their buffers, and where their rows `[rows, 4H]`
+/// lie.
+pub(crate) fn gate_gradients<'a, B>(
+    shape: &LstmShape,
+    packing: &Packing,
+    tape: &'a CellTape<B>,
+) -> [(&'a B, Matrix); 2] {
+    let norm = NormPlaces::new(shape, packing.rows(), packing.batch());
+    match shape.layer_norm {
+        true => [norm.ih, norm.hh].map(|place| (&tape.norm, Matrix::rows(place, shape.gates()))),
+        false => [(&tape.gates, Matrix::rows(0, shape.gates())); 2],
+    }
+}
+
 /// After a recurrence, all time steps at once: the gradients of its weights, and of its input where somebody needs it.
 fn after_recurrence<D: Lstm>(
     device: &D,
@@ -273,12 +287,7 @@ fn after_recurrence<D: Lstm>(
     let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
     let (below, above) = layers.split_at(layer);
     let tape = &above[0].cells[direction];
-    // The gradients of the two products that make the gates.
-    let norm = pass.norm_places();
-    let [(d_ih, ih), (d_hh, hh)] = match shape.layer_norm {
-        true => [norm.ih, norm.hh].map(|place| (&tape.norm, Matrix::rows(place, gates))),
-        false => [(&tape.gates, Matrix::rows(0, gates)); 2],
-    };
+    let [(d_ih, ih), (d_hh, hh)] = gate_gradients(shape, pass.packing, tape);
 
     let (input, b) = input_of(pass, layer, x, below, &above[0].x);
     let weight = |d: Matrix, n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d.transposed(), b, c };
@@ -298,7 +307,7 @@ fn after_recurrence<D: Lstm>(
         device.column_sums(rows, gates, (&tape.gates, 0), &places.biases(), d_params, scratch);
     }
     if let Some(gains) = places.layer_norm {
-        let sums = (&tape.norm, norm.sums);
+        let sums = (&tape.norm, pass.norm_places().sums);
         device.column_sums(pass.batch(), shape.norm_parameters(), sums, &[gains], d_params, scratch);
     }
     if let Some(c) = places.weight_hr {
