@@ -48,7 +48,7 @@ pub struct CellTape<B> {
     pub d_state: B, // [N, P], [N, H]
     /// The number of the draw, then the mask of recurrent dropout.
     pub mask: B, // [1 + N · P]
-    /// What layer normalisation keeps, as [`NormPlaces`] says; only with that.
+    /// What layer normalisation keeps of each row; only with that.
     pub norm: B,
 }
 
