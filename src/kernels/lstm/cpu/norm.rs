@@ -36,7 +36,7 @@ impl<'a, F: Real> NormParameters<'a, F> {
 pub struct Normed<'a, F> {
     pub hh: &'a mut [F], // [n, 4H], in: h · W_hhᵀ, after the forward step normalised, after the backward step d_r
     pub ih: &'a mut [F], // [n, 4H], after the forward step x · W_ihᵀ normalised, after the backward step d_a
-    pub c: &'a mut [F],  // [n, H], likewise of c̃
+    pub c: &'a mut [F],  // [n, H], after the forward step c̃ normalised
     pub scales: &'a mut [F], // [n, 3], 1 / σ of ih, hh and c
 }
 
@@ -54,47 +54,46 @@ impl<F> Normed<'_, F> {
 /// Numbers that are added side by side, as vector instructions do.
 const LANES: usize = 16;
 
-/// Σ of `term` over `0 .. len`.
+/// Σ of each of `K` terms over `0 .. len`, in one pass.
 #[inline(always)]
-fn sum<F: Real>(len: usize, term: impl Fn(usize) -> F) -> F {
-    let mut lanes = [F::zero(); LANES];
+fn totals<F: Real, const K: usize>(len: usize, terms: impl Fn(usize) -> [F; K]) -> [F; K] {
+    let mut lanes = [[F::zero(); LANES]; K];
     let whole = len - len % LANES;
     for first in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum = *sum + term(first + lane);
+        for lane in 0..LANES {
+            let terms = terms(first + lane);
+            for k in 0..K {
+                lanes[k][lane] = lanes[k][lane] + terms[k];
+            }
         }
     }
     for (lane, place) in (whole..len).enumerate() {
-        lanes[lane] = lanes[lane] + term(place);
+        let terms = terms(place);
+        for k in 0..K {
+            lanes[k][lane] = lanes[k][lane] + terms[k];
+        }
     }
-    lanes.into_iter().fold(F::zero(), |sum, lane| sum + lane)
+    lanes.map(|lanes| lanes.into_iter().fold(F::zero(), |sum, lane| sum + lane))
 }
 
-/// Normalises `row` in place and returns 1 / σ.
+/// Mean and 1 / σ of each of two equally long rows.
 #[inline(always)]
-fn normalise<F: Real>(row: &mut [F]) -> F {
-    let share = F::one() / F::of(row.len() as f64);
-    let mean = sum(row.len(), |j| row[j]) * share;
-    row.iter_mut().for_each(|value| *value = *value - mean);
-    let variance = sum(row.len(), |j| row[j] * row[j]) * share;
-    let scale = F::one() / (variance + F::of(NORM_EPS)).sqrt();
-    row.iter_mut().for_each(|value| *value = *value * scale);
-    scale
-}
-
-/// A row, `normed`, becomes the gradient of what it was before normalisation; `d` is the gradient of γ ∘ `normed`, and
-/// `sums` gets that of γ.
-#[inline(always)]
-fn back_through<F: Real>(d: &[F], gain: &[F], normed: &mut [F], scale: F, sums: &mut [F]) {
-    let len = d.len();
-    let (gain, normed, sums) = (&gain[..len], &mut normed[..len], &mut sums[..len]);
+fn moments<F: Real>(a: &[F], b: &[F]) -> [(F, F); 2] {
+    let len = a.len();
+    let b = &b[..len];
     let share = F::one() / F::of(len as f64);
-    let mean = sum(len, |j| d[j] * gain[j]) * share;
-    let slope = sum(len, |j| d[j] * gain[j] * normed[j]) * share;
-    for j in 0..len {
-        sums[j] = sums[j] + d[j] * normed[j];
-        normed[j] = scale * (d[j] * gain[j] - mean - normed[j] * slope);
-    }
+    let [mean_a, mean_b] = totals(len, |j| [a[j], b[j]]).map(|sum| sum * share);
+    let square = |value: F| value * value;
+    let variances = totals(len, |j| [square(a[j] - mean_a), square(b[j] - mean_b)]);
+    let [scale_a, scale_b] = variances.map(|sum| F::one() / (sum * share + F::of(NORM_EPS)).sqrt());
+    [(mean_a, scale_a), (mean_b, scale_b)]
+}
+
+/// The gradient of a row before normalisation from that of γ ∘ `normed`: `d_gained` = d ∘ γ, less its mean and its share
+/// along the row.
+#[inline(always)]
+fn before_norm<F: Real>(d_gained: F, normed: F, scale: F, mean: F, slope: F) -> F {
+    scale * (d_gained - mean - normed * slope)
 }
 
 /// The element-wise part of a forward step on `n` sequences.
@@ -118,11 +117,14 @@ impl<F: Real> NullaryFnOnce for ForwardNormStep<'_, F> {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
             let (ih, hh) = (&mut kept.ih[wide.clone()], &mut kept.hh[wide]);
             let scales = &mut kept.scales[3 * n..][..3];
-            ih.copy_from_slice(gates);
-            (scales[0], scales[1]) = (normalise(ih), normalise(hh));
-            let (gain_ih, gain_hh, biases) =
-                (&own.gain_ih[..gates.len()], &own.gain_hh[..gates.len()], &own.biases[..gates.len()]);
-            for j in 0..gates.len() {
+            let len = gates.len();
+            let (ih, hh) = (&mut ih[..len], &mut hh[..len]);
+            let (gain_ih, gain_hh, biases) = (&own.gain_ih[..len], &own.gain_hh[..len], &own.biases[..len]);
+            let [(mean_ih, scale_ih), (mean_hh, scale_hh)] = moments(gates, hh);
+            (scales[0], scales[1]) = (scale_ih, scale_hh);
+            for j in 0..len {
+                ih[j] = (gates[j] - mean_ih) * scale_ih;
+                hh[j] = (hh[j] - mean_hh) * scale_hh;
                 gates[j] = gain_ih[j] * ih[j] + gain_hh[j] * hh[j] + biases[j];
             }
             let [i, f, g, o] = quarters(gates, hidden);
@@ -134,11 +136,12 @@ impl<F: Real> NullaryFnOnce for ForwardNormStep<'_, F> {
                 g[j] = g[j].tangent();
                 o[j] = o[j].sigmoid();
                 c_t[j] = f[j] * c_before[j] + i[j] * g[j];
-                c_normed[j] = c_t[j];
             }
-            scales[2] = normalise(c_normed);
+            let [(mean, scale), _] = moments(c_t, c_t);
+            scales[2] = scale;
             let (gain_c, shift_c) = (&own.gain_c[..hidden], &own.shift_c[..hidden]);
             for j in 0..hidden {
+                c_normed[j] = (c_t[j] - mean) * scale;
                 h_t[j] = o[j] * (gain_c[j] * c_normed[j] + shift_c[j]).tangent();
             }
         }
@@ -175,7 +178,7 @@ impl<F: Real> NullaryFnOnce for BackwardNormStep<'_, F> {
 
             let [i, f, g, o] = quarters(gates, hidden);
             let (c_before, normed, d_h, d_c) =
-                (&c_before[row.clone()], &mut kept.c[row.clone()], &d_h[row.clone()], &mut d_c[row]);
+                (&c_before[row.clone()], &kept.c[row.clone()], &d_h[row.clone()], &mut d_c[row]);
             let (gain_c, shift_c) = (&own.gain_c[..hidden], &own.shift_c[..hidden]);
             for j in 0..hidden {
                 let tanh = (gain_c[j] * normed[j] + shift_c[j]).tangent();
@@ -183,18 +186,54 @@ impl<F: Real> NullaryFnOnce for BackwardNormStep<'_, F> {
                 o[j] = d_h[j] * tanh * o[j] * (one - o[j]);
                 sum_shift[j] = sum_shift[j] + d_in[j];
             }
-            back_through(&d_in, gain_c, normed, scales[2], sum_c);
+            let share = F::one() / F::of(hidden as f64);
+            let d_in = &d_in[..hidden];
+            let [mean, slope] = totals(hidden, |j| {
+                let d_gained = d_in[j] * gain_c[j];
+                [d_gained, d_gained * normed[j]]
+            });
+            let (mean, slope, sum_c) = (mean * share, slope * share, &mut sum_c[..hidden]);
             for j in 0..hidden {
-                let d_c_t = d_c[j] + normed[j];
+                sum_c[j] = sum_c[j] + d_in[j] * normed[j];
+                let d_c_t = d_c[j] + before_norm(d_in[j] * gain_c[j], normed[j], scales[2], mean, slope);
                 d_c[j] = d_c_t * f[j];
                 f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
                 let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
                 i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
                 g[j] = d_g;
             }
-            let (ih, hh) = (&mut kept.ih[wide.clone()], &mut kept.hh[wide]);
-            back_through(gates, own.gain_ih, ih, scales[0], sum_ih);
-            back_through(gates, own.gain_hh, hh, scales[1], sum_hh);
+            let d = BothNorms { d_gates: gates, gains: [own.gain_ih, own.gain_hh], scales: [scales[0], scales[1]] };
+            d.back([&mut kept.ih[wide.clone()], &mut kept.hh[wide]], [sum_ih, sum_hh]);
+        }
+    }
+}
+
+/// The gradient of the gates of one row on its way back through both of their normalisations.
+struct BothNorms<'a, F> {
+    d_gates: &'a [F],
+    gains: [&'a [F]; 2],
+    scales: [F; 2],
+}
+
+impl<F: Real> BothNorms<'_, F> {
+    /// The rows `normed` become the gradients of what they were before; `sums_of_gains` gets those of the gains.
+    #[inline(always)]
+    fn back(self, normed: [&mut [F]; 2], sums_of_gains: [&mut [F]; 2]) {
+        let (d, len) = (self.d_gates, self.d_gates.len());
+        let [a, b] = normed.map(|row| &mut row[..len]);
+        let [sum_a, sum_b] = sums_of_gains.map(|row| &mut row[..len]);
+        let [gain_a, gain_b] = self.gains.map(|gain| &gain[..len]);
+        let share = F::one() / F::of(len as f64);
+        let [mean_a, slope_a, mean_b, slope_b] = totals(len, |j| {
+            let (d_a, d_b) = (d[j] * gain_a[j], d[j] * gain_b[j]);
+            [d_a, d_a * a[j], d_b, d_b * b[j]]
+        })
+        .map(|sum| sum * share);
+        for j in 0..len {
+            sum_a[j] = sum_a[j] + d[j] * a[j];
+            sum_b[j] = sum_b[j] + d[j] * b[j];
+            a[j] = before_norm(d[j] * gain_a[j], a[j], self.scales[0], mean_a, slope_a);
+            b[j] = before_norm(d[j] * gain_b[j], b[j], self.scales[1], mean_b, slope_b);
         }
     }
 }
