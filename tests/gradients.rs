@@ -254,7 +254,7 @@ fn every_option_has_the_slope_of_its_loss() {
             let (ragged, layer_norm) = (options & 4 > 0, options & 8 > 0);
             let proj_size = if projected { 2 } else { 0 };
             let lstm = LstmShape { bidirectional, proj_size, ragged, layer_norm, noise, ..sized(4, 3, 2, 3, 2) };
-            let packing = if ragged { Packing::new(&[2, 4, 1]).0 } else { Packing::even(4, 3) };
+            let packing = if ragged { Packing::new(&[2, 4, 1], 4).unwrap().0 } else { Packing::even(4, 3) };
             let head = if (index + options) % 2 == 0 { Head::Every } else { Head::Last };
             let mut numbers = Rng::new(options as u64, Stream::Init);
             let problem = Problem::of(lstm, packing, head, LossKind::Mse, 1.0, &mut numbers);

@@ -196,7 +196,7 @@ fn problems() -> impl Iterator<Item = Problem> {
             noise: if has(8) { noise } else { Noise::default() },
             ..LstmShape::default()
         };
-        let packing = if has(4) { Packing::new(&[2, 4, 1]).0 } else { Packing::even(4, 3) };
+        let packing = if has(4) { Packing::new(&[2, 4, 1], 4).unwrap().0 } else { Packing::even(4, 3) };
         Problem::new(lstm, packing, if has(16) { Head::Every } else { Head::Last }, options)
     })
 }

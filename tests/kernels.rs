@@ -6,9 +6,9 @@ mod common;
 use bptt::config::{LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
 use bptt::kernels::{
-    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, LstmGradients, LstmShape, LstmState, LstmTape,
-    Masks, Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, Rows, RowsShape, Rule, Source, Status,
-    WindowShape,
+    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, Lstm, LstmGradients, LstmShape, LstmState,
+    LstmTape, Masks, Matrix, Noise, Onto, Packing, Pass, Product, ProductShape, Record, Rows, RowsShape, Rule, Source,
+    Status, WindowShape,
 };
 use bptt::rng::{MaskKey, Purpose, Rng, Stream};
 use common::compare;
@@ -313,7 +313,7 @@ impl LstmCase {
     fn packing(&self) -> Packing {
         match self.lengths[..] {
             [] => Packing::even(self.shape.steps, self.shape.batch),
-            _ => Packing::new(&self.lengths).0,
+            _ => Packing::new(&self.lengths, self.shape.steps).unwrap().0,
         }
     }
 
@@ -884,6 +884,38 @@ fn masks_have_their_rate() {
             exact.dropout(&drop, &shape, &exact.indices("none", 0), Source::Ones, (&mut masks, 0), false);
             assert!((50..masks.len()).all(|place| masks[place] == masks[place - 50]), "a mask is not its sequence's");
         }
+    }
+}
+
+/// Of h and of c as many elements keep their value as the rates say, within 4 standard deviations, independently of each
+/// other, and in evaluation none does.
+#[test]
+fn zoneout_keeps_its_share() {
+    let exact = Cpu::<f64>::poisoned();
+    let noise = Noise { zoneout_h: 0.2, zoneout_c: 0.45, seed: 5, ..Noise::default() };
+    let shape = LstmShape { steps: 40, batch: 14, input_size: 3, hidden_size: 20, noise, ..LstmShape::default() };
+    let packing = Packing::even(shape.steps, shape.batch);
+    let mut numbers = Numbers::new(1);
+    let params = filled(&exact, &numbers.take(shape.tensors().last().unwrap().range().end));
+    let x = filled(&exact, &numbers.take(shape.rows() * shape.input_size));
+    let mut tape = LstmTape::new(&exact, &shape);
+    let state = shape.batch * shape.hidden_size;
+    for (draw, rates) in [(Some(3), [0.2, 0.45]), (None, [0.0, 0.0])] {
+        let pass = Pass { shape: &shape, packing: &packing, draw, first_step: 0 };
+        exact.lstm_forward(&pass, &params, (&x, 0), None, &mut tape);
+        let cell = &tape.layers[0].cells[0];
+        let kept = |values: &[f64]| -> Vec<bool> {
+            (state..shape.steps * state + state).map(|place| values[place] == values[place - state]).collect()
+        };
+        let [h, c] = [kept(&cell.h_in), kept(&cell.c)];
+        let within = |what: &str, count: usize, rate: f64| {
+            let (all, count) = ((shape.steps * state) as f64, count as f64);
+            let deviation = (all * rate * (1.0 - rate)).sqrt();
+            assert!((count - all * rate).abs() <= 4.0 * deviation, "{what}: {count} of {all}, not {rate}");
+        };
+        within("h", h.iter().filter(|kept| **kept).count(), rates[0]);
+        within("c", c.iter().filter(|kept| **kept).count(), rates[1]);
+        within("both", h.iter().zip(&c).filter(|(h, c)| **h && **c).count(), rates[0] * rates[1]);
     }
 }
 

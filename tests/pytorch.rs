@@ -78,7 +78,9 @@ impl Case {
     fn packing(&self) -> (Packing, Vec<usize>) {
         let (batch, steps) = self.sizes();
         match self.tensors.get("lengths") {
-            Some((_, lengths)) => Packing::new(&lengths.iter().map(|&length| length as usize).collect::<Vec<_>>()),
+            Some((_, lengths)) => {
+                Packing::new(&lengths.iter().map(|&length| length as usize).collect::<Vec<_>>(), steps).unwrap()
+            }
             None => (Packing::even(steps, batch), (0..batch).collect()),
         }
     }

@@ -220,7 +220,7 @@ impl<'a, D: Kernels> Step<'a, D> {
             true => (0..shape.lstm.batch).map(|_| 1 + rng.below(shape.lstm.steps as u32) as usize).collect(),
             false => vec![shape.lstm.steps; shape.lstm.batch],
         };
-        let batch = Batch::of(Packing::new(&lengths).0).training(0);
+        let batch = Batch::of(Packing::new(&lengths, shape.lstm.steps)?.0).training(0);
         let mut random =
             |len: usize| -> Vec<D::Element> { (0..len).map(|_| D::Element::of(rng.uniform() - 0.5)).collect() };
         device.write(&mut net.x, &random(shape.lstm.steps * shape.lstm.batch * shape.lstm.input_size));

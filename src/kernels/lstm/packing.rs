@@ -1,5 +1,7 @@
 //! How the sequences of a batch lie in memory.
 
+use crate::error::{Error, Result};
+
 /// The rows of a batch, time step by time step, as PyTorch's
 /// [`PackedSequence`](https://pytorch.org/docs/stable/generated/torch.nn.utils.rnn.PackedSequence.html): the longest sequence
 /// comes first, so that the sequences that are not over at a step are the first ones, and a sequence that is over has no row
@@ -35,13 +37,23 @@ impl Packing {
         Self { first: (0..=steps).map(|t| t * batch).collect() }
     }
 
-    /// Sequences of these lengths, in any order, and the order in which they are packed: the longest first, equal ones as
-    /// they came.
+    /// Sequences of these lengths, at most `steps` each and in any order, and the order in which they are packed: the longest
+    /// first, equal ones as they came.
     ///
-    /// # Panics
-    /// If there is no sequence or one is empty.
-    pub fn new(lengths: &[usize]) -> (Self, Vec<usize>) {
-        assert!(lengths.iter().all(|&length| length > 0) && !lengths.is_empty(), "lengths {lengths:?}");
+    /// # Errors
+    /// If there is no sequence, or one is empty or longer than `steps`.
+    pub fn new(lengths: &[usize], steps: usize) -> Result<(Self, Vec<usize>)> {
+        let wrong = |problem: String, remedy: &str| Err(Error::option("lengths", problem, remedy));
+        if lengths.is_empty() {
+            return wrong("are none".into(), "give one for each sequence");
+        }
+        if let Some(n) = lengths.iter().position(|&length| length == 0) {
+            return wrong(format!("are 0 for sequence {n}"), "leave empty sequences out");
+        }
+        if let Some(n) = lengths.iter().position(|&length| length > steps) {
+            let problem = format!("are {} for sequence {n}, and the batch has {steps} time steps", lengths[n]);
+            return wrong(problem, "cut the sequence, or give more time steps");
+        }
         let mut order: Vec<usize> = (0..lengths.len()).collect();
         order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
         let mut first = vec![0];
@@ -52,7 +64,7 @@ impl Packing {
             }
             first.push(first[t] + active);
         }
-        (Self { first }, order)
+        Ok((Self { first }, order))
     }
 
     /// T, steps of the longest sequence.
@@ -142,7 +154,7 @@ mod tests {
     #[test]
     fn unequal_lengths_are_packed_and_unpacked() {
         let lengths = [2, 4, 1, 4];
-        let (packing, order) = Packing::new(&lengths);
+        let (packing, order) = Packing::new(&lengths, 5).unwrap();
         assert_eq!(order, [1, 3, 0, 2]);
         assert_eq!((packing.steps(), packing.batch(), packing.rows()), (4, 4, 11));
         assert_eq!((0..5).map(|t| packing.active(t)).collect::<Vec<_>>(), [4, 3, 2, 2, 0]);
@@ -157,12 +169,18 @@ mod tests {
             assert_eq!(back[n * 10..][..2 * length], padded[n * 8..][..2 * length]);
             assert!(back[n * 10 + 2 * length..(n + 1) * 10].iter().all(|&value| value == -1));
         }
-        assert_eq!(Packing::new(&[3, 3]).0, Packing::even(3, 2));
+        assert_eq!(Packing::new(&[3, 3], 3).unwrap().0, Packing::even(3, 2));
+        let refused = |lengths: &[usize]| Packing::new(lengths, 5).unwrap_err().to_string();
+        assert!(refused(&[]).starts_with("option `lengths`: are none"));
+        assert!(refused(&[2, 0]).starts_with("option `lengths`: are 0 for sequence 1"));
+        assert!(
+            refused(&[5, 2, 6]).starts_with("option `lengths`: are 6 for sequence 2, and the batch has 5 time steps")
+        );
     }
 
     #[test]
     fn both_walks_agree_on_who_continues() {
-        let (packing, _) = Packing::new(&[5, 1, 3, 3, 2]);
+        let (packing, _) = Packing::new(&[5, 1, 3, 3, 2], 5).unwrap();
         for reverse in [false, true] {
             let steps: Vec<_> = packing.walk(reverse).collect();
             assert_eq!(steps[0].ongoing, 0);

@@ -55,6 +55,7 @@ impl<F> Normed<'_, F> {
 const LANES: usize = 16;
 
 /// Σ of each of `K` terms over `0 .. len`, in one pass.
+#[expect(clippy::needless_range_loop, reason = "both indices are short and fixed, so that the loops become vectors")]
 #[inline(always)]
 fn totals<F: Real, const K: usize>(len: usize, terms: impl Fn(usize) -> [F; K]) -> [F; K] {
     let mut lanes = [[F::zero(); LANES]; K];
