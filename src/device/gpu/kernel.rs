@@ -100,8 +100,8 @@ pub(super) fn compile(
     let module = if checked {
         device.create_shader_module(descriptor)
     } else {
-        // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each, and `tests/kernels.rs` runs
-        // each with the checks on and compares the bits.
+        // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each; `tests/kernels.rs` and
+        // `tests/lstm.rs` run each with the checks on and compare the bits.
         unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     };
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {

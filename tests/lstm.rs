@@ -1,0 +1,643 @@
+//! The recurrence with every option at awkward shapes: the GPU and `Cpu<f32>` against `Cpu<f64>`, which defines it, and what its
+//! masks must be.
+
+#[path = "common/cases.rs"]
+mod cases;
+mod common;
+
+use bptt::device::Cpu;
+use bptt::kernels::{Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass};
+use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, marked, read};
+use common::compare;
+
+#[derive(Clone, Debug)]
+struct LstmCase {
+    shape: LstmShape,
+    /// Lengths of the sequences, if they differ.
+    lengths: Vec<usize>,
+    from: usize,
+    capacity: usize,
+    /// Whether the gradients of x and of the start state are asked for.
+    inputs: bool,
+    /// Whether a start state and the gradient of a final state are given.
+    states: bool,
+    draw: Option<u32>,
+}
+
+impl LstmCase {
+    fn new([t, n, d, h, l]: [usize; 5], bias: bool, from: usize) -> Self {
+        let shape =
+            LstmShape { steps: t, batch: n, input_size: d, hidden_size: h, num_layers: l, bias, ..Default::default() };
+        Self { shape, lengths: Vec::new(), from, capacity: n, inputs: true, states: true, draw: None }
+    }
+
+    fn packing(&self) -> Packing {
+        match self.lengths[..] {
+            [] => Packing::even(self.shape.steps, self.shape.batch),
+            _ => Packing::new(&self.lengths, self.shape.steps).unwrap().0,
+        }
+    }
+
+    /// Two passes with one tape and fresh numbers each: nothing of the first may be left in the second.
+    fn passes<D: Kernels>(&self, device: &D) -> Results {
+        let (shape, packing) = (self.shape, self.packing());
+        let capacity = LstmShape { batch: self.capacity, ..shape };
+        let mut numbers = Numbers::new((shape.steps + 10 * shape.batch + 1000 * shape.hidden_size) as u64);
+        let mut tape = LstmTape::new(device, &capacity);
+        let list = |rows: Vec<usize>| rows.into_iter().map(|row| row as u32).collect::<Vec<_>>();
+        let mut last = device.indices("last", shape.batch);
+        device.write_indices(&mut last, &list(packing.last_rows()));
+        if shape.ragged {
+            device.write_indices(&mut tape.sequences, &list(packing.sequences()));
+        }
+        let mut results = Results::new();
+        for turn in 0..2 {
+            let pass =
+                Pass { shape: &shape, packing: &packing, draw: self.draw.map(|draw| draw + turn), first_step: 3 };
+            // The second time from zero.
+            let found = self.pass(device, &pass, self.states && turn == 0, &mut numbers, &mut tape, &last);
+            results.extend(found.into_iter().map(|(name, values)| (format!("{name} of pass {turn}"), values)));
+        }
+        results
+    }
+
+    fn pass<D: Kernels>(
+        &self,
+        device: &D,
+        pass: &Pass,
+        states: bool,
+        numbers: &mut Numbers,
+        tape: &mut LstmTape<D::Buffer, D::Indices>,
+        last: &D::Indices,
+    ) -> Results {
+        let (shape, packing) = (self.shape, pass.packing);
+        let p = shape.tensors().last().unwrap().range().end;
+        let params = filled(device, &numbers.scaled(p, 1.5 / (shape.hidden_size as f64).sqrt()));
+        let x_len = packing.rows() * shape.input_size;
+        let x = filled(device, &numbers.scaled(3 + x_len, 2.0));
+        let d_rows = packing.rows() - packing.row(self.from);
+        let d_y = filled(device, &numbers.take(d_rows * shape.output_size()));
+        let d_before = numbers.take(p);
+        let mut d_params = filled(device, &[&d_before[..], &[UNTOUCHED; 5]].concat());
+        let mut d_x = filled(device, &marked(2 + x_len + 5, 2..if self.inputs { 2 + x_len } else { 2 }));
+        let cells = shape.cells() * packing.batch();
+        let (h, c) = (cells * shape.width(), cells * shape.hidden_size);
+        let mut state = |scale| LstmState {
+            h: filled(device, &numbers.scaled(h, scale)),
+            c: filled(device, &numbers.scaled(c, scale)),
+        };
+        let (start, d_final) = (state(1.0), state(0.5));
+        let ends = || LstmState { h: filled(device, &marked(h + 2, 0..h)), c: filled(device, &marked(c + 2, 0..c)) };
+        let (mut end, mut d_start) = (ends(), ends());
+
+        let mut results = Results::new();
+        device.lstm_forward(pass, &params, (&x, 3), states.then_some(&start), tape);
+        device.lstm_final_state(pass, tape, last, &mut end);
+        results.push(("final h".into(), read(device, &end.h, h + 2)));
+        results.push(("final c".into(), read(device, &end.c, c + 2)));
+        for (l, layer) in tape.layers.iter().enumerate() {
+            let (y, place) = tape.output(&shape, packing, l);
+            let y = read(device, y, place.offset + packing.rows() * shape.output_size());
+            results.push((format!("y of layer {l}"), y[place.offset..].to_vec()));
+            for (r, cell) in layer.cells.iter().enumerate() {
+                let gates = read(device, &cell.gates, packing.rows() * shape.gates());
+                results.push((format!("gates of layer {l}, direction {r}"), gates));
+            }
+        }
+        let gradients = LstmGradients {
+            d_y: &d_y,
+            from: self.from,
+            d_final: states.then_some(&d_final),
+            d_params: &mut d_params,
+            d_x: self.inputs.then_some((&mut d_x, 2)),
+            d_start: self.inputs.then_some(&mut d_start),
+        };
+        device.lstm_backward(pass, &params, (&x, 3), tape, gradients);
+        let gradient = read(device, &d_params, p + 5);
+        for tensor in shape.tensors() {
+            results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
+        }
+        results.push(("beyond d_params".into(), gradient[p..].to_vec()));
+        let d_x = read(device, &d_x, 2 + x_len + 5);
+        results.push(("d_x".into(), d_x[2..].to_vec()));
+        if self.inputs {
+            results.push(("d_start h".into(), read(device, &d_start.h, h + 2)));
+            results.push(("d_start c".into(), read(device, &d_start.c, c + 2)));
+        }
+        results
+    }
+}
+
+impl Case for LstmCase {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        self.passes(device)
+    }
+
+    fn tolerance(&self) -> (f64, f64) {
+        // Layer normalisation divides by deviations, so small ones make rounding errors large.
+        (if self.shape.layer_norm { 1e-4 } else { 1e-5 }, 0.0)
+    }
+}
+
+#[test]
+fn lstm() {
+    let mut cases = Vec::new();
+    let shapes = [
+        [1, 1, 1, 1, 1],
+        [1, 17, 3, 7, 2],
+        [2, 1, 1, 33, 1],
+        [3, 7, 5, 1, 3],
+        [5, 17, 2, 7, 3],
+        [4, 3, 1, 33, 2],
+        [7, 5, 33, 16, 1],
+        [3, 129, 1, 7, 2],
+        [2, 15, 4, 65, 2],
+        [40, 9, 2, 5, 2],
+        [3, 4, 2, 129, 1],
+    ];
+    for (index, sizes) in shapes.into_iter().enumerate() {
+        let steps = sizes[0];
+        for (turn, from) in [0, steps / 2, steps - 1].into_iter().enumerate() {
+            let case = LstmCase::new(sizes, (index + turn) % 3 != 0, from);
+            cases.push(LstmCase { states: turn != 1, inputs: turn != 2, ..case });
+        }
+    }
+    for (batch, capacity) in [(1, 2), (3, 17), (16, 17), (17, 33)] {
+        cases.push(LstmCase { capacity, ..LstmCase::new([3, batch, 2, 7, 2], true, 1) });
+        cases.push(LstmCase { capacity, inputs: false, ..LstmCase::new([3, batch, 2, 7, 1], false, 2) });
+    }
+    hold(&cases);
+}
+
+/// Masks of every kind at once, at rates that nothing divides.
+const NOISE: Noise = Noise {
+    dropout: 0.3,
+    locked: false,
+    recurrent_dropout: 0.4,
+    weight_drop: 0.2,
+    zoneout_h: 0.15,
+    zoneout_c: 0.35,
+    seed: 0x0123_4567_89ab_cdef,
+};
+
+/// Every option alone, and each with all others.
+fn option_cases() -> Vec<LstmCase> {
+    let off = Noise { seed: NOISE.seed, ..Noise::default() };
+    let noises = [
+        off,
+        Noise { dropout: 0.3, ..off },
+        Noise { dropout: 0.3, locked: true, ..off },
+        Noise { recurrent_dropout: 0.4, ..off },
+        Noise { weight_drop: 0.2, ..off },
+        Noise { zoneout_h: 0.15, ..off },
+        Noise { zoneout_c: 0.35, ..off },
+        NOISE,
+        Noise { locked: true, ..NOISE },
+    ];
+    let mut cases = Vec::new();
+    for (index, noise) in noises.into_iter().enumerate() {
+        for options in 0..16 {
+            let (bidirectional, projected) = (options & 1 > 0, options & 2 > 0);
+            let (ragged, layer_norm) = (options & 4 > 0, options & 8 > 0);
+            // A short row that layer normalisation finds nearly constant has gradients beyond single precision.
+            let last = if layer_norm { [6, 17, 4, 65, 2] } else { [6, 17, 1, 5, 2] };
+            let sizes = [[5, 19, 3, 9, 2], [4, 6, 2, 18, 3], last][(index + options) % 3];
+            let plain = LstmCase::new(sizes, (index + options) % 4 != 3, 0);
+            let proj_size = if projected { sizes[3] / 2 } else { 0 };
+            let shape = LstmShape { bidirectional, proj_size, ragged, layer_norm, noise, ..plain.shape };
+            // Unsorted, with the longest, a single step and equal ones among them.
+            let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+            let lengths = if ragged { lengths } else { Vec::new() };
+            let from = if ragged { 0 } else { (index + options) % sizes[0] };
+            let draw = Some(7 * index as u32);
+            cases.push(LstmCase { shape, lengths, from, draw, ..plain });
+        }
+    }
+    cases
+}
+
+#[test]
+fn lstm_options() {
+    let mut cases = option_cases();
+    // In evaluation nothing is drawn.
+    cases.extend(option_cases().into_iter().rev().take(16).map(|case| LstmCase { draw: None, ..case }));
+    // Equal lengths where they may differ, and less than the tape was made for.
+    let last = cases[0].clone();
+    let shape = LstmShape { ragged: true, ..last.shape };
+    cases.push(LstmCase { shape, lengths: vec![5; 19], capacity: 23, ..last.clone() });
+    // Layer normalisation over rows that its workgroups take in several turns.
+    for (sizes, capacity) in [([3, 4, 2, 129, 1], 7), ([2, 17, 5, 64, 2], 17)] {
+        let plain = LstmCase::new(sizes, true, 1);
+        let shape = LstmShape { layer_norm: true, ..plain.shape };
+        cases.push(LstmCase { shape, capacity, ..plain });
+    }
+    hold(&cases);
+}
+
+// What PyTorch 2 gives for the same LSTM written with its operations:
+//
+// ```python
+// import torch
+// torch.set_default_dtype(torch.float64)
+// T, N, D, H = 3, 2, 2, 3
+// wave = lambda n, first, scale: scale * torch.sin(torch.arange(first, first + n))
+// def leaf(*dims, first, scale=1.0): return wave(torch.Size(dims).numel(), first, scale).reshape(dims).requires_grad_()
+// p = [leaf(4*H, D, first=1), leaf(4*H, H, first=25), leaf(4*H, first=61), leaf(4*H, first=73),
+//      leaf(4*H, first=85), leaf(4*H, first=97), leaf(H, first=109), leaf(H, first=112)]
+// w_ih, w_hh, b_ih, b_hh, g_ih, g_hh, g_c, s_c = p
+// x, h, c = leaf(T, N, D, first=200), leaf(N, H, first=300), leaf(N, H, first=400)
+// start = (h, c)
+// norm = torch.nn.functional.layer_norm
+// ys = []
+// for t in range(T):
+//     z = norm(x[t] @ w_ih.T, (4*H,), g_ih) + norm(h @ w_hh.T, (4*H,), g_hh) + b_ih + b_hh
+//     i, f, g, o = z.chunk(4, 1)
+//     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+//     h = o.sigmoid() * norm(c, (H,), g_c, s_c).tanh()
+//     ys.append(h)
+// y = torch.stack(ys)
+// (y * wave(y.numel(), 500, 1.0).reshape(y.shape)).sum().backward()
+// show = lambda name, v: print(name, [float(f"{e:.12g}") for e in v.flatten().tolist()])
+// show("y", y); show("c", c)
+// for name, v in zip("w_ih w_hh b_ih b_hh g_ih g_hh g_c s_c".split(), p): show(name, v.grad)
+// show("x", x.grad); show("h0", start[0].grad); show("c0", start[1].grad)
+// ```
+const NORMED: &[(&str, &[f64])] = &[
+    (
+        "y",
+        &[
+            -0.782960288,
+            -0.049626078,
+            -0.2977905,
+            -0.442593396,
+            -0.0661229309,
+            -0.288806024,
+            -0.754011224,
+            -0.0477114591,
+            -0.233211444,
+            -0.857308314,
+            -0.117330047,
+            0.308149794,
+            -0.571978573,
+            -0.0377515949,
+            -0.0325366985,
+            -0.497718349,
+            -0.134554428,
+            0.482396804,
+        ],
+    ),
+    ("final c", &[-0.729499012, -0.987184885, -0.533448891, 0.113516015, 0.310007667, -0.368989172]),
+    (
+        "d_weight_ih_l0",
+        &[
+            0.0603531891,
+            0.0959411144,
+            -0.369706996,
+            0.03188201,
+            1.15752323,
+            0.626809778,
+            0.0179541291,
+            0.0245490178,
+            -0.190049349,
+            0.103904672,
+            -0.0627992078,
+            -0.249754547,
+            -0.0273053982,
+            0.0119701482,
+            0.00432199718,
+            -0.0253960494,
+            -0.362508554,
+            -0.0617407622,
+            0.00285175814,
+            0.0706246216,
+            -0.0631500321,
+            -0.00365446494,
+            -0.16748477,
+            -0.625135537,
+        ],
+    ),
+    (
+        "d_weight_hh_l0",
+        &[
+            -0.593939545,
+            -0.211856793,
+            -0.140905041,
+            -0.366197298,
+            -0.021254762,
+            -0.283696613,
+            2.55152488,
+            0.749947434,
+            1.10672962,
+            -0.107528952,
+            -0.135646722,
+            0.033098407,
+            -0.459374552,
+            -0.0561388625,
+            -0.331773327,
+            0.685602993,
+            -0.102934385,
+            0.738303091,
+            -0.265695167,
+            -0.102343695,
+            -0.1306862,
+            -0.277145029,
+            -0.0874078388,
+            -0.166535411,
+            -0.0190920875,
+            0.0481922726,
+            -0.0971148008,
+            0.00129385369,
+            0.156933701,
+            -0.356786211,
+            -0.288315836,
+            -0.143586186,
+            0.0209224167,
+            -0.861133263,
+            -0.0939041649,
+            -0.391555932,
+        ],
+    ),
+    (
+        "d_bias_ih_l0",
+        &[
+            -0.132923972,
+            -0.771737894,
+            0.24936877,
+            0.601994402,
+            0.534417531,
+            -0.935915914,
+            -0.152133782,
+            0.185523713,
+            -0.277226931,
+            -0.439582635,
+            -0.0128105297,
+            0.597846674,
+        ],
+    ),
+    (
+        "d_bias_hh_l0",
+        &[
+            -0.132923972,
+            -0.771737894,
+            0.24936877,
+            0.601994402,
+            0.534417531,
+            -0.935915914,
+            -0.152133782,
+            0.185523713,
+            -0.277226931,
+            -0.439582635,
+            -0.0128105297,
+            0.597846674,
+        ],
+    ),
+    (
+        "d_layer_norm_ih_l0",
+        &[
+            -0.337578729,
+            0.144316864,
+            2.23460694,
+            -0.0321036028,
+            -0.105513769,
+            -0.530995608,
+            0.167061459,
+            -0.107668977,
+            0.343388598,
+            -0.480716665,
+            0.00523250265,
+            -0.00323825644,
+        ],
+    ),
+    (
+        "d_layer_norm_hh_l0",
+        &[
+            0.0976681716,
+            -0.249803156,
+            -0.339658197,
+            0.0842202226,
+            -0.351662011,
+            -0.138936633,
+            -0.254542317,
+            -0.131777506,
+            0.441909851,
+            -0.740363685,
+            -0.0161395568,
+            -0.374794582,
+        ],
+    ),
+    ("d_layer_norm_c_l0", &[-0.0911018023, 3.72216553, -2.45138393]),
+    ("d_layer_norm_c_bias_l0", &[-0.129993853, -0.543278828, -1.29845713]),
+    (
+        "d_x",
+        &[
+            -6.2547094e-05,
+            0.000829963643,
+            -0.00434447844,
+            0.00374532059,
+            -0.189229311,
+            -0.0535065167,
+            0.318172411,
+            -0.916569534,
+            0.00177107293,
+            -0.00108262068,
+            -0.716665691,
+            -0.682621673,
+        ],
+    ),
+    ("d_start h", &[-0.00120824628, 0.0128862031, 0.0151331368, -0.166375828, 0.537447039, 0.747143577]),
+    ("d_start c", &[-0.858134752, 0.699520758, 0.114639226, 1.53613603, 1.84449369, -2.42729639]),
+];
+
+/// `len` values of a sine from `first` on.
+fn wave(first: usize, len: usize) -> Vec<f64> {
+    (first..first + len).map(|place| (place as f64).sin()).collect()
+}
+
+fn layer_norm_as_pytorch<D: Kernels>(device: &D, tolerance: f64) {
+    let (steps, batch, inputs, hidden) = (3, 2, 2, 3);
+    let shape = LstmShape { layer_norm: true, ..LstmCase::new([steps, batch, inputs, hidden, 1], true, 0).shape };
+    let packing = Packing::even(steps, batch);
+    let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
+    let parameters = shape.tensors().last().unwrap().range().end;
+    let (params, x) = (filled(device, &wave(1, parameters)), filled(device, &wave(200, steps * batch * inputs)));
+    let start =
+        LstmState { h: filled(device, &wave(300, batch * hidden)), c: filled(device, &wave(400, batch * hidden)) };
+    let mut tape = LstmTape::new(device, &shape);
+    device.lstm_forward(&pass, &params, (&x, 0), Some(&start), &mut tape);
+    let (y, c) = (read(device, &tape.layers[0].cells[0].h_in, 24), read(device, &tape.layers[0].cells[0].c, 24));
+    let mut got = vec![("y".to_owned(), y[6..].to_vec()), ("final c".into(), c[18..].to_vec())];
+    let d_y = filled(device, &wave(500, 18));
+    let (mut d_params, mut d_x) = (filled(device, &vec![0.0; parameters]), fresh(device, 12));
+    let mut d_start = LstmState { h: fresh(device, 6), c: fresh(device, 6) };
+    let gradients = LstmGradients {
+        d_y: &d_y,
+        from: 0,
+        d_final: None,
+        d_params: &mut d_params,
+        d_x: Some((&mut d_x, 0)),
+        d_start: Some(&mut d_start),
+    };
+    device.lstm_backward(&pass, &params, (&x, 0), &mut tape, gradients);
+    let gradient = read(device, &d_params, parameters);
+    got.extend(shape.tensors().iter().map(|tensor| (format!("d_{}", tensor.name), gradient[tensor.range()].to_vec())));
+    got.push(("d_x".into(), read(device, &d_x, 12)));
+    got.push(("d_start h".into(), read(device, &d_start.h, 6)));
+    got.push(("d_start c".into(), read(device, &d_start.c, 6)));
+    let want: Results = NORMED.iter().map(|(name, values)| ((*name).to_owned(), values.to_vec())).collect();
+    assert_eq!(
+        got.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        want.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    let problems = differences(device.kind(), &got, &want, (tolerance, 0.0));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn layer_norm_is_that_of_pytorch() {
+    layer_norm_as_pytorch(&Cpu::<f64>::poisoned(), 1e-8);
+    layer_norm_as_pytorch(&Cpu::<f32>::poisoned(), 1e-5);
+    layer_norm_as_pytorch(&common::gpu(false), 1e-5);
+}
+
+/// Without its masks a case gives other results, and another draw gives other masks; no rate leaves the plain results.
+#[test]
+fn masks_are_drawn() {
+    let exact = Cpu::<f64>::poisoned();
+    for case in option_cases() {
+        let (once, other) = (case.run(&exact), LstmCase { draw: Some(1000), ..case.clone() }.run(&exact));
+        let plain = LstmShape { noise: Noise::default(), ..case.shape };
+        let without = LstmCase { shape: plain, ..case.clone() }.run(&exact);
+        let random = case.shape.noise != Noise { seed: NOISE.seed, ..Noise::default() };
+        assert_eq!(differences("draw", &other, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
+        assert_eq!(differences("noise", &without, &once, (1e-9, 0.0)).is_empty(), !random, "{}", case.name());
+    }
+}
+
+/// Of h and of c as many elements keep their value as the rates say, within 4 standard deviations, independently of each
+/// other, and in evaluation none does.
+#[test]
+fn zoneout_keeps_its_share() {
+    let exact = Cpu::<f64>::poisoned();
+    let noise = Noise { zoneout_h: 0.2, zoneout_c: 0.45, seed: 5, ..Noise::default() };
+    let shape = LstmShape { steps: 40, batch: 14, input_size: 3, hidden_size: 20, noise, ..LstmShape::default() };
+    let packing = Packing::even(shape.steps, shape.batch);
+    let mut numbers = Numbers::new(1);
+    let params = filled(&exact, &numbers.take(shape.tensors().last().unwrap().range().end));
+    let x = filled(&exact, &numbers.take(shape.rows() * shape.input_size));
+    let mut tape = LstmTape::new(&exact, &shape);
+    let state = shape.batch * shape.hidden_size;
+    for (draw, rates) in [(Some(3), [0.2, 0.45]), (None, [0.0, 0.0])] {
+        let pass = Pass { shape: &shape, packing: &packing, draw, first_step: 0 };
+        exact.lstm_forward(&pass, &params, (&x, 0), None, &mut tape);
+        let cell = &tape.layers[0].cells[0];
+        let kept = |values: &[f64]| -> Vec<bool> {
+            (state..shape.steps * state + state).map(|place| values[place] == values[place - state]).collect()
+        };
+        let [h, c] = [kept(&cell.h_in), kept(&cell.c)];
+        let within = |what: &str, count: usize, rate: f64| {
+            let (all, count) = ((shape.steps * state) as f64, count as f64);
+            let deviation = (all * rate * (1.0 - rate)).sqrt();
+            assert!((count - all * rate).abs() <= 4.0 * deviation, "{what}: {count} of {all}, not {rate}");
+        };
+        within("h", h.iter().filter(|kept| **kept).count(), rates[0]);
+        within("c", c.iter().filter(|kept| **kept).count(), rates[1]);
+        within("both", h.iter().zip(&c).filter(|(h, c)| **h && **c).count(), rates[0] * rates[1]);
+    }
+}
+
+/// One layer of one unit over one step with `x` as its input and weight 1 into every gate, the start state 0.5.
+fn one_unit<D: Kernels>(device: &D, inputs: &[f64], layer_norm: bool) -> [Vec<f64>; 4] {
+    let batch = inputs.len();
+    let shape = LstmShape { steps: 2, batch, bias: false, layer_norm, ..LstmShape::default() };
+    let packing = Packing::even(2, batch);
+    let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
+    let weights = [&[1.0, -1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], &[1.0; 10][..if layer_norm { 10 } else { 0 }]].concat();
+    let params = filled(device, &weights);
+    let x = filled(device, &[inputs, inputs].concat());
+    let d_y = filled(device, &vec![1.0; 2 * batch]);
+    let half = || filled(device, &vec![0.5; batch]);
+    let mut tape = LstmTape::new(device, &shape);
+    device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
+    let gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
+    let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
+    let mut d_params = filled(device, &vec![0.0; weights.len()]);
+    let gradients =
+        LstmGradients { d_y: &d_y, from: 0, d_final: None, d_params: &mut d_params, d_x: None, d_start: None };
+    device.lstm_backward(&pass, &params, (&x, 0), &mut tape, gradients);
+    let d_gates = read(device, &tape.layers[0].cells[0].gates, 8 * batch);
+    [gates, h, d_gates, read(device, &d_params, weights.len())]
+}
+
+/// Activations are right over the whole range, saturate where they must, and the gradient there is 0 and not NaN.
+#[test]
+fn activations_saturate() {
+    let mut inputs: Vec<f64> =
+        [1e4, 3e38, 100.0, 88.8, 88.0, 87.0, 45.0, 44.0, 20.0, 9.0, 1.0, 0.625, 0.1, 1e-4, 1e-20, 1e-38]
+            .into_iter()
+            .flat_map(|x: f64| [f64::from(x as f32), f64::from(-x as f32)])
+            .collect();
+    inputs.push(0.0);
+    let exact = one_unit(&Cpu::<f64>::poisoned(), &inputs, false);
+    let close = |backend: &str, got: [Vec<f64>; 4]| {
+        for (name, (got, want)) in ["gates", "h", "d_gates"].into_iter().zip(got.iter().zip(&exact)) {
+            let got = compare(name, got, want, 1e-30, 1e-5).or_else(|_| compare(name, got, want, 3e-7, 0.0));
+            got.unwrap_or_else(|problem| panic!("{backend}: {problem}"));
+        }
+        assert!(got.iter().flatten().all(|value| value.is_finite()), "{backend}: {got:?}");
+    };
+    close("Cpu<f32>", one_unit(&Cpu::<f32>::poisoned(), &inputs, false));
+    close("Gpu", one_unit(&common::gpu(false), &inputs, false));
+    assert_eq!(exact[0][..4], [1.0, 0.0, 1.0, 1.0], "the first input saturates all gates");
+}
+
+/// The driver's bounds checks change no bit, and neither does running again.
+#[test]
+fn checks_change_no_bit() {
+    let (trusted, checked) = (common::gpu(false), common::gpu(true));
+    for sizes in [[5, 17, 3, 7, 2], [3, 4, 1, 33, 1], [9, 33, 2, 16, 3]] {
+        let case = LstmCase::new(sizes, true, 1);
+        let once = case.run(&trusted);
+        assert_eq!(bits(&once), bits(&case.run(&checked)), "{}", case.name());
+        assert_eq!(bits(&once), bits(&case.run(&trusted)), "{} again", case.name());
+        let case = LstmCase { shape: LstmShape { layer_norm: true, ..case.shape }, ..case };
+        assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+    }
+}
+
+/// A NaN in an input comes out as NaN where it belongs, and nowhere else.
+fn keeps_nan<D: Kernels>(device: &D) {
+    let inputs = [0.5, f64::NAN, -0.5, 0.25];
+    for layer_norm in [false, true] {
+        let [gates, h, d_gates, d_params] = one_unit(device, &inputs, layer_norm);
+        for (index, value) in gates.iter().enumerate() {
+            assert_eq!(value.is_nan(), index / 4 % 4 == 1, "gate {index} is {value}");
+        }
+        for (index, value) in h.iter().enumerate() {
+            assert_eq!(value.is_nan(), index >= 4 && index % 4 == 1, "h {index} is {value}");
+        }
+        for (index, value) in d_gates.iter().enumerate() {
+            assert_eq!(value.is_nan(), index / 4 % 4 == 1, "d_gates {index} is {value}");
+        }
+        assert!(d_params.iter().all(|value| value.is_nan()), "every weight saw the NaN: {d_params:?}");
+    }
+}
+
+#[test]
+fn nan_stays_nan() {
+    keeps_nan(&Cpu::<f64>::poisoned());
+    keeps_nan(&Cpu::<f32>::poisoned());
+    keeps_nan(&common::gpu(false));
+    keeps_nan(&common::gpu(true));
+}
+
+/// One step more or less in the loss is not within the tolerance.
+#[test]
+fn a_changed_case_fails() {
+    let exact = Cpu::<f64>::poisoned();
+    let case = |from| LstmCase::new([3, 5, 2, 7, 2], true, from);
+    assert!(!differences("from", &case(0).run(&exact), &case(1).run(&exact), case(0).tolerance()).is_empty());
+}
