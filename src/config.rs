@@ -478,9 +478,12 @@ impl Config {
 
     /// The most time steps that go through the network at once.
     pub fn steps(&self) -> usize {
-        match self.bptt {
-            Some(bptt) => self.window.max(if self.bptt_jitter { bptt + BPTT_JITTER } else { bptt }),
-            None => self.window,
+        let part = self.bptt.map(|bptt| if self.bptt_jitter { bptt + BPTT_JITTER } else { bptt });
+        match (part, self.task()) {
+            // The windows of the forecasts at the end go through as a whole.
+            (Some(part), Task::Forecast) => part.max(self.window),
+            (Some(part), _) => part,
+            (None, _) => self.window,
         }
     }
 

@@ -130,15 +130,15 @@ impl<D: Kernels> Network<D> {
     /// If the batch is larger than the shape, or its lengths differ where the shape says that they do not.
     pub fn forward(&mut self, device: &D, batch: &Batch) {
         self.list_rows(device, &batch.packing);
-        for (index, (from, part)) in self.shape.parts_of(&batch.packing).into_iter().enumerate() {
-            if index > 0 {
-                // The state where the part before ended.
-                let (from, part) = self.shape.parts_of(&batch.packing)[index - 1].clone();
-                let pass = pass(&self.shape, &part, batch, from);
-                device.lstm_final_state(&pass, &self.tape, &self.last, &mut self.starts[index - 1]);
+        let parts = self.shape.parts_of(&batch.packing);
+        for (index, (from, part)) in parts.iter().enumerate() {
+            self.forward_part(device, batch, index, *from, part);
+            self.predict_part(device, batch, *from, part);
+            if index + 1 < parts.len() {
+                // The next part begins where this one ends.
+                let pass = pass(&self.shape, part, batch, *from);
+                device.lstm_final_state(&pass, &self.tape, &self.last, &mut self.starts[index]);
             }
-            self.forward_part(device, batch, index, from, &part);
-            self.predict_part(device, batch, from, &part);
         }
     }
 
