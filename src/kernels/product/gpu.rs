@@ -1,0 +1,132 @@
+//! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
+
+use super::{Onto, Product, ProductShape};
+use crate::device::{Device, Gpu, Kernel, grid, kernel, params};
+
+params! {
+    struct ProductParams {
+        m: u32, n: u32, k: u32,
+        a: u32, a_row: u32, a_column: u32,
+        b: u32, b_row: u32, b_column: u32,
+        c: u32,
+        biases: u32, bias_0: u32, bias_1: u32, add: u32,
+        k_per_split: u32,
+    }
+}
+params! {
+    struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32 }
+}
+params! {
+    struct ReduceParams { count: u32, splits: u32, place: u32 }
+}
+static PRODUCT: Kernel = kernel!("product", ProductParams, [Read, Read, Read, Write]);
+static COLUMN_SUMS: Kernel = kernel!("column_sums", SumParams, [Read, Write]);
+static REDUCE_SPLITS: Kernel = kernel!("reduce_splits", ReduceParams, [Read, Write]);
+pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&PRODUCT, &COLUMN_SUMS, &REDUCE_SPLITS];
+
+/// Edge of the tile of C that one workgroup computes.
+const TILE: usize = 32;
+
+impl Gpu {
+    /// How many parts a sum of `k` terms is cut into: enough workgroups to fill a large GPU, parts of at least 128 terms.
+    fn splits(m: usize, n: usize, k: usize) -> usize {
+        let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
+        (512 / tiles).min(k / 128).max(1)
+    }
+
+    fn dispatch_product(
+        &self,
+        shape: &ProductShape,
+        [a, b, c]: [&<Self as Device>::Buffer; 3],
+        onto: Onto<<Self as Device>::Buffer>,
+        splits: usize,
+    ) {
+        // A buffer for the binding even where there is no bias.
+        let (bias, biases) = if let Onto::Biases(bias, biases) = onto { (bias, biases) } else { (b, &[][..]) };
+        assert!(biases.len() <= 2, "{} biases", biases.len());
+        let params = ProductParams {
+            m: shape.m as u32,
+            n: shape.n as u32,
+            k: shape.k as u32,
+            a: shape.a.offset as u32,
+            a_row: shape.a.row as u32,
+            a_column: shape.a.column as u32,
+            b: shape.b.offset as u32,
+            b_row: shape.b.row as u32,
+            b_column: shape.b.column as u32,
+            c: shape.c as u32,
+            biases: biases.len() as u32,
+            bias_0: biases.first().map_or(0, |&place| place as u32),
+            bias_1: biases.get(1).map_or(0, |&place| place as u32),
+            add: u32::from(matches!(onto, Onto::Kept)),
+            k_per_split: shape.k.div_ceil(splits) as u32,
+        };
+        let [x, y, _] = grid(shape.m.div_ceil(TILE) * shape.n.div_ceil(TILE), 1);
+        self.run(&PRODUCT, &params, &[a, b, bias, c], [x, y, splits as u32]);
+    }
+
+    fn reduce_splits(
+        &self,
+        count: usize,
+        splits: usize,
+        scratch: &<Self as Device>::Buffer,
+        place: usize,
+        c: &<Self as Device>::Buffer,
+    ) {
+        let params = ReduceParams { count: count as u32, splits: splits as u32, place: place as u32 };
+        self.run(&REDUCE_SPLITS, &params, &[scratch, c], grid(count, 64));
+    }
+}
+
+impl Product for Gpu {
+    fn product(
+        &self,
+        shape: &ProductShape,
+        a: &Self::Buffer,
+        b: &Self::Buffer,
+        onto: Onto<Self::Buffer>,
+        c: &mut Self::Buffer,
+    ) {
+        self.dispatch_product(shape, [a, b, c], onto, 1);
+    }
+
+    fn product_add(
+        &self,
+        shape: &ProductShape,
+        a: &Self::Buffer,
+        b: &Self::Buffer,
+        c: &mut Self::Buffer,
+        scratch: &mut Self::Buffer,
+    ) {
+        let splits = Self::splits(shape.m, shape.n, shape.k);
+        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, splits);
+        self.reduce_splits(shape.m * shape.n, splits, scratch, shape.c, c);
+    }
+
+    fn column_sums(
+        &self,
+        rows: usize,
+        columns: usize,
+        values: (&Self::Buffer, usize),
+        places: &[usize],
+        sums: &mut Self::Buffer,
+        scratch: &mut Self::Buffer,
+    ) {
+        let splits = Self::splits(1, columns, rows);
+        let (values, place) = values;
+        let params = SumParams {
+            rows: rows as u32,
+            columns: columns as u32,
+            rows_per_split: rows.div_ceil(splits) as u32,
+            place: place as u32,
+        };
+        self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);
+        for &place in places {
+            self.reduce_splits(columns, splits, scratch, place, sums);
+        }
+    }
+
+    fn scratch_len(&self, m: usize, n: usize, k: usize) -> usize {
+        m * n * Self::splits(m, n, k)
+    }
+}
