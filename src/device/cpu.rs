@@ -5,6 +5,8 @@ use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use pulp::Simd;
+
 use super::{Device, Need};
 use crate::error::{Bytes, Error, Result};
 
@@ -20,6 +22,15 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// The same number in double precision.
     fn double(self) -> f64;
+
+    /// A vector register's worth of numbers.
+    type Lanes<S: Simd>: bytemuck::Pod;
+    /// `value` in every lane.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
+    /// a + b
+    fn add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// a · b + c, rounded once where the processor can.
+    fn mul_add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
 }
 
 impl Real for f64 {
@@ -36,6 +47,20 @@ impl Real for f64 {
     }
     fn double(self) -> f64 {
         self
+    }
+
+    type Lanes<S: Simd> = S::f64s;
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
+        simd.splat_f64s(value)
+    }
+    #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
+    }
+    #[inline(always)]
+    fn mul_add_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
+        simd.mul_add_e_f64s(a, b, c)
     }
 }
 
@@ -64,6 +89,20 @@ impl Real for f32 {
     }
     fn double(self) -> f64 {
         f64::from(self)
+    }
+
+    type Lanes<S: Simd> = S::f32s;
+    #[inline(always)]
+    fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
+        simd.splat_f32s(value)
+    }
+    #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul_add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_e_f32s(a, b, c)
     }
 }
 

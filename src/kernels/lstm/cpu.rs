@@ -11,15 +11,15 @@ use rayon::prelude::*;
 use super::packing::Step;
 use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
-    before_recurrence,
+    drop_weights, input_of,
 };
 use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
-use crate::kernels::product::{Matrix, ProductShape, multiply_add};
-use crate::kernels::{DropShape, LayerTape};
+use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
+use crate::kernels::{DropShape, LayerTape, Matrix};
 use norm::{BackwardNormStep, ForwardNormStep, NormParameters};
 use steps::{BackwardStep, ForwardStep};
-use tiles::{Before, TILE, Tile, tiles};
+use tiles::{Before, Tile, tile_size, tiles};
 use zone::Zone;
 
 type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
@@ -36,8 +36,8 @@ impl<F: Real> Lstm for Cpu<F> {
         for layer in 0..pass.shape.num_layers {
             before_layer(self, pass, layer, tape);
             for direction in 0..pass.shape.directions() {
-                before_recurrence(self, pass, (layer, direction), params, x, tape);
-                Recurrence::new(pass, layer, direction, params).forward(self, start, tape);
+                drop_weights(self, pass, (layer, direction), params, tape);
+                Recurrence::new(pass, layer, direction, params).forward(self, x, start, tape);
             }
         }
     }
@@ -76,9 +76,10 @@ impl<F: Real> Lstm for Cpu<F> {
             for direction in 0..pass.shape.directions() {
                 let top = layer + 1 == pass.shape.num_layers;
                 let recurrence = Recurrence::new(pass, layer, direction, params);
-                let Tape { layers, between, dropped, .. } = tape;
+                let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
-                recurrence.backward(upstream, d_final, dropped, &mut layers[layer], d_start.as_deref_mut());
+                let weights = (&dropped[..], &mut packed[..]);
+                recurrence.backward(upstream, d_final, weights, &mut layers[layer], d_start.as_deref_mut());
             }
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
@@ -90,7 +91,12 @@ impl<F: Real> Lstm for Cpu<F> {
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {
-        (shape.gates() + shape.proj_size) * shape.width().max(shape.hidden_size)
+        let input = shape.input_size.max(if shape.num_layers > 1 { shape.output_size() } else { 0 });
+        let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
+        let forward = [(input, gates), (width, gates), (hidden, shape.proj_size)];
+        let backward = [(gates, width), (shape.proj_size, hidden)];
+        let len = |matrices: &[(usize, usize)]| matrices.iter().map(|&(k, n)| panels_len::<F>(k, n)).sum::<usize>();
+        len(&forward).max(len(&backward))
     }
 
     fn norm_len(&self, _shape: &LstmShape) -> usize {
@@ -104,22 +110,46 @@ struct Recurrence<'a, F> {
     layer: usize,
     direction: usize,
     cell: usize,
+    weight_ih: &'a [F],         // [4H, D]
     weight_hh: &'a [F],         // [4H, P]
     weight_hr: Option<&'a [F]>, // [P, H]
+    biases: Vec<F>,             // [4H], b_ih + b_hh; zero with layer normalisation, which adds them later
     norm: Option<NormParameters<'a, F>>,
     shared: bool,
+}
+
+/// The weights that each forward step multiplies by, in panels.
+#[derive(Clone, Copy)]
+struct ForwardWeights<'a, F> {
+    ih: &'a [F], // [D, 4H]
+    hh: &'a [F], // [P, 4H]
+    hr: &'a [F], // [H, P]
+}
+
+/// A layer's input: row r begins at `offset` + r · `row`.
+#[derive(Clone, Copy)]
+struct Input<'a, F> {
+    values: &'a [F],
+    place: Matrix,
+    size: usize, // D
 }
 
 impl<'a, F: Real> Recurrence<'a, F> {
     fn new(pass: &'a Pass, layer: usize, direction: usize, params: &'a [F]) -> Self {
         let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
+        let mut biases = vec![F::zero(); shape.gates()];
+        for place in places.biases().into_iter().filter(|_| !shape.layer_norm) {
+            biases.iter_mut().zip(&params[place..]).for_each(|(sum, &bias)| *sum = *sum + bias);
+        }
         Self {
             pass,
             layer,
             direction,
             cell: layer * shape.directions() + direction,
+            weight_ih: &params[places.weight_ih..][..shape.gates() * places.input_size],
             weight_hh: &params[places.weight_hh..][..shape.gates() * shape.width()],
             weight_hr: places.weight_hr.map(|place| &params[place..][..shape.proj_size * shape.hidden_size]),
+            biases,
             norm: NormParameters::new(&places, shape.hidden_size, params),
             shared: shape.shares_output(),
         }
@@ -140,17 +170,15 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    fn forward(&self, device: &Cpu<F>, start: Option<&LstmState<Vec<F>>>, tape: &mut Tape<F>) {
+    fn forward(&self, device: &Cpu<F>, x: (&Vec<F>, usize), start: Option<&LstmState<Vec<F>>>, tape: &mut Tape<F>) {
         let (pass, shape) = (self.pass, self.pass.shape);
         let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
         let LstmTape { layers, sequences, packed, dropped, .. } = tape;
-        let (w_hh_t, rest) = packed.split_at_mut(self.weight_hh.len());
-        transpose(self.weights(dropped), w_hh_t, width);
-        let w_hr_t = &mut rest[..shape.proj_size * hidden];
-        if let Some(w_hr) = self.weight_hr {
-            transpose(w_hr, w_hr_t, hidden);
-        }
-        let LayerTape { cells, y, .. } = &mut layers[self.layer];
+        let weights = self.pack_forward(dropped, packed);
+        let (below, above) = layers.split_at_mut(self.layer);
+        let LayerTape { cells, y, x: after_dropout } = &mut above[0];
+        let (values, place) = input_of(pass, self.layer, x, below, after_dropout);
+        let input = Input { values, place, size: self.weight_ih.len() / shape.gates() };
         let cell = &mut cells[self.direction];
         let starts = start.map(|start| {
             (&start.h[pass.h_at(self.cell)..][..batch * width], &start.c[pass.c_at(self.cell)..][..batch * hidden])
@@ -164,7 +192,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             let shape = DropShape { rows: batch, columns: width, first: 0, masks: Masks::Each };
             device.dropout(drop, &shape, sequences, Source::Ones, (&mut cell.mask, 1), false);
         }
-        let (mask, weights) = (drop.map(|_| &cell.mask[1..][..batch * width]), (&*w_hh_t, &*w_hr_t));
+        let mask = drop.map(|_| &cell.mask[1..][..batch * width]);
         let tiles = tiles(pass, &mut cell.gates, &mut cell.h_in, &mut cell.c, &mut cell.u, y, &mut cell.norm);
         tiles.into_par_iter().with_max_len(1).for_each(|mut tile| {
             let rows = tile.first * width..(tile.first + tile.count) * width;
@@ -175,9 +203,28 @@ impl<'a, F: Real> Recurrence<'a, F> {
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
             for step in pass.packing.walk(self.reverse()) {
-                self.forward_step(&step, &mut tile, weights, mask, &mut zone, &mut h);
+                self.forward_step(&step, &mut tile, input, weights, mask, &mut zone, &mut h);
             }
         });
+    }
+
+    /// Packs the weights once for all time steps.
+    fn pack_forward<'b>(&self, dropped: &[F], packed: &'b mut [F]) -> ForwardWeights<'b, F> {
+        let shape = self.pass.shape;
+        let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
+        let input = self.weight_ih.len() / gates;
+        let mut rest = packed;
+        let mut pack = |weights: &[F], k: usize, n: usize| {
+            let (panels, after) = std::mem::take(&mut rest).split_at_mut(panels_len::<F>(k, n));
+            rest = after;
+            pack(k, n, Matrix::rows(0, k).transposed(), weights, panels);
+            &*panels
+        };
+        ForwardWeights {
+            ih: pack(self.weight_ih, input, gates),
+            hh: pack(self.weights(dropped), width, gates),
+            hr: self.weight_hr.map_or(&[], |w_hr| pack(w_hr, hidden, width)),
+        }
     }
 
     /// One time step of a tile; `h` `[n, P]` goes from step to step unless it lies in `h_in`.
@@ -185,7 +232,8 @@ impl<'a, F: Real> Recurrence<'a, F> {
         &self,
         step: &Step,
         tile: &mut Tile<F>,
-        (w_hh_t, w_hr_t): (&[F], &[F]),
+        input: Input<F>,
+        weights: ForwardWeights<F>,
         mask: Option<&[F]>,
         zone: &mut Option<Zone<F>>,
         h: &mut [F],
@@ -204,14 +252,17 @@ impl<'a, F: Real> Recurrence<'a, F> {
                 None => h_in.copy_from_slice(&h[..n * width]),
             }
         }
-        let gates = match tile.norm.get_mut(t) {
+        let x = &input.values[input.place.offset + (step.row + tile.first) * input.place.row..];
+        let from_x = Term { k: input.size, a: Left::Rows(x, input.place.row), panels: weights.ih };
+        let from_h = Term { k: width, a: Left::Rows(h_in, width), panels: weights.hh };
+        let (gates, biases) = (&mut *tile.gates[t], Some(&self.biases[..]));
+        match tile.norm.get_mut(t) {
             Some(kept) => {
-                kept.hh.fill(F::zero());
-                &mut *kept.hh
+                add_products(n, 4 * hidden, &[from_x], biases, gates);
+                add_products(n, 4 * hidden, &[from_h], biases, kept.hh);
             }
-            None => &mut *tile.gates[t],
-        };
-        add_product(h_in, w_hh_t, gates, width, 4 * hidden);
+            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, gates),
+        }
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
         let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), ongoing * hidden, n * hidden);
@@ -231,8 +282,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
         }
         if self.weight_hr.is_some() {
+            let u = Term { k: hidden, a: Left::Rows(&*tile.u[t], hidden), panels: weights.hr };
             h_t.fill(F::zero());
-            add_product(&*tile.u[t], w_hr_t, h_t, hidden, width);
+            add_products(n, width, &[u], None, h_t);
         }
         if let Some(zone) = zone {
             zone.draw(t, n);
@@ -251,7 +303,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         &self,
         upstream: (&Vec<F>, usize),
         d_final: Option<&LstmState<Vec<F>>>,
-        dropped: &[F],
+        (dropped, packed): (&[F], &mut [F]),
         layer: &mut LayerTape<Vec<F>>,
         d_start: Option<&mut LstmState<Vec<F>>>,
     ) {
@@ -259,7 +311,12 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
         let (h_range, c_range) = (pass.h_at(self.cell), pass.c_at(self.cell));
         let (h_range, c_range) = (h_range..h_range + batch * width, c_range..c_range + batch * hidden);
-        let weights = self.weights(dropped);
+        let (w_hh, w_hr) = packed.split_at_mut(panels_len::<F>(4 * hidden, width));
+        pack(4 * hidden, width, Matrix::rows(0, width), self.weights(dropped), w_hh);
+        if let Some(weight_hr) = self.weight_hr {
+            pack(width, hidden, Matrix::rows(0, hidden), weight_hr, w_hr);
+        }
+        let weights = (&*w_hh, &*w_hr);
         let cell = &mut layer.cells[self.direction];
         let (d_h, d_c) = cell.d_state[..batch * (width + hidden)].split_at_mut(batch * width);
         match d_final {
@@ -275,7 +332,8 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let mask = pass.recurrent_drop(self.cell).map(|_| &cell.mask[1..][..batch * width]);
         let tiles = tiles(pass, &mut cell.gates, &mut [], &mut cell.c, &mut cell.d_h, &mut [], &mut cell.norm);
         let tiles = tiles.into_par_iter().with_max_len(1);
-        let carried = d_h.par_chunks_mut(TILE * width).zip(d_c.par_chunks_mut(TILE * hidden));
+        let tile = tile_size(pass);
+        let carried = d_h.par_chunks_mut(tile * width).zip(d_c.par_chunks_mut(tile * hidden));
         tiles.zip(carried).for_each(|(mut tile, (d_h, d_c))| {
             let rows = tile.first * width..(tile.first + tile.count) * width;
             let mask = mask.map(|mask| &mask[rows]);
@@ -296,7 +354,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         &self,
         step: &Step,
         tile: &mut Tile<F>,
-        w_hh: &[F],
+        (w_hh, w_hr): (&[F], &[F]),
         (d_y, from): (&Vec<F>, usize),
         mask: Option<&[F]>,
         zone: &mut Option<Zone<F>>,
@@ -329,10 +387,11 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
         }
         let mut d_u_t = Vec::new();
-        if let Some(w_hr) = self.weight_hr {
+        if self.weight_hr.is_some() {
             tile.u[t].copy_from_slice(d_h);
             d_u_t.resize(n * hidden, F::zero());
-            add_product(d_h, w_hr, &mut d_u_t, width, hidden);
+            let d_h = Term { k: width, a: Left::Rows(d_h, width), panels: w_hr };
+            add_products(n, hidden, &[d_h], None, &mut d_u_t);
         }
         let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
         let (gates_1, gates_2) = gates.split_at_mut(4 * at);
@@ -356,38 +415,13 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
         let d_gates = tile.norm.get(t).map_or(&*tile.gates[t], |kept| &*kept.hh);
         d_h.fill(F::zero());
-        add_transposed(d_gates, w_hh, d_h, hidden, width);
+        let d_gates = Term { k: 4 * hidden, a: Left::Rows(d_gates, 4 * hidden), panels: w_hh };
+        add_products(n, width, &[d_gates], None, d_h);
         if let Some(mask) = mask {
             d_h.iter_mut().zip(mask).for_each(|(d_h, &mask)| *d_h = *d_h * mask);
         }
         if let Some(zone) = zone {
             zone.add_kept(d_h, d_c);
         }
-    }
-}
-
-/// `transposed[j, i] = matrix[i, j]` for rows of `columns`.
-fn transpose<F: Copy>(matrix: &[F], transposed: &mut [F], columns: usize) {
-    let rows = matrix.len() / columns;
-    for (i, row) in matrix.chunks_exact(columns).enumerate() {
-        for (j, &value) in row.iter().enumerate() {
-            transposed[j * rows + i] = value;
-        }
-    }
-}
-
-/// c `[n, N]` += a `[n, K]` · b `[K, N]`
-fn add_product<F: Real>(a: &[F], b: &[F], c: &mut [F], k: usize, n: usize) {
-    let shape = ProductShape { m: a.len() / k, n, k, a: Matrix::rows(0, k), b: Matrix::rows(0, n), c: 0 };
-    multiply_add(&shape, a, b, c);
-}
-
-/// d_h `[n, P]` += d_gates `[n, 4H]` · W_hh `[4H, P]`, gate by gate: four short sums lose fewer digits than a long one.
-fn add_transposed<F: Real>(d_gates: &[F], w_hh: &[F], d_h: &mut [F], hidden: usize, width: usize) {
-    for gate in 0..4 {
-        let a = Matrix::rows(gate * hidden, 4 * hidden);
-        let b = Matrix::rows(gate * hidden * width, width);
-        let shape = ProductShape { m: d_h.len() / width, n: width, k: hidden, a, b, c: 0 };
-        multiply_add(&shape, d_gates, w_hh, d_h);
     }
 }

@@ -4,7 +4,7 @@
 use super::packing::Step;
 use super::{
     LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
-    before_recurrence,
+    drop_weights, input_products,
 };
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::dropout::{Dropout, Masks, Source};
@@ -105,7 +105,8 @@ impl Lstm for Gpu {
         for layer in 0..pass.shape.num_layers {
             before_layer(self, pass, layer, tape);
             for direction in 0..pass.shape.directions() {
-                before_recurrence(self, pass, (layer, direction), params, x, tape);
+                input_products(self, pass, (layer, direction), params, x, tape);
+                drop_weights(self, pass, (layer, direction), params, tape);
                 let recurrence = Recurrence::new(self, pass, layer, direction);
                 recurrence.prepare(params, start, tape, keeps_zeros);
                 recurrence.forward(start, params, tape);

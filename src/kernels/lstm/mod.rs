@@ -226,8 +226,8 @@ fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmT
 }
 
 /// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, the biases later with layer
-/// normalisation, and weight drop.
-fn before_recurrence<D: Lstm>(
+/// normalisation.
+fn input_products<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
@@ -236,7 +236,6 @@ fn before_recurrence<D: Lstm>(
     tape: &mut LstmTape<D::Buffer, D::Indices>,
 ) {
     let places = pass.shape.cell(layer, direction);
-    let cell = layer * pass.shape.directions() + direction;
     let (below, above) = tape.layers.split_at_mut(layer);
     let LayerTape { cells, x: dropped, .. } = &mut above[0];
     let (input, a) = input_of(pass, layer, x, below, dropped);
@@ -250,8 +249,19 @@ fn before_recurrence<D: Lstm>(
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
     device.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
+}
+
+/// Weight drop, before a recurrence.
+fn drop_weights<D: Lstm>(
+    device: &D,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
+    params: &D::Buffer,
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
+) {
+    let cell = layer * pass.shape.directions() + direction;
     if let Some(drop) = pass.weight_drop(cell) {
-        let from = Source::Values(params, places.weight_hh);
+        let from = Source::Values(params, pass.shape.cell(layer, direction).weight_hh);
         let to = (&mut tape.dropped, pass.dropped_at(cell));
         device.dropout(&drop, &pass.weight_elements(), &tape.sequences, from, to, false);
     }

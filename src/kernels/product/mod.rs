@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-pub(super) use cpu::multiply_add;
+pub(super) use cpu::{Left, Term, add_products, pack, panels_len};
 pub(super) use gpu::KERNELS;
 
 use crate::device::Device;

@@ -4,9 +4,14 @@ use super::norm::Normed;
 use crate::kernels::lstm::tape::NormPlaces;
 use crate::kernels::{LstmShape, Pass};
 
-/// Sequences that one thread takes through time together: enough columns for the product to run at full speed, few
-/// enough that a batch of 64 feeds several threads. Fixed, so that the bits do not depend on the number of threads.
-pub const TILE: usize = 16;
+/// Sequences that one thread takes through time together: as many as make every thread busy, at most so many that their rows
+/// of a time step stay in a core's own cache. A multiple of four, as the masks are drawn. A sequence's bits do not depend
+/// on it.
+pub fn tile_size(pass: &Pass) -> usize {
+    // Tiles of sequences of unequal length have unequal work: smaller ones can be shared out more evenly.
+    let most = if pass.packing.is_even() { 32 } else { 16 };
+    pass.packing.batch().div_ceil(rayon::current_num_threads()).next_multiple_of(4).min(most)
+}
 
 /// What one thread works on: for each of its time steps the rows of its sequences.
 pub struct Tile<'a, F> {
@@ -41,25 +46,25 @@ pub fn tiles<'a, F>(
     y: &'a mut [F],
     norm: &'a mut [F],
 ) -> Vec<Tile<'a, F>> {
-    let (shape, batch) = (pass.shape, pass.packing.batch());
+    let (shape, batch, tile) = (pass.shape, pass.packing.batch(), tile_size(pass));
     let steps: Vec<usize> = (0..pass.packing.steps()).map(|t| pass.packing.active(t)).collect();
     let with_start: Vec<usize> = std::iter::once(batch).chain(steps.iter().copied()).collect();
     let h_rows = if shape.shares_output() { &with_start } else { &steps };
     // The forward pass keeps o ∘ tanh(c), the backward pass the gradients of the projection.
     let u_width = if h_in.is_empty() { shape.width() } else { shape.hidden_size };
-    let mut gates = cut(gates, &steps, shape.gates());
-    let mut h_in = cut(h_in, h_rows, shape.width());
-    let mut c = cut(c, &with_start, shape.hidden_size);
-    let mut u = cut(u, &steps, u_width);
-    let mut y = cut(y, &steps, shape.output_size());
+    let mut gates = cut(gates, tile, &steps, shape.gates());
+    let mut h_in = cut(h_in, tile, h_rows, shape.width());
+    let mut c = cut(c, tile, &with_start, shape.hidden_size);
+    let mut u = cut(u, tile, &steps, u_width);
+    let mut y = cut(y, tile, &steps, shape.output_size());
     let places = pass.norm_places();
     let (kept, sums) = norm.split_at_mut(if norm.is_empty() { 0 } else { places.sums });
     let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_parameters() };
-    let mut sums = sums[..sums_len].chunks_mut(TILE * shape.norm_parameters());
-    let mut norm = cut_norm(shape, &places, kept, &steps);
-    let tile = |first: usize| Tile {
+    let mut sums = sums[..sums_len].chunks_mut(tile * shape.norm_parameters());
+    let mut norm = cut_norm(shape, &places, kept, tile, &steps);
+    let cut_one = |first: usize| Tile {
         first,
-        count: TILE.min(batch - first),
+        count: tile.min(batch - first),
         gates: gates.next().unwrap_or_default(),
         h_in: h_in.next().unwrap_or_default(),
         c: c.next().unwrap_or_default(),
@@ -68,11 +73,11 @@ pub fn tiles<'a, F>(
         norm: norm.next().unwrap_or_default(),
         sums: sums.next().unwrap_or_default(),
     };
-    (0..batch).step_by(TILE).map(tile).collect()
+    (0..batch).step_by(tile).map(cut_one).collect()
 }
 
 /// `values` holds one block a time step, of `rows` rows each: the tiles of each block, gathered by tile.
-fn cut<'a, F>(values: &'a mut [F], rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
+fn cut<'a, F>(values: &'a mut [F], tile: usize, rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
     let mut tiles: Vec<Vec<&mut [F]>> = Vec::new();
     let mut rest = values;
     for &rows in rows {
@@ -81,7 +86,7 @@ fn cut<'a, F>(values: &'a mut [F], rows: &[usize], width: usize) -> std::vec::In
         }
         let (block, after) = rest.split_at_mut(rows * width);
         rest = after;
-        let blocks = block.chunks_mut(TILE * width);
+        let blocks = block.chunks_mut(tile * width);
         tiles.resize_with(tiles.len().max(blocks.len()), Vec::new);
         tiles.iter_mut().zip(blocks).for_each(|(tile, block)| tile.push(block));
     }
@@ -93,6 +98,7 @@ fn cut_norm<'a, F>(
     shape: &LstmShape,
     places: &NormPlaces,
     kept: &'a mut [F],
+    tile: usize,
     steps: &[usize],
 ) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
     let [ih, c, scales] = if kept.is_empty() { [0; 3] } else { [places.ih, places.c, places.scales] };
@@ -100,8 +106,8 @@ fn cut_norm<'a, F>(
     let (rest, c) = rest.split_at_mut(c);
     let (hh, ih) = rest.split_at_mut(ih);
     let (gates, hidden) = (shape.gates(), shape.hidden_size);
-    let wide = cut(hh, steps, gates).zip(cut(ih, steps, gates));
-    let narrow = cut(c, steps, hidden).zip(cut(scales, steps, 3));
+    let wide = cut(hh, tile, steps, gates).zip(cut(ih, tile, steps, gates));
+    let narrow = cut(c, tile, steps, hidden).zip(cut(scales, tile, steps, 3));
     wide.zip(narrow).map(|((hh, ih), (c, scales))| {
         let step = |(((hh, ih), c), scales)| Normed { hh, ih, c, scales };
         hh.into_iter().zip(ih).zip(c).zip(scales).map(step).collect()

@@ -1,0 +1,294 @@
+//! The matrix product itself: C `[M, N]` += A `[M, K]` · B `[K, N]` on one thread, with B packed into panels.
+//!
+//! A panel is as many columns of B as two vector registers hold, [K, width], so that the innermost loop reads it from front to
+//! back. Up to [`ROWS`] rows of C and one panel's columns stay in registers while K passes by. What multiplies by the same
+//! matrix again and again, as each time step does, packs it once.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::device::Real;
+use crate::kernels::product::Matrix;
+
+/// Rows of C in registers: with two vectors each they are twelve of the sixteen registers that AVX2, SSE and WebAssembly
+/// have, and enough independent sums to hide the latency of a multiply-add.
+const ROWS: usize = 6;
+
+/// Terms summed in one chain: sums of sums lose fewer digits than a long one, and so much of a panel stays in the nearest
+/// cache.
+pub const CHAIN: usize = 128;
+
+/// The body for each row, written out: the sums stay in registers only if every index into them is a constant.
+macro_rules! each_row {
+    ($rows:expr, $i:ident => $body:block) => { each_row!(@ $rows, $i, $body, 0, 1, 2, 3, 4, 5) };
+    (@ $rows:expr, $i:ident, $body:block, $($row:literal),*) => {
+        $(if $rows > $row {
+            let $i = $row;
+            $body
+        })*
+    };
+}
+
+/// Where A's elements come from.
+#[derive(Clone, Copy)]
+pub enum Left<'a, F> {
+    /// Rows this far apart.
+    Rows(&'a [F], usize),
+    /// What [`pack_left`] made.
+    Packed(&'a [F]),
+}
+
+/// Columns of a panel on this processor.
+fn width<F: Real>() -> usize {
+    struct Width<F>(std::marker::PhantomData<F>);
+    impl<F: Real> WithSimd for Width<F> {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            panel_width::<F, S>()
+        }
+    }
+    Arch::new().dispatch(Width::<F>(std::marker::PhantomData))
+}
+
+#[inline(always)]
+fn panel_width<F: Real, S: Simd>() -> usize {
+    2 * size_of::<F::Lanes<S>>() / size_of::<F>()
+}
+
+/// Elements of the panels of a matrix `[K, N]`.
+pub fn panels_len<F: Real>(k: usize, n: usize) -> usize {
+    k * n.next_multiple_of(width::<F>())
+}
+
+/// Packs B, which lies in `from` as `b` says. Columns beyond the last are zero.
+pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
+    Arch::new().dispatch(Pack { k, n, b, from, panels });
+}
+
+struct Pack<'a, F> {
+    k: usize,
+    n: usize,
+    b: Matrix,
+    from: &'a [F],
+    panels: &'a mut [F],
+}
+
+impl<F: Real> WithSimd for Pack<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { k, n, b, from, panels } = self;
+        let width = panel_width::<F, S>();
+        for (panel, to) in panels.chunks_exact_mut(k * width).take(n.div_ceil(width)).enumerate() {
+            let first = panel * width;
+            let columns = width.min(n - first);
+            let from = &from[b.offset + first * b.column..];
+            if b.column == 1 && columns == width {
+                let to: &mut [[F::Lanes<S>; 2]] = bytemuck::cast_slice_mut(to);
+                for (k, to) in to.iter_mut().enumerate() {
+                    *to = bytemuck::cast_slice(&from[k * b.row..][..width])[0];
+                }
+                continue;
+            }
+            if columns < width {
+                to.fill(F::zero());
+            }
+            for column in 0..columns {
+                for (k, to) in to.chunks_exact_mut(width).enumerate() {
+                    to[column] = from[column * b.column + k * b.row];
+                }
+            }
+        }
+    }
+}
+
+/// Packs A `[M, K]`, `packed` of M · K elements, so that the rows of a block lie side by side: for matrices whose rows do not
+/// lie in one piece.
+pub fn pack_left<F: Real>(m: usize, k: usize, a: Matrix, from: &[F], packed: &mut [F]) {
+    let mut rest = packed;
+    for (first, rows) in blocks(m) {
+        let (block, after) = rest.split_at_mut(rows * k);
+        rest = after;
+        let from = &from[a.offset + first * a.row..];
+        match rows {
+            6 => pack_block::<F, 6>(a, from, block),
+            5 => pack_block::<F, 5>(a, from, block),
+            4 => pack_block::<F, 4>(a, from, block),
+            3 => pack_block::<F, 3>(a, from, block),
+            2 => pack_block::<F, 2>(a, from, block),
+            _ => pack_block::<F, 1>(a, from, block),
+        }
+    }
+}
+
+fn pack_block<F: Real, const M: usize>(a: Matrix, from: &[F], block: &mut [F]) {
+    for (k, to) in block.as_chunks_mut::<M>().0.iter_mut().enumerate() {
+        let from = &from[k * a.column..];
+        *to = match from.first_chunk() {
+            Some(rows) if a.row == 1 => *rows,
+            _ => std::array::from_fn(|row| from[row * a.row]),
+        };
+    }
+}
+
+/// Blocks of at most [`ROWS`] rows, as equal as can be: first row and rows of each.
+fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = m.div_ceil(ROWS);
+    let mut first = 0;
+    (0..blocks).map(move |block| {
+        let rows = m / blocks + usize::from(block < m % blocks);
+        first += rows;
+        (first - rows, rows)
+    })
+}
+
+/// One product of a sum of products: A `[M, K]` and B's panels.
+#[derive(Clone, Copy)]
+pub struct Term<'a, F> {
+    pub k: usize,
+    pub a: Left<'a, F>,
+    pub panels: &'a [F],
+}
+
+/// c `[M, N]` = `onto` `[N]` in each row, or what c holds, + Σ a `[M, K]` · the matrix in `panels`.
+pub fn add_products<F: Real>(m: usize, n: usize, terms: &[Term<F>], onto: Option<&[F]>, c: &mut [F]) {
+    assert!(m * n <= c.len(), "C [{m}, {n}] in {}", c.len());
+    if m > 0 && n > 0 {
+        Arch::new().dispatch(AddProducts { m, n, terms, onto, c });
+    }
+}
+
+struct AddProducts<'a, F> {
+    m: usize,
+    n: usize,
+    terms: &'a [Term<'a, F>],
+    onto: Option<&'a [F]>,
+    c: &'a mut [F],
+}
+
+impl<F: Real> WithSimd for AddProducts<'_, F> {
+    type Output = ();
+
+    // The columns of one panel stay in the nearest cache until all terms are added. What is not kept is never read.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { m, n, terms, onto, c } = self;
+        let width = panel_width::<F, S>();
+        for panel in 0..n.div_ceil(width) {
+            let columns = panel * width..n.min((panel + 1) * width);
+            let mut onto = onto.map(|row| &row[columns.clone()]);
+            for &Term { k, a, panels } in terms {
+                let b: &[[F::Lanes<S>; 2]] = bytemuck::cast_slice(&panels[panel * k * width..][..k * width]);
+                for (chain, b) in b.chunks(CHAIN).enumerate() {
+                    for (first, rows) in blocks(m) {
+                        let columns = columns.clone();
+                        let part = Part::<F, S> { simd, first, from: chain * CHAIN, k, b, n, columns, onto };
+                        match rows {
+                            6 => part.add::<6>(a, c),
+                            5 => part.add::<5>(a, c),
+                            4 => part.add::<4>(a, c),
+                            3 => part.add::<3>(a, c),
+                            2 => part.add::<2>(a, c),
+                            _ => part.add::<1>(a, c),
+                        }
+                    }
+                    onto = None;
+                }
+            }
+        }
+    }
+}
+
+/// One chain of terms of one block of rows and one panel. Loops and methods that are always inlined, no closures: one call
+/// in the innermost loop costs more than the loop.
+struct Part<'a, F: Real, S: Simd> {
+    simd: S,
+    first: usize,              // row
+    from: usize,               // term
+    k: usize,                  // terms of the whole product
+    b: &'a [[F::Lanes<S>; 2]], // [terms of this chain]
+    n: usize,
+    columns: Range<usize>,
+    onto: Option<&'a [F]>, // [columns]
+}
+
+impl<F: Real, S: Simd> Part<'_, F, S> {
+    #[inline(always)]
+    fn add<const M: usize>(self, a: Left<F>, c: &mut [F]) {
+        let (first, terms) = (self.first, self.b.len());
+        match a {
+            Left::Rows(a, row) => {
+                let mut rows = [&a[..0]; M];
+                for (i, to) in rows.iter_mut().enumerate() {
+                    *to = &a[(first + i) * row + self.from..][..terms];
+                }
+                self.add_block::<M>(InRows(rows), c);
+            }
+            Left::Packed(a) => {
+                let block = a[first * self.k..][..M * self.k].as_chunks::<M>().0;
+                let block = SideBySide(&block[self.from..][..terms]);
+                self.add_block::<M>(block, c);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_block<const M: usize>(self, a: impl Block<F>, c: &mut [F]) {
+        let Self { simd, first, b, n, columns, onto, .. } = self;
+        let mut sums = [[F::splat(simd, F::zero()); 2]; M];
+        for (k, b) in b.iter().enumerate() {
+            each_row!(M, i => {
+                let a = F::splat(simd, a.at(i, k));
+                sums[i][0] = F::mul_add_lanes(simd, a, b[0], sums[i][0]);
+                sums[i][1] = F::mul_add_lanes(simd, a, b[1], sums[i][1]);
+            });
+        }
+        each_row!(M, i => {
+            let c = &mut c[(first + i) * n..][columns.clone()];
+            if let Some(onto) = onto {
+                c.copy_from_slice(onto);
+            }
+            Self::add_row(simd, sums[i], c);
+        });
+    }
+
+    #[inline(always)]
+    fn add_row(simd: S, sums: [F::Lanes<S>; 2], c: &mut [F]) {
+        if size_of_val(c) == size_of_val(&sums) {
+            let c: &mut [F::Lanes<S>] = bytemuck::cast_slice_mut(c);
+            c[0] = F::add_lanes(simd, c[0], sums[0]);
+            c[1] = F::add_lanes(simd, c[1], sums[1]);
+        } else {
+            let sums: &[F] = bytemuck::cast_slice(&sums);
+            for (c, &sum) in c.iter_mut().zip(sums) {
+                *c = *c + sum;
+            }
+        }
+    }
+}
+
+/// A few rows of A.
+trait Block<F> {
+    fn at(&self, row: usize, k: usize) -> F;
+}
+
+struct InRows<'a, F, const M: usize>([&'a [F]; M]);
+
+impl<F: Copy, const M: usize> Block<F> for InRows<'_, F, M> {
+    #[inline(always)]
+    fn at(&self, row: usize, k: usize) -> F {
+        self.0[row][k]
+    }
+}
+
+struct SideBySide<'a, F, const M: usize>(&'a [[F; M]]);
+
+impl<F: Copy, const M: usize> Block<F> for SideBySide<'_, F, M> {
+    #[inline(always)]
+    fn at(&self, row: usize, k: usize) -> F {
+        self.0[k][row]
+    }
+}
