@@ -1,5 +1,5 @@
 // c[i, j] = Σ_k a[i, k] · b[k, j] + Σ biases[j], for matrices of any strides; added to c if `add`.
-// One workgroup per 32 × 32 tile of C and per split of K; each invocation keeps a 4 × 4 block in registers.
+// One workgroup per tile of C and per split of K; the tiles are those of product_tiles.wgsl.
 // Split s writes its own C at c + s · M · N; `reduce_splits` adds them in order.
 
 struct Params {
@@ -26,70 +26,86 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;     // [N] at bias_0 and bias_1
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;  // [splits, M, N]
 
-@compute @workgroup_size(8, 8)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_id) local: vec3u,
-) {
-    let tile = group.y * groups.x + group.x;
-    let tiles_n = (params.n + 31u) / 32u;
-    let i = (tile / tiles_n) * 32u + local.y * 4u;
-    let j = (tile % tiles_n) * 32u + local.x * 4u;
+var<private> split: u32;
+
+fn a_quad(i: u32, k: u32) -> vec4f {
+    let rows = min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.m - 1u));
+    let at = params.a + rows * params.a_row + k * params.a_column;
+    return vec4f(a[at.x], a[at.y], a[at.z], a[at.w]);
+}
+
+fn part_of(j: u32) -> u32 {
+    return 0u;
+}
+
+fn b_quad(part: u32, j: u32, k: u32) -> vec4f {
+    let columns = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(params.n - 1u));
+    let at = params.b + columns * params.b_column + k * params.b_row;
+    return vec4f(b[at.x], b[at.y], b[at.z], b[at.w]);
+}
+
+fn along_k() -> vec2<bool> {
+    return vec2(params.a_column == 1u, params.b_row == 1u);
+}
+
+fn store(i: u32, j: u32, row: vec4f) {
     if i >= params.m || j >= params.n {
         return;
     }
-    // A block that hangs over the edge reads its last row or column again and does not store it.
-    let rows = params.a + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.m - 1u)) * params.a_row;
-    let columns = params.b + min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(params.n - 1u)) * params.b_column;
-    var sum_0 = vec4f();
-    var sum_1 = vec4f();
-    var sum_2 = vec4f();
-    var sum_3 = vec4f();
-    let end = min((group.z + 1u) * params.k_per_split, params.k);
-    // Sums of sums: short ones lose fewer digits than a long one.
-    for (var block = group.z * params.k_per_split; block < end; block += 64u) {
-        var part_0 = vec4f();
-        var part_1 = vec4f();
-        var part_2 = vec4f();
-        var part_3 = vec4f();
-        for (var k = block; k < min(block + 64u, end); k++) {
-            let at = rows + k * params.a_column;
-            let bt = columns + k * params.b_row;
-            let b_k = vec4f(b[bt.x], b[bt.y], b[bt.z], b[bt.w]);
-            part_0 += a[at.x] * b_k;
-            part_1 += a[at.y] * b_k;
-            part_2 += a[at.z] * b_k;
-            part_3 += a[at.w] * b_k;
-        }
-        sum_0 += part_0;
-        sum_1 += part_1;
-        sum_2 += part_2;
-        sum_3 += part_3;
-    }
-    let c_s = params.c + group.z * params.m * params.n;
-    store(c_s, i, j, sum_0);
-    store(c_s, i + 1u, j, sum_1);
-    store(c_s, i + 2u, j, sum_2);
-    store(c_s, i + 3u, j, sum_3);
-}
-
-fn store(c_s: u32, i: u32, j: u32, sum: vec4f) {
-    if i >= params.m {
-        return;
-    }
     for (var q = 0u; q < min(4u, params.n - j); q++) {
-        var value = sum[q];
+        var value = row[q];
         if params.biases > 0u {
             value += bias[params.bias_0 + j + q];
         }
         if params.biases > 1u {
             value += bias[params.bias_1 + j + q];
         }
-        let at = c_s + i * params.n + j + q;
+        let at = params.c + (split * params.m + i) * params.n + j + q;
         if params.add != 0u {
             value += c[at];
         }
         c[at] = value;
     }
+}
+
+// First row and first column of a workgroup's tile.
+fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
+    let index = group.y * groups.x + group.x;
+    let across = (params.n + columns - 1u) / columns;
+    split = group.z;
+    return vec2u(index / across * rows, index % across * columns);
+}
+
+fn terms(group: vec3u) -> vec2u {
+    return min(vec2u(group.z, group.z + 1u) * params.k_per_split, vec2u(params.k));
+}
+
+@compute @workgroup_size(8)
+fn direct(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 8u);
+    block_8(at.x + 8u * local, at.y, 0u, terms(group));
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 64u);
+    tile_64(at.x, at.y, terms(group), local);
+}
+
+@compute @workgroup_size(256)
+fn large(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 128u, 128u);
+    tile_128(at.x, at.y, terms(group), local);
 }

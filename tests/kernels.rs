@@ -6,13 +6,15 @@ mod cases;
 mod common;
 
 use bptt::config::{LossKind, OptimizerKind};
-use bptt::device::{Cpu, Device};
+use bptt::device::{Cpu, Device, Gpu};
 use bptt::kernels::{
-    Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, Masks, Matrix, Onto, Product, ProductShape,
-    Record, Rows, RowsShape, Rule, Source, Status, WindowShape,
+    Affine, AffineInput, AffineSize, Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, Masks,
+    Matrix, Onto, Product, ProductShape, Record, Rows, RowsShape, Rule, Source, Status, WindowShape,
 };
 use bptt::rng::{MaskKey, Purpose};
-use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, elements, filled, fresh, hold, marked, read};
+use cases::{
+    Case, Numbers, Results, UNTOUCHED, bits, differences, elements, filled, fresh, hold, hold_on, marked, read,
+};
 use common::compare;
 
 /// Stored as it is or transposed, with rows further apart than they are long.
@@ -101,13 +103,121 @@ fn products() {
             cases.push(ProductCase { sizes: [5, 9, 300], a, b, c: 2, biases, add: true });
         }
     }
-    let gpu = common::gpu(false);
-    let split = cases.iter().filter(|case| {
-        let [m, n, k] = case.sizes;
-        case.add && gpu.scratch_len(m, n, k) > m * n
-    });
-    assert!(split.count() > 10, "hardly a product is cut into splits");
     hold(&cases);
+    // Each way of computing on a seventh of them, of every layout and of most sizes.
+    let cases: Vec<_> = cases.into_iter().step_by(7).collect();
+    let gpus: Vec<_> = common::tunings().into_iter().map(common::tuned).collect();
+    let split = |gpu: &&Gpu| {
+        let cut = |case: &&ProductCase| {
+            let [m, n, k] = case.sizes;
+            case.add && gpu.scratch_len(m, n, k) > m * n
+        };
+        cases.iter().any(|case| cut(&case))
+    };
+    assert_eq!(gpus.iter().filter(split).count(), 3, "products are cut into splits where workgroups are wanted");
+    hold_on(&cases, &gpus);
+}
+
+/// Several affine maps, side by side and with gaps between their parameters.
+#[derive(Debug)]
+struct WeightCase {
+    rows: usize,
+    outputs: usize,
+    /// Widths of x and h of each map; 0 for none.
+    widths: Vec<[usize; 2]>,
+    biases: usize,
+    gap: usize,
+}
+
+impl WeightCase {
+    /// The first place of each map's parameters, and the first after the last.
+    fn places(&self) -> Vec<usize> {
+        let len = |[x, h]: [usize; 2]| self.outputs * (x + h + self.biases) + self.gap;
+        let ends = self.widths.iter().scan(3, |end, &widths| {
+            *end += len(widths);
+            Some(*end)
+        });
+        std::iter::once(3).chain(ends).collect()
+    }
+}
+
+impl Case for WeightCase {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        let Self { rows, outputs, ref widths, biases, gap } = *self;
+        let places = self.places();
+        let mut numbers = Numbers::new((rows * 31 + outputs) as u64);
+        let len = places[widths.len()] + 2;
+        let mut written = vec![UNTOUCHED; len];
+        for (place, next) in places.iter().zip(&places[1..]) {
+            written[*place..next - gap].copy_from_slice(&numbers.take(next - gap - place));
+        }
+        let mut d_params = filled(device, &written);
+        let values: Vec<[D::Buffer; 3]> = widths
+            .iter()
+            .map(|&[x, h]| [outputs + 1, x + 2, h].map(|width| filled(device, &numbers.take(5 + rows * width.max(1)))))
+            .collect();
+        let map = |(index, &[x, h]): (usize, &[usize; 2])| {
+            let ([d, x_values, h_values], place) = (&values[index], places[index]);
+            let input = |values, row, width, weight| {
+                (width > 0).then(|| AffineInput { values, rows: Matrix::rows(5, row), width, weight })
+            };
+            let weights = outputs * (x + h);
+            Affine {
+                rows,
+                outputs,
+                d: (d, Matrix::rows(if biases > 0 { 0 } else { 2 }, if biases > 0 { outputs } else { outputs + 1 })),
+                x: input(x_values, x + 2, x, place),
+                h: input(h_values, h, h, place + outputs * x),
+                biases: (0..biases).map(|bias| place + weights + bias * outputs).collect(),
+            }
+        };
+        let maps: Vec<_> = widths.iter().enumerate().map(map).collect();
+        let sizes: Vec<_> =
+            widths.iter().map(|&widths| AffineSize { rows, outputs, widths, bias: biases > 0 }).collect();
+        let mut scratch = fresh(device, device.weight_scratch_len(&sizes, len));
+        device.weight_gradients(&maps, &mut d_params, &mut scratch);
+        vec![("d_params".into(), read(device, &d_params, len))]
+    }
+    fn tolerance(&self) -> (f64, f64) {
+        (2e-6, (self.rows as f64).sqrt())
+    }
+}
+
+fn weight_cases() -> Vec<WeightCase> {
+    let mut cases = Vec::new();
+    let widths =
+        [vec![[1, 64]], vec![[7, 9], [9, 9]], vec![[3, 0], [0, 5]], vec![[70, 33]], vec![[8, 0]], vec![[0, 0]]];
+    for (index, rows) in [1, 7, 129, 256, 700].into_iter().enumerate() {
+        for (turn, widths) in widths.iter().enumerate() {
+            let (outputs, biases) = ([1, 20, 65][(index + turn) % 3], [2, 0, 1][(index + turn) % 3]);
+            let biases = if widths[0] == [0, 0] { 1 } else { biases };
+            cases.push(WeightCase { rows, outputs, widths: widths.clone(), biases, gap: [0, 4][index % 2] });
+        }
+    }
+    cases
+}
+
+#[test]
+fn weight_gradients() {
+    let cases = weight_cases();
+    hold(&cases);
+    let gpus: Vec<_> = common::tunings().into_iter().map(common::tuned).collect();
+    hold_on(&cases.into_iter().step_by(3).collect::<Vec<_>>(), &gpus);
+}
+
+/// However many layers there are: one dispatch for each, and one that adds the parts where the sums are cut.
+#[test]
+fn weight_gradients_are_few_dispatches() {
+    for tuning in common::tunings() {
+        let gpu = common::tuned(tuning);
+        let widths = vec![[64, 64]; 5];
+        let case = WeightCase { rows: 700, outputs: 256, widths, biases: 2, gap: 0 };
+        case.run(&gpu);
+        assert_eq!(gpu.counts().dispatches, 5 + u64::from(tuning.workgroups > 1), "{tuning:?}");
+    }
 }
 
 #[derive(Debug)]
@@ -626,6 +736,14 @@ fn checks_change_no_bit() {
     for add in [false, true] {
         let case = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+    }
+    for tuning in common::tunings() {
+        let (trusted, checked) = (common::tuned(tuning), common::tuned_and_checked(tuning));
+        let product = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add: true };
+        let weights = WeightCase { rows: 300, outputs: 65, widths: vec![[9, 33]; 2], biases: 2, gap: 1 };
+        assert_eq!(bits(&product.run(&trusted)), bits(&product.run(&checked)), "{tuning:?}");
+        assert_eq!(bits(&weights.run(&trusted)), bits(&weights.run(&checked)), "{tuning:?}");
+        assert_eq!(bits(&weights.run(&trusted)), bits(&weights.run(&trusted)), "{tuning:?} again");
     }
     for (kind, parts) in LOSSES {
         let case = LossCase { kind, sizes: [300, 1, parts], delta: 0.5, weight: 0.75 };

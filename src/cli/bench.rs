@@ -238,9 +238,9 @@ impl<'a, D: Kernels> Step<'a, D> {
         let loss = self.net.shape.loss(&config, &self.batch.packing, 1.0);
         self.taken += 1;
         self.batch.draw = Some(self.taken as u32);
+        self.net.zero_gradients(self.device);
         self.net.forward(self.device, &self.batch);
         self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);
-        self.net.zero_gradients(self.device);
         self.net.backward(self.device, &self.batch, None);
         self.optimizer.step(self.device, &mut self.net, self.taken, 1e-3, 0, &mut self.history);
         self.device.submit()

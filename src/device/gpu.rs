@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-use super::{Device, Need};
+use super::{Device, Need, Tuning};
 use crate::error::{Bytes, Error, Result};
 pub use adapter::{AdapterReport, adapters};
 pub use kernel::{Access, Kernel, Params, grid};
@@ -28,6 +28,13 @@ pub struct GpuBuffer {
     id: u64,
     buffer: wgpu::Buffer,
     dropped: Rc<RefCell<Vec<u64>>>,
+}
+
+impl GpuBuffer {
+    /// Its elements.
+    pub(crate) fn len(&self) -> usize {
+        (self.buffer.size() / 4) as usize
+    }
 }
 
 impl Drop for GpuBuffer {
@@ -47,6 +54,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Fresh buffers hold NaN, so that a test notices what was never written.
     pub poison: bool,
+    /// How to compute; by default as suits the kind of adapter.
+    pub tuning: Option<Tuning>,
 }
 
 /// A WebGPU adapter in use.
@@ -55,6 +64,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     shares_memory: bool,
+    tuning: Tuning,
     options: GpuOptions,
     faults: Arc<Mutex<Option<String>>>,
     allocated: Cell<u64>,
@@ -150,11 +160,13 @@ impl Gpu {
                 lost(format!("the device was lost: {message}"));
             }
         });
+        let by_kind = if info.device_type == wgpu::DeviceType::Cpu { Tuning::SOFTWARE } else { Tuning::HARDWARE };
         Ok(Self {
             name: info.name,
             device,
             queue,
             shares_memory: matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu),
+            tuning: options.tuning.unwrap_or(by_kind),
             options,
             faults,
             allocated: Cell::new(0),
@@ -162,6 +174,11 @@ impl Gpu {
             dropped: Rc::default(),
             recorder: RefCell::default(),
         })
+    }
+
+    /// How it computes.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// What was done so far.

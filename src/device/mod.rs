@@ -5,11 +5,13 @@
 mod cpu;
 mod engine;
 mod gpu;
+mod tuning;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
 pub use gpu::{Access, AdapterReport, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, Params, adapters, grid};
 pub(crate) use gpu::{kernel, params};
+pub use tuning::{Tile, Tuning};
 
 use std::future::Future;
 use std::ops::Range;

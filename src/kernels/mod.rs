@@ -13,6 +13,7 @@ mod lstm;
 mod optimizer;
 mod product;
 mod rows;
+mod weight_gradients;
 mod windows;
 
 pub use average::Average;
@@ -25,12 +26,13 @@ pub use lstm::{
 pub use optimizer::{Clip, Optimize, Rule, Status};
 pub use product::{Matrix, Onto, Product, ProductShape};
 pub use rows::{Listed, Rows, RowsShape};
+pub use weight_gradients::{Affine, AffineInput, AffineSize, WeightGradients};
 pub use windows::{WindowShape, Windows};
 
 use crate::device::{Cpu, Gpu, Kernel, Real};
 
 /// Every operation a training run needs. A device that misses one does not compile.
-pub trait Kernels: Windows + Product + Rows + Dropout + Lstm + Loss + Optimize + Average {}
+pub trait Kernels: Windows + Product + WeightGradients + Rows + Dropout + Lstm + Loss + Optimize + Average {}
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
@@ -39,6 +41,7 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
     [
         windows::KERNELS,
         product::KERNELS,
+        weight_gradients::KERNELS,
         rows::KERNELS,
         dropout::KERNELS,
         lstm::KERNELS,

@@ -18,8 +18,8 @@ pub use through_time::HiddenGradient;
 
 use crate::config::Head;
 use crate::kernels::{
-    Kernels, Listed, LossShape, LstmGradients, LstmState, LstmTape, Matrix, Onto, Packing, Pass, ProductShape, Record,
-    RowsShape,
+    Affine, AffineInput, Kernels, Listed, LossShape, LstmGradients, LstmState, LstmTape, Matrix, Onto, Packing, Pass,
+    ProductShape, Record, RowsShape,
 };
 
 /// One batch on its way through a network.
@@ -260,10 +260,10 @@ impl<D: Kernels> Network<D> {
             false => (y, Matrix { offset: place.offset + (part.rows() - rows) * width, ..place }),
         };
         let a = Matrix::rows(first * outputs, outputs);
-        let d_weight = ProductShape { m: outputs, n: width, k: rows, a: a.transposed(), b, c: weight };
-        device.product_add(&d_weight, &self.d_prediction, input, &mut self.d_params, &mut self.scratch);
-        let (d_params, scratch) = (&mut self.d_params, &mut self.scratch);
-        device.column_sums(rows, outputs, (&self.d_prediction, first * outputs), &[bias], d_params, scratch);
+        let y = AffineInput { values: input, rows: b, width, weight };
+        let d = (&self.d_prediction, a);
+        let head = Affine { rows, outputs, d, x: Some(y), h: None, biases: vec![bias] };
+        device.weight_gradients(&[head], &mut self.d_params, &mut self.scratch);
         let d_input = ProductShape { m: rows, n: width, k: outputs, a, b: Matrix::rows(weight, width), c: 0 };
         let to = if ends { &mut self.d_ends } else { &mut self.d_y };
         device.product(&d_input, &self.d_prediction, &self.params, Onto::Zero, to);

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Head, LossKind};
 use crate::device::Need;
-use crate::kernels::{Kernels, LossShape, LstmShape, LstmState, Noise, Packing, Tensor};
+use crate::kernels::{AffineSize, Kernels, LossShape, LstmShape, LstmState, Noise, Packing, Tensor};
 
 /// The sizes of a network and of its largest batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -188,8 +188,8 @@ impl NetworkShape {
         let predictions = rows(lstm.steps) * self.output_size;
         let ends = if lstm.ragged && self.head == Head::Last { lstm.batch * outputs } else { 0 };
         let d_y = if lstm.ragged { lstm.rows() } else { rows(part.steps) } * outputs;
-        let scratch = device.scratch_len(self.output_size, outputs, rows(part.steps));
-        let scratch = scratch.max(device.scratch_len(1, self.output_size, rows(part.steps)));
+        let head = AffineSize { rows: rows(part.steps), outputs: self.output_size, widths: [outputs, 0], bias: true };
+        let scratch = device.weight_scratch_len(&[head], self.output_size * (outputs + 1));
         vec![
             Need::new("the parameters", self.parameters(), model),
             Need::new("the gradients of the parameters", self.parameters(), model),

@@ -1,7 +1,7 @@
 //! An operation at one shape as a case: run on each device, the results compared with those of the definition.
 #![allow(dead_code)]
 
-use bptt::device::{Cpu, Device, Real};
+use bptt::device::{Cpu, Device, Gpu, Real};
 use bptt::kernels::Kernels;
 use bptt::rng::{Rng, Stream};
 use pollster::block_on;
@@ -92,14 +92,23 @@ pub trait Case {
 
 /// Runs every case on the GPU and on `Cpu<f32>` against `Cpu<f64>`; all failures at once.
 pub fn hold<C: Case>(cases: &[C]) {
-    let (exact, cpu, gpu) = (Cpu::<f64>::poisoned(), Cpu::<f32>::poisoned(), common::gpu(false));
+    hold_on(cases, &[common::gpu(false)]);
+}
+
+/// The same on several GPUs, or on one that computes in several ways.
+pub fn hold_on<C: Case>(cases: &[C], gpus: &[Gpu]) {
+    let (exact, cpu) = (Cpu::<f64>::poisoned(), Cpu::<f32>::poisoned());
     let mut problems = Vec::new();
     for case in cases {
         let want = case.run(&exact);
         problems.extend(differences(&format!("Cpu<f32> {}", case.name()), &case.run(&cpu), &want, case.tolerance()));
-        problems.extend(differences(&format!("Gpu {}", case.name()), &case.run(&gpu), &want, case.tolerance()));
+        for gpu in gpus {
+            let name = format!("Gpu {:?} {}", gpu.tuning(), case.name());
+            problems.extend(differences(&name, &case.run(gpu), &want, case.tolerance()));
+        }
     }
-    assert!(problems.is_empty(), "{} of {} cases:\n{}", problems.len(), 2 * cases.len(), problems.join("\n"));
+    let runs = cases.len() * (1 + gpus.len());
+    assert!(problems.is_empty(), "{} of {runs} runs:\n{}", problems.len(), problems.join("\n"));
 }
 
 /// Bits, so that a NaN equals itself and zeros of both signs differ.

@@ -1,7 +1,7 @@
 //! What the tests share: one way to compare, one way to open a GPU.
 #![allow(dead_code, clippy::neg_cmp_op_on_partial_ord)] // `!(a <= b)` also catches NaN
 
-use bptt::device::{Gpu, GpuOptions};
+use bptt::device::{Gpu, GpuOptions, Tuning};
 
 /// The distance of `got` from `want`, as the largest share of the tolerance `atol + rtol · |want|`.
 ///
@@ -41,8 +41,28 @@ pub fn doubles(values: &[f32]) -> Vec<f64> {
 
 /// An adapter, software or not, whose fresh buffers hold NaN.
 pub fn gpu(checked: bool) -> Gpu {
-    let options =
-        GpuOptions { checked, poison: true, adapter: std::env::var("BPTT_ADAPTER").ok(), ..GpuOptions::default() };
+    open(checked, None)
+}
+
+/// The same, made to compute in one way.
+pub fn tuned(tuning: Tuning) -> Gpu {
+    open(false, Some(tuning))
+}
+
+/// The same with the driver's bounds checks.
+pub fn tuned_and_checked(tuning: Tuning) -> Gpu {
+    open(true, Some(tuning))
+}
+
+/// Every kind of tile, each with sums cut into many parts and with whole ones.
+pub fn tunings() -> Vec<Tuning> {
+    let tiles = [Tuning::SOFTWARE, Tuning::HARDWARE, Tuning { large_from: 1, ..Tuning::HARDWARE }];
+    tiles.into_iter().flat_map(|tuning| [1, 512].map(|workgroups| Tuning { workgroups, ..tuning })).collect()
+}
+
+fn open(checked: bool, tuning: Option<Tuning>) -> Gpu {
+    let adapter = std::env::var("BPTT_ADAPTER").ok();
+    let options = GpuOptions { checked, poison: true, adapter, tuning, ..GpuOptions::default() };
     pollster::block_on(Gpu::open(options)).unwrap_or_else(|error| {
         panic!("these tests need a GPU adapter, a software one will do: install mesa-vulkan-drivers\n{error}")
     })

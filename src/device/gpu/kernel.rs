@@ -125,7 +125,11 @@ pub(super) fn compile(
         })),
         module: &module,
         entry_point: Some(kernel.entry),
-        compilation_options: Default::default(),
+        // Every kernel writes what it reads of workgroup memory. To zero 16 KiB takes lavapipe's compiler minutes.
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
         cache: None,
     });
     (pipeline, layout)

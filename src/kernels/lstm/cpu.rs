@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::packing::Step;
 use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
-    drop_weights, input_of,
+    drop_weights, input_of, weight_gradients,
 };
 use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
@@ -84,10 +84,11 @@ impl<F: Real> Lstm for Cpu<F> {
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
-                after_recurrence(self, pass, (layer, direction), params, x, tape, d_params, d_x);
+                after_recurrence(self, pass, (layer, direction), params, tape, d_params, d_x);
             }
             after_layer(self, pass, layer, tape);
         }
+        weight_gradients(self, pass, x, tape, d_params);
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {

@@ -65,7 +65,7 @@ pub use tape::{CellTape, LayerTape, LstmState, LstmTape};
 pub(super) use gpu::KERNELS;
 
 use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
-use crate::kernels::{Matrix, Onto, Product, ProductShape, Rows};
+use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
 use crate::rng::{MaskKey, Purpose};
 use tape::{NormPlaces, output};
 
@@ -101,7 +101,7 @@ pub struct LstmGradients<'a, B> {
 /// The whole stack over the whole sequence, so that a device may keep the recurrence on chip.
 ///
 /// A batch smaller than the one the tape was made for uses the start of each buffer.
-pub trait Lstm: Product + Rows + Dropout {
+pub trait Lstm: WeightGradients + Rows + Dropout {
     /// Runs the stack forward.
     ///
     /// - `params` as laid out by [`LstmShape::tensors`]
@@ -281,40 +281,72 @@ pub(crate) fn gate_gradients<'a, B>(
     }
 }
 
-/// After a recurrence, all time steps at once: the gradients of its weights, and of its input where somebody needs it.
+/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
+/// them.
+fn affine_maps<'a, B>(
+    pass: &Pass,
+    (layer, direction): (usize, usize),
+    x: (&'a B, usize),
+    layers: &'a [LayerTape<B>],
+) -> Vec<Affine<'a, B>> {
+    let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
+    let tape = &layers[layer].cells[direction];
+    let [d_ih, d_hh] = gate_gradients(shape, pass.packing, tape);
+    let (values, rows) = input_of(pass, layer, x, layers, &layers[layer].x);
+    let input = AffineInput { values, rows, width: places.input_size, weight: places.weight_ih };
+    let width = shape.width();
+    let recurrent = AffineInput { values: &tape.h_in, rows: Matrix::rows(0, width), width, weight: places.weight_hh };
+    let dropped = pass.weight_drop(layer * shape.directions() + direction).is_some();
+    let recurrent = Some(recurrent).filter(|_| !dropped);
+    let map = |d, x, h, biases| Affine { rows: pass.rows(), outputs: shape.gates(), d, x, h, biases };
+    match shape.layer_norm {
+        false => vec![map(d_ih, Some(input), recurrent, places.biases())],
+        true => {
+            let gates = (&tape.gates, Matrix::rows(0, shape.gates()));
+            let mut maps = vec![map(d_ih, Some(input), None, Vec::new()), map(gates, None, None, places.biases())];
+            maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
+            maps
+        }
+    }
+}
+
+/// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
+fn weight_gradients<D: Lstm>(
+    device: &D,
+    pass: &Pass,
+    x: (&D::Buffer, usize),
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
+    d_params: &mut D::Buffer,
+) {
+    let cells = (0..pass.shape.cells()).map(|cell| (cell / pass.shape.directions(), cell % pass.shape.directions()));
+    let maps: Vec<_> = cells.flat_map(|cell| affine_maps(pass, cell, x, &tape.layers)).collect();
+    device.weight_gradients(&maps, d_params, &mut tape.scratch);
+}
+
+/// After a recurrence, all time steps at once: the gradients that [`weight_gradients`] leaves out, of its dropped weights, of
+/// its normalisation and of its projection, and that of its input where somebody needs it.
 fn after_recurrence<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
     params: &D::Buffer,
-    x: (&D::Buffer, usize),
     tape: &mut LstmTape<D::Buffer, D::Indices>,
     d_params: &mut D::Buffer,
     d_x: Option<(&mut D::Buffer, usize)>,
 ) {
-    let (shape, rows, gates) = (pass.shape, pass.rows(), pass.shape.gates());
+    let (shape, rows, gates, width) = (pass.shape, pass.rows(), pass.shape.gates(), pass.shape.width());
     let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
     let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
-    let (below, above) = layers.split_at(layer);
-    let tape = &above[0].cells[direction];
+    let tape = &layers[layer].cells[direction];
     let [(d_ih, ih), (d_hh, hh)] = gate_gradients(shape, pass.packing, tape);
 
-    let (input, b) = input_of(pass, layer, x, below, &above[0].x);
-    let weight = |d: Matrix, n, b: Matrix, c| ProductShape { m: gates, n, k: rows, a: d.transposed(), b, c };
-    let d_w_ih = weight(ih, places.input_size, b, places.weight_ih);
-    device.product_add(&d_w_ih, d_ih, input, d_params, scratch);
-    let d_w_hh = weight(hh, shape.width(), Matrix::rows(0, shape.width()), places.weight_hh);
-    match pass.weight_drop(cell) {
-        None => device.product_add(&d_w_hh, d_hh, &tape.h_in, d_params, scratch),
-        Some(drop) => {
-            device.zero(d_dropped, 0, gates * shape.width());
-            device.product_add(&ProductShape { c: 0, ..d_w_hh }, d_hh, &tape.h_in, d_dropped, scratch);
-            let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
-            device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
-        }
-    }
-    if shape.bias {
-        device.column_sums(rows, gates, (&tape.gates, 0), &places.biases(), d_params, scratch);
+    if let Some(drop) = pass.weight_drop(cell) {
+        device.zero(d_dropped, 0, gates * width);
+        let b = Matrix::rows(0, width);
+        let d_w_hh = ProductShape { m: gates, n: width, k: rows, a: hh.transposed(), b, c: 0 };
+        device.product_add(&d_w_hh, d_hh, &tape.h_in, d_dropped, scratch);
+        let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
+        device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
     }
     if let Some(gains) = places.layer_norm {
         let sums = (&tape.norm, pass.norm_places().sums);

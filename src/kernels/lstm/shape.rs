@@ -164,11 +164,11 @@ impl LstmShape {
         }
     }
 
-    fn layer_inputs(&self, layer: usize) -> usize {
+    pub(super) fn layer_inputs(&self, layer: usize) -> usize {
         if layer == 0 { self.input_size } else { self.output_size() }
     }
 
-    fn cell_len(&self, layer: usize) -> usize {
+    pub(super) fn cell_len(&self, layer: usize) -> usize {
         let columns = self.layer_inputs(layer) + self.width() + if self.bias { 2 } else { 0 };
         let norm = if self.layer_norm { self.norm_parameters() } else { 0 };
         self.gates() * columns + self.proj_size * self.hidden_size + norm

@@ -2,7 +2,7 @@
 
 use super::{Lstm, LstmShape, Packing};
 use crate::device::Need;
-use crate::kernels::{Matrix, Product};
+use crate::kernels::{AffineSize, Matrix};
 
 /// h and c of every layer and direction at one end of the sequences, as PyTorch lays them out. With unequal lengths the
 /// sequences are in the packing's order.
@@ -147,17 +147,31 @@ impl LstmShape {
         needs
     }
 
-    fn scratch_len<D: Product>(&self, device: &D) -> usize {
+    fn scratch_len<D: Lstm>(&self, device: &D) -> usize {
         let (rows, gates) = (self.rows(), self.gates());
-        let products = [
-            (gates, self.input_size),
-            (gates, self.output_size()),
-            (gates, self.width()),
-            (self.proj_size, self.hidden_size),
-            (1, gates),
-            (usize::from(self.layer_norm), self.norm_parameters()),
-        ];
-        products.into_iter().map(|(m, n)| if m == 0 { 0 } else { device.scratch_len(m, n, rows) }).max().unwrap_or(0)
+        let map = |widths, bias| AffineSize { rows, outputs: gates, widths, bias };
+        let mut maps = Vec::new();
+        let mut span = 0;
+        for layer in 0..self.num_layers {
+            for _ in 0..self.directions() {
+                let (input, width) = (self.layer_inputs(layer), self.width());
+                match self.layer_norm {
+                    false => maps.push(map([input, width], self.bias)),
+                    true => maps.extend([map([input, 0], false), map([0, width], false), map([0, 0], self.bias)]),
+                }
+                span += self.cell_len(layer);
+            }
+        }
+        let only = |wanted: bool, m, n, k| if wanted { device.scratch_len(m, n, k) } else { 0 };
+        [
+            device.weight_scratch_len(&maps, span),
+            only(self.noise.weight_drop > 0.0, gates, self.width(), rows),
+            only(self.proj_size > 0, self.proj_size, self.hidden_size, rows),
+            only(self.layer_norm, 1, self.norm_parameters(), self.batch),
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0)
     }
 }
 

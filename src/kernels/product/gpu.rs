@@ -1,7 +1,7 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
 use super::{Onto, Product, ProductShape};
-use crate::device::{Device, Gpu, Kernel, grid, kernel, params};
+use crate::device::{Device, Gpu, Kernel, Tile, grid, kernel, params};
 
 params! {
     struct ProductParams {
@@ -17,21 +17,29 @@ params! {
     struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32 }
 }
 params! {
-    struct ReduceParams { count: u32, splits: u32, place: u32 }
+    struct ReduceParams { count: u32, splits: u32, first: u32, stride: u32, place: u32 }
 }
-static PRODUCT: Kernel = kernel!("product", ProductParams, [Read, Read, Read, Write]);
+static PRODUCT: Kernel = kernel!("product" + "product_tiles", ProductParams, [Read, Read, Read, Write]);
+static PRODUCT_DIRECT: Kernel = PRODUCT.entry("direct");
+static PRODUCT_LARGE: Kernel = PRODUCT.entry("large");
 static COLUMN_SUMS: Kernel = kernel!("column_sums", SumParams, [Read, Write]);
 static REDUCE_SPLITS: Kernel = kernel!("reduce_splits", ReduceParams, [Read, Write]);
-pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&PRODUCT, &COLUMN_SUMS, &REDUCE_SPLITS];
+pub(in crate::kernels) static KERNELS: &[&Kernel] =
+    &[&PRODUCT, &PRODUCT_DIRECT, &PRODUCT_LARGE, &COLUMN_SUMS, &REDUCE_SPLITS];
 
-/// Edge of the tile of C that one workgroup computes.
-const TILE: usize = 32;
+/// Places of `splits` partial sums in a buffer: split s has its `count` numbers at `first + s · stride`.
+pub(in crate::kernels) struct Splits {
+    pub count: usize,
+    pub splits: usize,
+    pub first: usize,
+    pub stride: usize,
+}
 
 impl Gpu {
-    /// How many parts a sum of `k` terms is cut into: enough workgroups to fill a large GPU, parts of at least 128 terms.
-    fn splits(m: usize, n: usize, k: usize) -> usize {
-        let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
-        (512 / tiles).min(k / 128).max(1)
+    /// The tiles of a product whose sum is cut, and the parts.
+    fn cut(&self, m: usize, n: usize, k: usize) -> (Tile, usize) {
+        let tile = self.tuning().tile_of(m, n, k, true);
+        (tile, self.tuning().splits(tile.count(m, n), k))
     }
 
     fn dispatch_product(
@@ -39,7 +47,7 @@ impl Gpu {
         shape: &ProductShape,
         [a, b, c]: [&<Self as Device>::Buffer; 3],
         onto: Onto<<Self as Device>::Buffer>,
-        splits: usize,
+        (tile, splits): (Tile, usize),
     ) {
         // A buffer for the binding even where there is no bias.
         let (bias, biases) = if let Onto::Biases(bias, biases) = onto { (bias, biases) } else { (b, &[][..]) };
@@ -61,20 +69,31 @@ impl Gpu {
             add: u32::from(matches!(onto, Onto::Kept)),
             k_per_split: shape.k.div_ceil(splits) as u32,
         };
-        let [x, y, _] = grid(shape.m.div_ceil(TILE) * shape.n.div_ceil(TILE), 1);
-        self.run(&PRODUCT, &params, &[a, b, bias, c], [x, y, splits as u32]);
+        let kernel = match tile {
+            Tile::Direct => &PRODUCT_DIRECT,
+            Tile::Medium => &PRODUCT,
+            Tile::Large => &PRODUCT_LARGE,
+        };
+        let [x, y, _] = grid(tile.count(shape.m, shape.n), 1);
+        self.run(kernel, &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
-    fn reduce_splits(
+    /// Adds the partial sums, in their order, to `c` from `place` on.
+    pub(in crate::kernels) fn reduce_splits(
         &self,
-        count: usize,
-        splits: usize,
+        splits: &Splits,
         scratch: &<Self as Device>::Buffer,
         place: usize,
         c: &<Self as Device>::Buffer,
     ) {
-        let params = ReduceParams { count: count as u32, splits: splits as u32, place: place as u32 };
-        self.run(&REDUCE_SPLITS, &params, &[scratch, c], grid(count, 64));
+        let params = ReduceParams {
+            count: splits.count as u32,
+            splits: splits.splits as u32,
+            first: splits.first as u32,
+            stride: splits.stride as u32,
+            place: place as u32,
+        };
+        self.run(&REDUCE_SPLITS, &params, &[scratch, c], grid(splits.count, 64));
     }
 }
 
@@ -87,7 +106,8 @@ impl Product for Gpu {
         onto: Onto<Self::Buffer>,
         c: &mut Self::Buffer,
     ) {
-        self.dispatch_product(shape, [a, b, c], onto, 1);
+        let tile = self.tuning().tile_of(shape.m, shape.n, shape.k, false);
+        self.dispatch_product(shape, [a, b, c], onto, (tile, 1));
     }
 
     fn product_add(
@@ -98,9 +118,13 @@ impl Product for Gpu {
         c: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     ) {
-        let splits = Self::splits(shape.m, shape.n, shape.k);
-        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, splits);
-        self.reduce_splits(shape.m * shape.n, splits, scratch, shape.c, c);
+        let (tile, splits) = self.cut(shape.m, shape.n, shape.k);
+        if splits == 1 {
+            return self.dispatch_product(shape, [a, b, c], Onto::Kept, (tile, 1));
+        }
+        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, (tile, splits));
+        let count = shape.m * shape.n;
+        self.reduce_splits(&Splits { count, splits, first: 0, stride: count }, scratch, shape.c, c);
     }
 
     fn column_sums(
@@ -112,7 +136,7 @@ impl Product for Gpu {
         sums: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     ) {
-        let splits = Self::splits(1, columns, rows);
+        let (_, splits) = self.cut(1, columns, rows);
         let (values, place) = values;
         let params = SumParams {
             rows: rows as u32,
@@ -122,11 +146,11 @@ impl Product for Gpu {
         };
         self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);
         for &place in places {
-            self.reduce_splits(columns, splits, scratch, place, sums);
+            self.reduce_splits(&Splits { count: columns, splits, first: 0, stride: columns }, scratch, place, sums);
         }
     }
 
     fn scratch_len(&self, m: usize, n: usize, k: usize) -> usize {
-        m * n * Self::splits(m, n, k)
+        m * n * self.cut(m, n, k).1
     }
 }

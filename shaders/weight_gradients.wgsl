@@ -1,0 +1,148 @@
+// The gradients of y = x · W_xᵀ + h · W_hᵀ + b from d = d_y: d_W_x = dᵀ · x, d_W_h = dᵀ · h, d_b = Σ_r d[r], added to what is
+// there if `add`. They are one product dᵀ · [x | h | 1], in which each part takes up whole blocks of 8 columns.
+// One workgroup per tile of it and per split of the rows; the tiles are those of product_tiles.wgsl.
+// Split s writes its own sums s · stride further on; `reduce_splits` adds them in order.
+
+struct Params {
+    rows: u32,
+    outputs: u32,
+    d: u32,
+    d_row: u32,
+    x: u32,
+    x_row: u32,
+    x_width: u32,
+    h: u32,
+    h_row: u32,
+    h_width: u32,
+    biases: u32,
+    d_w_x: u32,
+    d_w_h: u32,
+    d_b_0: u32,
+    d_b_1: u32,
+    add: u32,
+    stride: u32,
+    rows_per_split: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> d: array<f32>;           // [rows, M], rows d_row apart
+@group(0) @binding(2) var<storage, read> x: array<f32>;           // [rows, x_width], rows x_row apart
+@group(0) @binding(3) var<storage, read> h: array<f32>;           // [rows, h_width], rows h_row apart
+@group(0) @binding(4) var<storage, read_write> sums: array<f32>;  // [splits, stride]
+
+const X = 0u;
+const H = 1u;
+const ONES = 2u;
+
+var<private> split: u32;
+
+// The columns of [x | h | 1] where h and 1 begin.
+fn begins() -> vec2u {
+    let x_columns = (params.x_width + 7u) / 8u * 8u;
+    return vec2u(x_columns, x_columns + (params.h_width + 7u) / 8u * 8u);
+}
+
+fn a_quad(i: u32, k: u32) -> vec4f {
+    let at = params.d + k * params.d_row + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.outputs - 1u));
+    return vec4f(d[at.x], d[at.y], d[at.z], d[at.w]);
+}
+
+fn part_of(j: u32) -> u32 {
+    let begin = begins();
+    return select(select(ONES, H, j < begin.y), X, j < begin.x);
+}
+
+fn b_quad(part: u32, j: u32, k: u32) -> vec4f {
+    let columns = vec4u(j, j + 1u, j + 2u, j + 3u);
+    if part == X {
+        let at = params.x + k * params.x_row + min(columns, vec4u(params.x_width - 1u));
+        return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+    }
+    if part == H {
+        let at = params.h + k * params.h_row + min(columns - begins().x, vec4u(params.h_width - 1u));
+        return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
+    }
+    return vec4f(1.0);
+}
+
+fn along_k() -> vec2<bool> {
+    return vec2(false);
+}
+
+fn put(place: u32, value: f32) {
+    let at = split * params.stride + place;
+    sums[at] = select(value, value + sums[at], params.add != 0u);
+}
+
+fn store(i: u32, j: u32, row: vec4f) {
+    if i >= params.outputs {
+        return;
+    }
+    let begin = begins();
+    for (var q = 0u; q < 4u; q++) {
+        let column = j + q;
+        if column < params.x_width {
+            put(params.d_w_x + i * params.x_width + column, row[q]);
+        } else if column >= begin.x && column - begin.x < params.h_width {
+            put(params.d_w_h + i * params.h_width + column - begin.x, row[q]);
+        } else if column == begin.y {
+            if params.biases > 0u {
+                put(params.d_b_0 + i, row[q]);
+            }
+            if params.biases > 1u {
+                put(params.d_b_1 + i, row[q]);
+            }
+        }
+    }
+}
+
+// First row and first column of a workgroup's tile.
+fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
+    let index = group.y * groups.x + group.x;
+    let across = (begins().y + min(params.biases, 1u) * 8u + columns - 1u) / columns;
+    split = group.z;
+    return vec2u(index / across * rows, index % across * columns);
+}
+
+fn terms(group: vec3u) -> vec2u {
+    return min(vec2u(group.z, group.z + 1u) * params.rows_per_split, vec2u(params.rows));
+}
+
+@compute @workgroup_size(8)
+fn direct(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 8u);
+    let i = at.x + 8u * local;
+    // The part is a constant of each loop, which software rasterisers would else decide on for every number.
+    let part = part_of(at.y);
+    if part == X {
+        block_8(i, at.y, X, terms(group));
+    } else if part == H {
+        block_8(i, at.y, H, terms(group));
+    } else {
+        block_8(i, at.y, ONES, terms(group));
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 64u);
+    tile_64(at.x, at.y, terms(group), local);
+}
+
+@compute @workgroup_size(256)
+fn large(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 128u, 128u);
+    tile_128(at.x, at.y, terms(group), local);
+}
