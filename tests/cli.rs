@@ -884,3 +884,20 @@ fn nobody_has_to_read_the_output() {
     drop(child.stderr.take());
     assert!(said(child).ok().out.contains("run folder: deaf"));
 }
+
+/// The profile of a GPU's step: its kernels add up to its dispatches and, where the adapter has timestamps, to its time.
+#[test]
+fn a_step_is_profiled() {
+    let at = folder();
+    let args = ["bench", "--profile", "--shape", "I=1,H=8,L=1,B=4,T=3", "--steps", "2", "--json"];
+    let profile = bptt(at.path(), &[&args[..], &["--device", "gpu"]].concat()).ok().json();
+    let kernels = profile["kernels"].as_array().expect("kernels");
+    let runs: f64 = kernels.iter().map(|kernel| kernel["runs"].as_f64().expect("a number")).sum();
+    assert_eq!(runs, profile["dispatches"].as_f64().expect("a number"));
+    assert!(kernels.iter().any(|kernel| kernel["kernel"] == "optimizer"), "{profile}");
+    let times: Option<f64> = kernels.iter().map(|kernel| kernel["ms"].as_f64()).sum();
+    let near = |total: f64| times.is_some_and(|times| (times / total - 1.0).abs() < 1e-6);
+    assert!(profile["ms"].as_f64().map_or(times.is_none(), near), "{profile}");
+    assert!(profile["product_gflops"].as_f64() > Some(0.0) && profile["copy_gbytes"].as_f64() > Some(0.0));
+    bptt(at.path(), &[&args[..], &["--device", "cpu"]].concat()).exits_with(2);
+}

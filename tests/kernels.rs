@@ -6,7 +6,7 @@ mod cases;
 mod common;
 
 use bptt::config::{LossKind, OptimizerKind};
-use bptt::device::{Cpu, Device, Gpu};
+use bptt::device::{Cost, Cpu, Device, Gpu, GpuOptions};
 use bptt::kernels::{
     Affine, AffineInput, AffineSize, Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, Masks,
     Matrix, Onto, Product, ProductShape, Record, Rows, RowsShape, Rule, Source, Status, WindowShape,
@@ -16,6 +16,7 @@ use cases::{
     Case, Numbers, Results, UNTOUCHED, bits, differences, elements, filled, fresh, hold, hold_on, marked, read,
 };
 use common::compare;
+use pollster::block_on;
 
 /// Stored as it is or transposed, with rows further apart than they are long.
 #[derive(Clone, Copy, Debug)]
@@ -259,6 +260,31 @@ fn column_sums() {
         }
     }
     hold(&cases);
+}
+
+/// Each kernel's dispatches and its time, if the adapter tells it; what it cost, if the operation says it.
+#[test]
+fn a_profile_names_every_kernel() {
+    let adapter = std::env::var("BPTT_ADAPTER").ok();
+    let gpu = block_on(Gpu::open(GpuOptions { adapter, profile: true, ..GpuOptions::default() })).expect("an adapter");
+    let case = SumCase { rows: 700, columns: 65, places: vec![0, 70] };
+    case.run(&gpu);
+    let kernels = block_on(gpu.profile()).expect("a profile");
+    let find = |name| kernels.iter().find(|kernel| kernel.name == name).expect("a kernel");
+    assert_eq!((kernels.len(), find("column_sums").runs, find("reduce_splits").runs), (2, 1, 2), "{kernels:?}");
+    assert_eq!(find("column_sums").cost, Some(Cost { operations: 700.0 * 65.0, bytes: 4.0 * 700.0 * 65.0 }));
+    let times: Vec<_> = kernels.iter().flat_map(|kernel| kernel.seconds).collect();
+    assert!(times.is_empty() || times.len() == 2 && times.iter().all(|time| (0.0..10.0).contains(time)), "{times:?}");
+    assert!(block_on(gpu.profile()).expect("a profile").is_empty(), "nothing ran since");
+    // More dispatches than one set of timestamps has room for.
+    let (from, mut to) = (filled(&gpu, &[1.0]), fresh(&gpu, 1));
+    let shape = RowsShape { rows: 1, width: 1, from: Matrix::rows(0, 1), to: Matrix::rows(0, 1) };
+    (0..2100).for_each(|_| gpu.copy_rows(&shape, Listed::No, &from, &mut to));
+    let kernels = block_on(gpu.profile()).expect("a profile");
+    assert_eq!((kernels.len(), kernels[0].runs), (1, 2100));
+    let unasked = common::gpu(false);
+    case.run(&unasked);
+    assert!(block_on(unasked.profile()).expect("no profile").is_empty());
 }
 
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Instant;
 
-use bptt::config::{Config, Head};
-use bptt::device::{Cpu, Real};
+use bptt::config::{Config, DeviceKind, Head};
+use bptt::device::{Cpu, Device, Gpu, GpuOptions, Real};
 use bptt::error::{Error, Result};
 use bptt::kernels::{Kernels, LstmShape, Noise, Packing, Record, Rule};
 use bptt::model::{Batch, Network, NetworkShape, Optimizer, initial_parameters};
@@ -14,6 +14,7 @@ use pollster::block_on;
 use serde_json::json;
 
 use super::Global;
+use super::profile::{self, Ceilings};
 use super::train::open_engine;
 
 #[derive(clap::Args)]
@@ -26,6 +27,9 @@ pub struct BenchArgs {
     /// Timed regions
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
+    /// Show the time of each kernel of a GPU's step instead, beside what the GPU can do
+    #[arg(long)]
+    profile: bool,
     /// Threads of the CPU engine [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -187,6 +191,9 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
         pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer"))?;
     }
+    if args.profile {
+        return profile(args, global);
+    }
     let engine = open_engine(global)?;
     bptt::on!(engine, device => {
         check(&device, global)?;
@@ -195,6 +202,34 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
             time(&device, shape, &args.options, args.steps as usize, global)?;
         }
     });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Kernel by kernel, on the GPU that a run would take.
+fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
+    let (adapter, hardware_only) =
+        (global.adapter.clone(), global.device == DeviceKind::Auto && global.adapter.is_none());
+    let gpu = match global.device {
+        DeviceKind::Cpu => None,
+        _ => Some(block_on(Gpu::open(GpuOptions { adapter, hardware_only, profile: true, ..GpuOptions::default() }))?),
+    };
+    let problem = "shows the kernels of a GPU, and the device is `cpu`";
+    let gpu = gpu.ok_or_else(|| Error::option("profile", problem, "use `--device gpu`"))?;
+    global.say(&format!("computing on the GPU: {}", gpu.adapter()));
+    check(&gpu, global)?;
+    let ceilings = Ceilings::measure(&gpu)?;
+    for &shape in &args.shape {
+        args.options.checked(&shape.0)?;
+        let mut step = Step::new(&gpu, shape.with(&args.options))?;
+        step.take()?;
+        step.wait()?;
+        block_on(gpu.profile())?;
+        for _ in 0..args.steps {
+            step.take()?;
+        }
+        let name = if args.options == Options::NONE { shape.to_string() } else { format!("{shape} with the options") };
+        profile::print(&name, args.steps as usize, &block_on(gpu.profile())?, &ceilings, global);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ mod generate;
 mod inspect;
 mod layers;
 mod plot;
+mod profile;
 mod progress;
 mod results;
 mod run_folder;

@@ -5,6 +5,9 @@
 
 mod adapter;
 mod kernel;
+mod pace;
+mod profile;
+mod read_back;
 mod slots;
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +16,6 @@ use std::future::Future;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
 
 use super::{Device, Need, Tuning};
 use crate::error::{Bytes, Error, Result};
@@ -21,6 +23,9 @@ pub use adapter::{AdapterReport, adapters};
 pub use kernel::{Access, Kernel, Params, grid};
 use kernel::{MAX_GROUPS, compile};
 pub(crate) use kernel::{kernel, params};
+use pace::Pace;
+use profile::Profiler;
+pub use profile::{Cost, KernelTime};
 use slots::{PAGE, SLOT, Slots};
 
 /// Numbers in the memory of a [`Gpu`].
@@ -54,6 +59,8 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Fresh buffers hold NaN, so that a test notices what was never written.
     pub poison: bool,
+    /// Take the time of each kernel for [`Gpu::profile`]. Every dispatch is then a pass of its own.
+    pub profile: bool,
     /// How to compute; by default as suits the kind of adapter.
     pub tuning: Option<Tuning>,
 }
@@ -83,6 +90,8 @@ struct Recorder {
     varying: Slots,
     in_flight: Option<wgpu::SubmissionIndex>,
     staging: Option<wgpu::Buffer>,
+    pace: Pace,
+    profiler: Option<Profiler>,
     counts: GpuCounts,
 }
 
@@ -95,6 +104,10 @@ pub struct GpuCounts {
     pub submissions: u64,
     /// Pipelines, bind groups, constant parameters and buffers made.
     pub created: u64,
+    /// Bytes written from the host, parameters of kernels among them.
+    pub uploaded: u64,
+    /// Bytes read back.
+    pub read: u64,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -139,7 +152,13 @@ impl Gpu {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let descriptor = wgpu::DeviceDescriptor { label: Some("bptt"), required_limits, ..Default::default() };
+        let timestamps = if options.profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("bptt"),
+            required_limits,
+            required_features: adapter.features() & timestamps,
+            ..Default::default()
+        };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|refusal| {
             Error::device(
                 format!("`{}` cannot be used: {refusal}", info.name),
@@ -161,6 +180,7 @@ impl Gpu {
             }
         });
         let by_kind = if info.device_type == wgpu::DeviceType::Cpu { Tuning::SOFTWARE } else { Tuning::HARDWARE };
+        let profiler = options.profile.then(|| Profiler::new(&device));
         Ok(Self {
             name: info.name,
             device,
@@ -172,7 +192,7 @@ impl Gpu {
             allocated: Cell::new(0),
             next_id: Cell::new(0),
             dropped: Rc::default(),
-            recorder: RefCell::default(),
+            recorder: RefCell::new(Recorder { profiler, ..Recorder::default() }),
         })
     }
 
@@ -185,7 +205,15 @@ impl Gpu {
     pub fn counts(&self) -> GpuCounts {
         let recorder = self.recorder.borrow();
         let made = recorder.pipelines.len() + recorder.groups.len();
-        GpuCounts { created: made as u64 + recorder.fixed.made + self.next_id.get(), ..recorder.counts }
+        let uploaded = recorder.counts.uploaded + recorder.fixed.uploaded + recorder.varying.uploaded;
+        GpuCounts { created: made as u64 + recorder.fixed.made + self.next_id.get(), uploaded, ..recorder.counts }
+    }
+
+    /// Says what the next dispatch costs, for [`profile`](Gpu::profile).
+    pub fn cost(&self, cost: Cost) {
+        if let Some(profiler) = &mut self.recorder.borrow_mut().profiler {
+            profiler.next = Some(cost);
+        }
     }
 
     /// Appends one dispatch: `kernel` with `params` and its storage `buffers`, on `groups` workgroups.
@@ -232,10 +260,20 @@ impl Gpu {
                 entries: &entries,
             })
         });
-        let pass = recorder.pass.get_or_insert_with(|| {
-            let encoder =
-                recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
-            encoder.begin_compute_pass(&Default::default()).forget_lifetime()
+        let Recorder { encoder, pass, profiler, .. } = recorder;
+        let timestamps = profiler.as_mut().and_then(|profiler| profiler.dispatch(kernel, &self.device));
+        if self.options.profile {
+            *pass = None;
+        }
+        let pass = pass.get_or_insert_with(|| {
+            let encoder = encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+            let timestamp_writes = timestamps.map(|(query_set, [begin, end])| wgpu::ComputePassTimestampWrites {
+                query_set,
+                beginning_of_pass_write_index: Some(begin),
+                end_of_pass_write_index: Some(end),
+            });
+            let descriptor = wgpu::ComputePassDescriptor { label: Some(kernel.name), timestamp_writes };
+            encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &*group, &[(slot % PAGE) as u32 * SLOT as u32]);
@@ -254,6 +292,7 @@ impl Gpu {
         if let Some(previous) = recorder.in_flight.replace(submitted) {
             _ = self.device.poll(wgpu::PollType::Wait { submission_index: Some(previous), timeout: None });
         }
+        recorder.pace.submitted();
     }
 
     fn fault(&self) -> Result<()> {
@@ -339,78 +378,26 @@ impl Device for Gpu {
     }
 
     fn submit(&self) -> Result<()> {
-        self.flush(&mut self.recorder.borrow_mut());
+        let recorder = &mut *self.recorder.borrow_mut();
+        if recorder.pace.step() {
+            self.flush(recorder);
+        }
         self.fault()
     }
 
     fn read(&self, buffer: &GpuBuffer, range: Range<usize>) -> impl Future<Output = Result<Vec<f32>>> {
         let size = range.len() as u64 * 4;
-        let staging = self.copy_out(buffer, range.start as u64 * 4, size);
-        async move {
-            let mapped = map(&staging, &self.device).await;
-            self.fault()?;
-            mapped.map_err(|error| {
-                Error::device(format!("`{}`: {error}", self.name), "try again, or use `--device cpu`")
-            })?;
-            let refused =
-                |error| Error::device(format!("`{}`: {error:?}", self.name), "try again, or use `--device cpu`");
-            let values = bytemuck::cast_slice(&staging.get_mapped_range(..size).map_err(refused)?).to_vec();
-            staging.unmap();
-            self.recorder.borrow_mut().staging = Some(staging);
-            Ok(values)
-        }
+        let staging = self.copy_out(&buffer.buffer, range.start as u64 * 4, size);
+        self.read_back(staging, size)
     }
 }
 
 impl Gpu {
     fn write_bytes(&self, buffer: &mut GpuBuffer, bytes: &[u8]) {
         // A write overtakes every command that is not submitted yet.
-        self.flush(&mut self.recorder.borrow_mut());
-        self.queue.write_buffer(&buffer.buffer, 0, bytes);
-    }
-
-    /// Submits a copy of `size` bytes into memory that can be mapped; the last such buffer is used again.
-    fn copy_out(&self, buffer: &GpuBuffer, from: u64, size: u64) -> wgpu::Buffer {
-        assert!(size > 0, "nothing to read");
         let recorder = &mut *self.recorder.borrow_mut();
-        let staging = recorder.staging.take().filter(|staging| staging.size() >= size).unwrap_or_else(|| {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read-back"),
-                size,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        });
-        recorder.pass = None;
-        let encoder = recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
-        encoder.copy_buffer_to_buffer(&buffer.buffer, from, &staging, 0, size);
         self.flush(recorder);
-        staging
+        self.queue.write_buffer(&buffer.buffer, 0, bytes);
+        recorder.counts.uploaded += bytes.len() as u64;
     }
-}
-
-/// Waits until `staging` can be read. A browser calls back by itself; natively somebody has to poll.
-async fn map(staging: &wgpu::Buffer, device: &wgpu::Device) -> Result<(), wgpu::BufferAsyncError> {
-    type Answer = (Option<Result<(), wgpu::BufferAsyncError>>, Option<Waker>);
-    let answer = Arc::new(Mutex::new(Answer::default()));
-    let sender = answer.clone();
-    staging.map_async(wgpu::MapMode::Read, .., move |result| {
-        let mut answer = sender.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        answer.0 = Some(result);
-        if let Some(waker) = answer.1.take() {
-            waker.wake();
-        }
-    });
-    _ = device.poll(wgpu::PollType::wait_indefinitely());
-    std::future::poll_fn(move |context| {
-        let mut answer = answer.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match answer.0.take() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                answer.1 = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }

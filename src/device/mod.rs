@@ -9,7 +9,9 @@ mod tuning;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
-pub use gpu::{Access, AdapterReport, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, Params, adapters, grid};
+pub use gpu::{
+    Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, KernelTime, Params, adapters, grid,
+};
 pub(crate) use gpu::{kernel, params};
 pub use tuning::{Tile, Tuning};
 
@@ -47,7 +49,8 @@ pub trait Device {
     fn write_indices(&self, indices: &mut Self::Indices, values: &[u32]);
     /// Sets `len` elements from `offset` on to zero.
     fn zero(&self, buffer: &mut Self::Buffer, offset: usize, len: usize);
-    /// Hands the commands given so far to the device and returns before they are done, unless many are waiting.
+    /// Says that a step is complete: its commands go to the device now, or together with those of the next steps if they are
+    /// short. Returns before they are done, unless many are waiting.
     ///
     /// # Errors
     /// What the device refused since the last call, or that it is lost.

@@ -17,7 +17,7 @@
 use rayon::prelude::*;
 
 use crate::config::{Config, OptimizerKind};
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// How gradients are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -177,8 +177,10 @@ impl Optimize for Gpu {
         history: &mut Self::Buffer,
     ) {
         let parts = self.norm_scratch_len(len);
+        self.cost(Cost::new(2 * len, len));
         self.run(&NORM_PARTS, &NormPartsParams { len: len as u32 }, &[d_params, scratch], [parts as u32, 1, 1]);
         let params = NormParams { parts: parts as u32, max_norm: clip_params(clip).0, row: row as u32 };
+        self.cost(Cost::new(parts, parts));
         self.run(&NORM, &params, &[scratch, status, history], [1, 1, 1]);
     }
 
@@ -211,6 +213,8 @@ impl Optimize for Gpu {
             step_size: step_size as f32,
             v_divisor: v_divisor as f32,
         };
+        // About a dozen operations for Adam; the moments and the parameters are read and written.
+        self.cost(Cost::new((3 + 5 * rule.moments()) * len, (3 + 2 * rule.moments()) * len));
         self.run(&OPTIMIZER, &uniform, &[d_params, status, moments, params], grid(len, 64));
     }
 

@@ -1,6 +1,6 @@
 //! Copies of rows: from a list of places, or to one.
 
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 use crate::kernels::Matrix;
 
 /// Which rows to copy: the first ones, or those that a list of row numbers names.
@@ -58,6 +58,7 @@ impl Rows for Gpu {
             place: shape.to.offset as u32,
             place_row: shape.to.row as u32,
         };
+        self.cost(Cost::new(0, 2 * shape.rows * shape.width));
         self.run(&COPY_ROWS, &params, &[from, list, to], grid(shape.rows * shape.width, 64));
     }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::product::Splits;
 use super::{Matrix, Product, ProductShape};
-use crate::device::{Cpu, Gpu, GpuBuffer, Kernel, Real, Tile, grid, kernel, params};
+use crate::device::{Cost, Cpu, Gpu, GpuBuffer, Kernel, Real, Tile, grid, kernel, params};
 
 /// One input of an affine map.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +162,9 @@ impl Gpu {
             Tile::Medium => &WEIGHTS,
             Tile::Large => &WEIGHTS_LARGE,
         };
+        let width = size.widths.iter().sum::<usize>();
+        let moved = map.rows * (map.outputs + width) + map.outputs * (width + map.biases.len()) * sums.splits;
+        self.cost(Cost::new(map.rows * map.outputs * (2 * width + usize::from(size.bias)), moved));
         let [across, down, _] = grid(tile.count(size.outputs, columns(&size)), 1);
         self.run(kernel, &params, &[d, x, h, sums.to], [across, down, sums.splits as u32]);
     }

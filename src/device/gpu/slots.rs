@@ -18,6 +18,8 @@ pub(super) struct Slots {
     pub used: usize,
     /// Slots that were ever filled.
     pub made: u64,
+    /// Bytes sent.
+    pub uploaded: u64,
     pending: Vec<u8>,
 }
 
@@ -55,6 +57,7 @@ impl Slots {
             self.pending.resize(self.used * SLOT as usize, 0);
         } else {
             queue.write_buffer(&self.pages[slot / PAGE], (slot % PAGE) as u64 * SLOT, bytes);
+            self.uploaded += bytes.len() as u64;
             self.known.insert(bytes.to_vec(), slot);
         }
         slot
@@ -64,6 +67,7 @@ impl Slots {
     pub fn upload(&mut self, queue: &wgpu::Queue) {
         if !self.pending.is_empty() {
             queue.write_buffer(&self.pages[0], 0, &self.pending);
+            self.uploaded += self.pending.len() as u64;
             self.pending.clear();
             self.used = 0;
         }

@@ -1,7 +1,7 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
 use super::{Onto, Product, ProductShape};
-use crate::device::{Device, Gpu, Kernel, Tile, grid, kernel, params};
+use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
 
 params! {
     struct ProductParams {
@@ -75,6 +75,8 @@ impl Gpu {
             Tile::Large => &PRODUCT_LARGE,
         };
         let [x, y, _] = grid(tile.count(shape.m, shape.n), 1);
+        let ProductShape { m, n, k, .. } = *shape;
+        self.cost(Cost::new(2 * m * n * k, m * k + k * n + m * n * splits));
         self.run(kernel, &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
@@ -93,6 +95,7 @@ impl Gpu {
             stride: splits.stride as u32,
             place: place as u32,
         };
+        self.cost(Cost::new(splits.count * splits.splits, splits.count * (splits.splits + 2)));
         self.run(&REDUCE_SPLITS, &params, &[scratch, c], grid(splits.count, 64));
     }
 }
@@ -144,6 +147,7 @@ impl Product for Gpu {
             rows_per_split: rows.div_ceil(splits) as u32,
             place: place as u32,
         };
+        self.cost(Cost::new(rows * columns, rows * columns));
         self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);
         for &place in places {
             self.reduce_splits(&Splits { count: columns, splits, first: 0, stride: columns }, scratch, place, sums);
