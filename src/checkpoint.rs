@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Tuned;
 use crate::error::{Error, Place, Result};
 use crate::interop::{Archive, ArchiveBuilder, ModelInfo};
 use crate::kernels::Rule;
@@ -78,6 +79,8 @@ pub struct Checkpoint {
     pub history: Vec<f32>,
     /// h, then c, of the streams in the epoch under way; empty at its start and without streams.
     pub state: Vec<f32>,
+    /// How its GPU computed, so that it goes on with the same bits there.
+    pub tuned: Option<Tuned>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +89,8 @@ struct Metadata {
     data: u64,
     position: Position,
     epochs: Vec<EpochReport>,
+    #[serde(default)]
+    tuned: Option<Tuned>,
 }
 
 impl Checkpoint {
@@ -105,8 +110,8 @@ impl Checkpoint {
         if !self.state.is_empty() {
             archive.add("state", self.state.clone());
         }
-        let (info, epochs) = (self.info.clone(), self.epochs.clone());
-        archive.finish(&Metadata { info, data: self.data, position: self.position.clone(), epochs })
+        let (info, epochs, tuned) = (self.info.clone(), self.epochs.clone(), self.tuned.clone());
+        archive.finish(&Metadata { info, data: self.data, position: self.position.clone(), epochs, tuned })
     }
 
     /// Reads a file written by [`to_bytes`](Checkpoint::to_bytes); `file` names it in messages.
@@ -115,7 +120,7 @@ impl Checkpoint {
     /// If it is no such file, is cut short, or does not fit its own config.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
         let archive = Archive::read(file, bytes)?;
-        let Metadata { info, data, position, epochs } =
+        let Metadata { info, data, position, epochs, tuned } =
             archive.metadata("give the last.ckpt of a run folder, or begin a new run")?;
         info.config.validate()?;
         let shape = info.shape();
@@ -138,6 +143,6 @@ impl Checkpoint {
             let problem = format!("a state of {} numbers, not {wanted}", state.len());
             return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
         }
-        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history, state })
+        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history, state, tuned })
     }
 }

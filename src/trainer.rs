@@ -68,8 +68,9 @@ impl<D: Kernels> Trainer<D> {
     /// # Errors
     /// If `data` is not the data it was trained on.
     pub fn resume(device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
-        let Checkpoint { info, data: known, position, epochs, parameters, average, best, moments, history, state } =
-            checkpoint;
+        let Checkpoint {
+            info, data: known, position, epochs, parameters, average, best, moments, history, state, ..
+        } = checkpoint;
         if fingerprint(&data.series) != known {
             return Err(Error::file(
                 Place::file(&data.series.file),
@@ -363,6 +364,7 @@ impl<D: Kernels> Trainer<D> {
             moments,
             history: self.seen.clone(),
             state: self.state().await?,
+            tuned: self.device.tuned(),
         })
     }
 

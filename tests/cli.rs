@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use binary::{Said, bptt, command, folder, read, resume, table, text, train, training, write};
+use bptt::checkpoint::Checkpoint;
 use common::compare;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -900,4 +901,41 @@ fn a_step_is_profiled() {
     assert!(profile["ms"].as_f64().map_or(times.is_none(), near), "{profile}");
     assert!(profile["product_gflops"].as_f64() > Some(0.0) && profile["copy_gbytes"].as_f64() > Some(0.0));
     bptt(at.path(), &[&args[..], &["--device", "cpu"]].concat()).exits_with(2);
+}
+
+/// Tuning measures every candidate and keeps one, which later runs compute with and keep in their checkpoint, whatever the file
+/// says by then.
+#[test]
+fn an_adapter_is_tuned_once_and_a_run_keeps_its_choice() {
+    let at = folder();
+    let tuned = bptt(at.path(), &["devices", "--tune", "--json"]).ok();
+    let devices = tuned.json()["devices"].as_array().expect("a list").clone();
+    let gpu = devices.iter().find(|device| device["device"] == "gpu").expect("an adapter").clone();
+    let candidates = gpu["tuned"]["candidates"].as_array().expect("a table");
+    assert!(candidates.len() > 3 && candidates.iter().all(|row| row["seconds"][0].as_f64() > Some(0.0)), "{gpu}");
+    assert!(candidates.iter().any(|row| row["candidate"] == gpu["tuned"]["chosen"]), "{gpu}");
+    let file = at.path().join("cache/bptt/tuning.json");
+    assert_eq!(gpu["tuned"]["file"], file.display().to_string());
+    let kept: serde_json::Value = serde_json::from_str(&text(&file)).expect("JSON");
+    assert_eq!(kept.as_array().expect("a list").len(), 1);
+    // A choice that nobody would measure, so that it is seen where it comes from.
+    let own = |workgroups: usize| {
+        let mut kept = kept.clone();
+        kept[0]["tuning"]["workgroups"] = workgroups.into();
+        write(at.path(), "cache/bptt/tuning.json", kept.to_string());
+    };
+    own(7);
+    train(at.path(), &["--device", "gpu", "--epochs", "1", "--out", "run"]).ok();
+    let workgroups = || {
+        let checkpoint =
+            Checkpoint::from_bytes("last.ckpt", &read(at.path().join("run/last.ckpt"))).expect("a checkpoint");
+        checkpoint.tuned.expect("a GPU's run").tuning.workgroups
+    };
+    assert_eq!(workgroups(), 7);
+    own(9);
+    bptt(at.path(), &["train", "--device", "gpu", "--resume", "run", "--epochs", "2"]).ok();
+    assert_eq!(workgroups(), 7, "a run that goes on computes as it began");
+    write(at.path(), "cache/bptt/tuning.json", "cut sho");
+    train(at.path(), &["--device", "gpu", "--epochs", "1", "--out", "other"]).ok();
+    train(at.path(), &["--epochs", "1", "--out", "cpu"]).ok();
 }

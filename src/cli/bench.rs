@@ -16,6 +16,7 @@ use serde_json::json;
 use super::Global;
 use super::profile::{self, Ceilings};
 use super::train::open_engine;
+use super::tune;
 
 #[derive(clap::Args)]
 pub struct BenchArgs {
@@ -211,7 +212,13 @@ fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
         (global.adapter.clone(), global.device == DeviceKind::Auto && global.adapter.is_none());
     let gpu = match global.device {
         DeviceKind::Cpu => None,
-        _ => Some(block_on(Gpu::open(GpuOptions { adapter, hardware_only, profile: true, ..GpuOptions::default() }))?),
+        _ => Some(block_on(Gpu::open(GpuOptions {
+            adapter,
+            hardware_only,
+            profile: true,
+            tuned: tune::known(),
+            ..GpuOptions::default()
+        }))?),
     };
     let problem = "shows the kernels of a GPU, and the device is `cpu`";
     let gpu = gpu.ok_or_else(|| Error::option("profile", problem, "use `--device gpu`"))?;

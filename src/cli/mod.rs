@@ -17,6 +17,7 @@ mod results;
 mod run_folder;
 mod source;
 mod train;
+mod tune;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -88,7 +89,7 @@ enum Command {
     /// See how far a model's gradient reaches back through time
     Inspect(inspect::InspectArgs),
     /// List the adapters and what they offer
-    Devices,
+    Devices(devices::DevicesArgs),
     /// Time training steps, after checking their result
     Bench(bench::BenchArgs),
     /// Write completions for a shell to stdout
@@ -115,7 +116,7 @@ pub fn run() -> ExitCode {
         Some(Command::Forecast(args)) => forecast::run(&args, &global),
         Some(Command::Generate(args)) => generate::run(&args, &global),
         Some(Command::Inspect(args)) => inspect::run(&args, &global),
-        Some(Command::Devices) => devices::run(&global),
+        Some(Command::Devices(args)) => devices::run(&args, &global),
         Some(Command::Bench(args)) => bench::run(&args, &global),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bptt::checkpoint::Checkpoint;
 use bptt::config::{Config, DeviceKind, InitScheme, LrSchedule, Task};
 use bptt::data::Dataset;
-use bptt::device::{Device, Engine};
+use bptt::device::{Device, Engine, Tuned};
 use bptt::error::{Error, Place, Result};
 use bptt::interop::read_parameters;
 use bptt::kernels::Kernels;
@@ -22,7 +22,7 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::run_folder::RunFolder;
-use super::{Global, layers, results};
+use super::{Global, layers, results, tune};
 
 #[derive(clap::Args, Default)]
 pub struct TrainArgs {
@@ -50,7 +50,8 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
         None => Start::fresh(&args, matches, global)?,
     };
     start.data.notes.iter().for_each(|note| global.say(&format!("note: {note}")));
-    let engine = open_engine(global)?;
+    let kept = start.resumed.as_ref().and_then(|(_, checkpoint)| checkpoint.tuned.clone());
+    let engine = open_engine_as(global, kept)?;
     // A second Ctrl-C means it: the last checkpoint stands.
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -61,9 +62,15 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
     bptt::on!(engine, device => train(device, start, global))
 }
 
-/// Opens the device asked for and says which it is.
+/// Opens the device asked for and says which it is. A GPU computes as was measured for it.
 pub fn open_engine(global: &Global) -> Result<Engine> {
-    let engine = block_on(Engine::open(global.device, global.adapter.clone()))?;
+    open_engine_as(global, None)
+}
+
+/// The same, or as a run did that `kept` its choice.
+fn open_engine_as(global: &Global, kept: Option<Tuned>) -> Result<Engine> {
+    let tuned = tune::known().into_iter().chain(kept).collect();
+    let engine = block_on(Engine::open(global.device, global.adapter.clone(), tuned))?;
     let (kind, adapter) = bptt::on!(&engine, device => (device.kind(), device.adapter().to_owned()));
     let fell_back = kind == "cpu" && global.device == DeviceKind::Auto;
     let why = if fell_back { "no usable hardware GPU; " } else { "" };

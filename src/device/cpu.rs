@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{Device, Need};
+use super::{Device, Need, Tuned};
 use crate::error::{Bytes, Error, Result};
 
 /// A real number that the CPU engine computes with: `f32` to train, `f64` to define what is right.
@@ -163,6 +163,9 @@ impl<F: Real> Device for Cpu<F> {
     }
     fn allocated(&self) -> u64 {
         self.allocated.get()
+    }
+    fn tuned(&self) -> Option<Tuned> {
+        None
     }
     fn check(&self, need: &[Need]) -> Result<()> {
         let size = |n: &Need| (n.len as u64).saturating_mul(size_of::<F>() as u64);

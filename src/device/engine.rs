@@ -1,6 +1,6 @@
 //! The choice of a device, made once per run.
 
-use super::{Cpu, Gpu, GpuOptions};
+use super::{Cpu, Gpu, GpuOptions, Tuned};
 use crate::config::DeviceKind;
 use crate::error::{Error, Result};
 
@@ -26,13 +26,14 @@ macro_rules! on {
 
 impl Engine {
     /// The device that `kind` asks for. `Auto` takes a hardware GPU, else the CPU: a software rasteriser is far slower
-    /// than the CPU engine on the same cores. An adapter named by `adapter` is a GPU, software or not.
+    /// than the CPU engine on the same cores. An adapter named by `adapter` is a GPU, software or not. A GPU in `tuned`
+    /// computes as that says.
     ///
     /// # Errors
     /// No adapter fits, or an adapter is named together with the CPU.
-    pub async fn open(kind: DeviceKind, adapter: Option<String>) -> Result<Self> {
+    pub async fn open(kind: DeviceKind, adapter: Option<String>, tuned: Vec<Tuned>) -> Result<Self> {
         let hardware_only = kind == DeviceKind::Auto && adapter.is_none();
-        let options = GpuOptions { hardware_only, adapter, ..GpuOptions::default() };
+        let options = GpuOptions { hardware_only, adapter, tuned, ..GpuOptions::default() };
         match kind {
             DeviceKind::Cpu => match options.adapter {
                 Some(_) => {

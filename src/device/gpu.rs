@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use super::{Device, Need, Tuning};
+use super::{Device, Need, Tuned, Tuning};
 use crate::error::{Bytes, Error, Result};
 pub use adapter::{AdapterReport, adapters};
 pub use kernel::{Access, Kernel, Params, grid};
@@ -61,8 +61,10 @@ pub struct GpuOptions {
     pub poison: bool,
     /// Take the time of each kernel for [`Gpu::profile`]. Every dispatch is then a pass of its own.
     pub profile: bool,
-    /// How to compute; by default as suits the kind of adapter.
+    /// How to compute, on whichever adapter.
     pub tuning: Option<Tuning>,
+    /// How to compute on certain adapters, the last entry first; on others as suits their kind.
+    pub tuned: Vec<Tuned>,
 }
 
 /// A WebGPU adapter in use.
@@ -71,7 +73,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     shares_memory: bool,
-    tuning: Tuning,
+    tuned: Tuned,
     options: GpuOptions,
     faults: Arc<Mutex<Option<String>>>,
     allocated: Cell<u64>,
@@ -179,6 +181,8 @@ impl Gpu {
                 lost(format!("the device was lost: {message}"));
             }
         });
+        let key = adapter::key(&info);
+        let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| tuned.tuning);
         let by_kind = if info.device_type == wgpu::DeviceType::Cpu { Tuning::SOFTWARE } else { Tuning::HARDWARE };
         let profiler = options.profile.then(|| Profiler::new(&device));
         Ok(Self {
@@ -186,7 +190,7 @@ impl Gpu {
             device,
             queue,
             shares_memory: matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu),
-            tuning: options.tuning.unwrap_or(by_kind),
+            tuned: Tuned { adapter: key, tuning: options.tuning.or(measured).unwrap_or(by_kind) },
             options,
             faults,
             allocated: Cell::new(0),
@@ -198,7 +202,7 @@ impl Gpu {
 
     /// How it computes.
     pub fn tuning(&self) -> &Tuning {
-        &self.tuning
+        &self.tuned.tuning
     }
 
     /// What was done so far.
@@ -321,6 +325,9 @@ impl Device for Gpu {
         self.allocated.get()
     }
 
+    fn tuned(&self) -> Option<Tuned> {
+        Some(self.tuned.clone())
+    }
     fn check(&self, need: &[Need]) -> Result<()> {
         let limits = self.device.limits();
         let names = ["max_storage_buffer_binding_size", "max_buffer_size"];

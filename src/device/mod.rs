@@ -13,7 +13,7 @@ pub use gpu::{
     Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, KernelTime, Params, adapters, grid,
 };
 pub(crate) use gpu::{kernel, params};
-pub use tuning::{Tile, Tuning};
+pub use tuning::{Tile, Tuned, Tuning};
 
 use std::future::Future;
 use std::ops::Range;
@@ -37,6 +37,8 @@ pub trait Device {
     fn adapter(&self) -> &str;
     /// Bytes of all buffers made so far.
     fn allocated(&self) -> u64;
+    /// How it computes, where that is a choice; a run that goes on with the same choice keeps its bits.
+    fn tuned(&self) -> Option<Tuned>;
     /// Fails, before anything is allocated, if buffers of these lengths (in elements) exceed a limit of the device.
     fn check(&self, need: &[Need]) -> Result<()>;
     /// A buffer of `len` elements. Its contents are not specified: write before reading.

@@ -1,8 +1,11 @@
 //! How kernels are carried out: what is fastest differs between adapters, and what is computed does not, but for the order of
 //! long sums and so the last bits.
 
+use serde::{Deserialize, Serialize};
+
 /// The tiles of a matrix product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tile {
     /// 64 × 8 by 8 invocations, straight from storage: for software, where barriers and workgroup memory are dear.
     Direct,
@@ -30,7 +33,7 @@ impl Tile {
 }
 
 /// What a device computes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tuning {
     /// The tiles of most products.
     pub tile: Tile,
@@ -46,6 +49,19 @@ impl Tuning {
     /// For a GPU: enough workgroups for a large one, and large tiles where they too keep it busy.
     pub const HARDWARE: Self = Self { tile: Tile::Medium, large_from: 256, workgroups: 512 };
 
+    /// What is worth measuring, with a name for each.
+    pub fn candidates() -> [(&'static str, Self); 5] {
+        let large = Self { large_from: 1, ..Self::HARDWARE };
+        let medium = Self { large_from: usize::MAX, ..Self::HARDWARE };
+        [
+            ("64 × 8 from storage", Self::SOFTWARE),
+            ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
+            ("64 × 64", medium),
+            ("128 × 128 where many", Self::HARDWARE),
+            ("128 × 128", large),
+        ]
+    }
+
     /// The tiles for C `[rows, columns]` whose sum over `terms` may be cut, if `cut`.
     pub fn tile_of(&self, rows: usize, columns: usize, terms: usize, cut: bool) -> Tile {
         let parts = if cut { most_splits(terms) } else { 1 };
@@ -56,6 +72,15 @@ impl Tuning {
     pub fn splits(&self, tiles: usize, terms: usize) -> usize {
         (self.workgroups / tiles.max(1)).min(most_splits(terms)).max(1)
     }
+}
+
+/// How one adapter computes: measured, or what suits its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuned {
+    /// Its name, its driver with version, and the version of `bptt`.
+    pub adapter: String,
+    /// The choice.
+    pub tuning: Tuning,
 }
 
 /// Parts have at least 128 terms.

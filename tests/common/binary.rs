@@ -65,6 +65,8 @@ pub fn folder() -> TempDir {
 
 pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bptt"));
+    // What was tuned on this machine is not of these runs.
+    command.env("XDG_CACHE_HOME", folder.join("cache"));
     command.args(args).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -33,6 +33,12 @@ pub async fn adapters() -> Vec<AdapterReport> {
     found().await.into_iter().map(report).collect()
 }
 
+/// What a measured choice holds for: the adapter, its driver and this version's kernels.
+pub(super) fn key(info: &wgpu::AdapterInfo) -> String {
+    let wgpu::AdapterInfo { name, backend, driver, driver_info, .. } = info;
+    format!("{name}; {backend} {driver} {driver_info}; bptt {}", env!("CARGO_PKG_VERSION"))
+}
+
 /// The same, to be opened.
 pub(super) async fn found() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
