@@ -6,7 +6,9 @@ mod cases;
 mod common;
 
 use bptt::device::Cpu;
-use bptt::kernels::{Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass};
+use bptt::kernels::{
+    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tiles,
+};
 use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, marked, read};
 use common::compare;
 
@@ -171,6 +173,46 @@ fn lstm() {
         cases.push(LstmCase { capacity, inputs: false, ..LstmCase::new([3, batch, 2, 7, 1], false, 2) });
     }
     hold(&cases);
+}
+
+/// Each way to run the recurrence on a GPU, in tiles of every kind, over shapes that no tile divides.
+#[test]
+fn strategies() {
+    let tiles = |threads, sequences, blocks, steps| Tiles { threads, sequences, blocks, steps };
+    let mut cases = Vec::new();
+    for (index, sizes) in [[3, 5, 2, 7, 2], [4, 9, 1, 18, 1]].into_iter().enumerate() {
+        let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, seed: 5, ..Noise::default() };
+        let plain = LstmCase::new(sizes, true, index);
+        cases.push(plain.clone());
+        let shape = LstmShape { bidirectional: true, ragged: true, noise, ..plain.shape };
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        let shape = LstmShape { bidirectional: true, ..plain.shape };
+        cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain });
+    }
+    let persistent = [tiles(256, 1, 10, 256), tiles(8, 3, 2, 1), tiles(40, 2, 1, 2), tiles(16, 8, 0, 3)];
+    for strategy in [Strategy::Steps].into_iter().chain(persistent.map(Strategy::Persistent)) {
+        let _forced = strategy.force();
+        hold(&cases);
+    }
+}
+
+/// As many dispatches as a strategy should take, and so that one.
+#[test]
+fn a_strategy_takes_its_dispatches() {
+    let gpu = common::gpu(false);
+    let dispatches = |strategy: Strategy, steps| {
+        let _forced = strategy.force();
+        let case = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
+        let before = gpu.counts().dispatches;
+        case.run(&gpu);
+        gpu.counts().dispatches - before
+    };
+    let persistent = Strategy::Persistent(Tiles { threads: 8, sequences: 2, blocks: 1, steps: 4 });
+    // Two passes over two layers, forward and back.
+    assert_eq!(dispatches(Strategy::Steps, 9) - dispatches(Strategy::Steps, 5), 2 * 2 * 2 * 4);
+    assert_eq!(dispatches(persistent, 8), dispatches(persistent, 5));
+    assert_eq!(dispatches(persistent, 9) - dispatches(persistent, 8), 2 * 2 * 2);
 }
 
 /// Masks of every kind at once, at rates that nothing divides.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bptt::device::{Access, Kernel};
+use bptt::kernels::{Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
 
@@ -120,6 +121,20 @@ fn calls_tanh(function: &Function) -> bool {
 #[test]
 fn every_kernel_is_valid_and_as_rust_declares_it() {
     let problems: Vec<_> = bptt::kernels::all().flat_map(problems).collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// The kernels that are made for a size and a device: all weights in registers, some, none; in one part and in several.
+#[test]
+fn every_unrolled_kernel_is_valid() {
+    let tiles = |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256 });
+    let strategies =
+        [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
+    let sizes = [1, 4, 7, 33, 64, 65, 128, 129, 192];
+    let kernels: Vec<_> =
+        sizes.iter().flat_map(|&hidden| strategies.iter().flat_map(move |s| s.kernels(hidden))).collect();
+    assert_eq!(kernels.len(), 2 * sizes.len() * strategies.len());
+    let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 

@@ -21,7 +21,8 @@ pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
 pub(crate) use lstm::gate_gradients;
 pub use lstm::{
-    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Tensor,
+    CellTape, Forced, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy,
+    Tensor, Tiles,
 };
 pub use optimizer::{Clip, Optimize, Rule, Status};
 pub use product::{Matrix, Onto, Product, ProductShape};
@@ -38,18 +39,15 @@ impl<F: Real> Kernels for Cpu<F> {}
 
 /// Every WGSL kernel, for the tests that validate them.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
-    [
+    let each = [
         windows::KERNELS,
         product::KERNELS,
         weight_gradients::KERNELS,
         rows::KERNELS,
         dropout::KERNELS,
-        lstm::KERNELS,
         loss::KERNELS,
         optimizer::KERNELS,
         average::KERNELS,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    ];
+    each.into_iter().chain(lstm::KERNELS.iter().copied()).flatten().copied()
 }

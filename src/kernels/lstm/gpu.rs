@@ -1,94 +1,26 @@
-//! On the GPU: products over all time steps before and after the loop, one fused dispatch per time step inside it; two with a
-//! projection or with layer normalisation, which needs whole rows of gates, and three forwards with both.
+//! On the GPU: products over all time steps before and after the recurrence, which one of the strategies runs.
+//!
+//! [`Strategy::Steps`] is the plain one, to be read first.
 
-use super::packing::Step;
+mod persistent;
+mod steps;
+mod strategy;
+mod unroll;
+
+pub use strategy::{Forced, Strategy, Tiles};
+
 use super::{
-    LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
-    drop_weights, input_products, weight_gradients,
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
+    before_layer, drop_weights, input_products, weight_gradients,
 };
-use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
-use crate::kernels::dropout::{Dropout, Masks, Source};
+use crate::device::{Gpu, GpuBuffer, Kernel};
+use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
-use crate::kernels::{DropShape, Matrix};
-use crate::rng::Purpose;
 
-params! {
-    struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32 }
-}
-params! {
-    struct DrawParams { draw: u32 }
-}
-params! {
-    struct StartParams {
-        row: u32, present: u32, batch: u32, hidden: u32, width: u32,
-        has_start: u32, start_h: u32, start_c: u32, masked: u32,
-    }
-}
-params! {
-    struct ForwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hr_t: u32,
-        shared_output: u32, has_start: u32, start_h: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
-    }
-}
-params! {
-    struct BackwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
-        has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
-    }
-}
-static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
-static DRAW: Kernel = kernel!("lstm_draw", DrawParams, [Write], varying);
-static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
-static FORWARD_STEP: Kernel = kernel!(
-    "lstm_forward_step" + "lstm_forward_shared" + "lstm_zone",
-    ForwardParams,
-    [Read, Read, Read, Write, Write, Write, Write, Write]
-);
-static FORWARD_RECUR: Kernel = FORWARD_STEP.entry("recur");
-static FORWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_zone" + "workgroup_sum",
-    ForwardParams,
-    [Write, Read, Read, Write, Write, Write, Write, Write]
-);
-static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
-static BACKWARD_STEP: Kernel = kernel!(
-    "lstm_backward_step" + "lstm_backward_shared" + "lstm_zone",
-    BackwardParams,
-    [Read, Read, Read, Read, Read, Write, Write, Write]
-);
-static BACKWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_zone" + "workgroup_sum",
-    BackwardParams,
-    [Read, Read, Read, Read, Write, Write, Write]
-);
-static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
-static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
-pub(in crate::kernels) static KERNELS: &[&Kernel] = &[
-    &TRANSPOSE,
-    &DRAW,
-    &START,
-    &FORWARD_STEP,
-    &FORWARD_RECUR,
-    &FORWARD_NORM_STEP,
-    &FORWARD_PROJECT,
-    &BACKWARD_STEP,
-    &BACKWARD_NORM_STEP,
-    &BACKWARD_PROJECT,
-    &BACKWARD_START,
-];
+/// The kernels of all strategies.
+pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[steps::KERNELS, persistent::KERNELS];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
-
-/// Workgroups for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
-fn step_grid(units: usize, sequences: usize) -> [u32; 3] {
-    [units.div_ceil(16) as u32, sequences.div_ceil(16) as u32, 1]
-}
 
 impl Lstm for Gpu {
     fn lstm_forward(
@@ -102,14 +34,25 @@ impl Lstm for Gpu {
         // Where the start states lie apart from what is written later, zeros stay from batch to batch.
         let plain = pass.shape.shares_output() && start.is_none();
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
+        let strategy = Strategy::of(self, pass.shape);
+        if let Strategy::Persistent(_) = strategy {
+            persistent::prepare(self, pass, params, tape);
+        }
         for layer in 0..pass.shape.num_layers {
             before_layer(self, pass, layer, tape);
             for direction in 0..pass.shape.directions() {
                 input_products(self, pass, (layer, direction), params, x, tape);
                 drop_weights(self, pass, (layer, direction), params, tape);
-                let recurrence = Recurrence::new(self, pass, layer, direction);
-                recurrence.prepare(params, start, tape, keeps_zeros);
-                recurrence.forward(start, params, tape);
+                match strategy {
+                    Strategy::Steps => {
+                        let recurrence = steps::Recurrence::new(self, pass, layer, direction);
+                        recurrence.prepare(params, start, tape, keeps_zeros);
+                        recurrence.forward(start, params, tape);
+                    }
+                    Strategy::Persistent(tiles) => {
+                        persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
+                    }
+                }
             }
         }
         tape.zero_start = plain.then_some(pass.batch());
@@ -146,13 +89,19 @@ impl Lstm for Gpu {
         gradients: LstmGradients<GpuBuffer>,
     ) {
         let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
+        let strategy = Strategy::of(self, pass.shape);
         for layer in (0..pass.shape.num_layers).rev() {
             for direction in 0..pass.shape.directions() {
-                let recurrence = Recurrence::new(self, pass, layer, direction);
                 let top = layer + 1 == pass.shape.num_layers;
-                let Tape { layers, between, dropped, .. } = tape;
+                let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
-                recurrence.backward(params, upstream, d_final, dropped, &mut layers[layer], d_start.as_deref_mut());
+                let (cell, d_start) = (&mut layers[layer].cells[direction], d_start.as_deref_mut());
+                match strategy {
+                    Strategy::Steps => steps::Recurrence::new(self, pass, layer, direction)
+                        .backward(params, upstream, d_final, dropped, cell, d_start),
+                    Strategy::Persistent(tiles) => persistent::Recurrence::new(self, pass, tiles, layer, direction)
+                        .backward(upstream, d_final, packed, cell, d_start),
+                }
             }
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
@@ -165,7 +114,10 @@ impl Lstm for Gpu {
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {
-        shape.gates() * shape.width() + shape.proj_size * shape.hidden_size
+        match Strategy::of(self, shape) {
+            Strategy::Steps => shape.gates() * shape.width() + shape.proj_size * shape.hidden_size,
+            Strategy::Persistent(_) => persistent::packed_len(shape),
+        }
     }
 
     /// The parameters of the normalisation and the biases, then one value for each unit and sequence.
@@ -174,250 +126,26 @@ impl Lstm for Gpu {
     }
 }
 
-/// One direction of one layer.
-struct Recurrence<'a> {
-    gpu: &'a Gpu,
-    pass: &'a Pass<'a>,
-    layer: usize,
-    direction: usize,
-    cell: usize,
-    zoneout: u32, // none, random, expected
+/// What the final state of one cell and the start state have in `d_state`: places and widths of h and of c.
+fn state_places(pass: &Pass, cell: usize) -> [[usize; 3]; 2] {
+    let (hidden, width) = (pass.shape.hidden_size, pass.shape.width());
+    [[pass.h_at(cell), 0, width], [pass.c_at(cell), pass.batch() * width, hidden]]
 }
 
-impl<'a> Recurrence<'a> {
-    fn new(gpu: &'a Gpu, pass: &'a Pass, layer: usize, direction: usize) -> Self {
-        let cell = layer * pass.shape.directions() + direction;
-        let zoneout = match (pass.shape.zones(), pass.draw) {
-            (false, _) => 0,
-            (true, Some(_)) => 1,
-            (true, None) => 2,
-        };
-        Self { gpu, pass, layer, direction, cell, zoneout }
-    }
-
-    fn masked(&self) -> bool {
-        self.pass.recurrent_drop(self.cell).is_some()
-    }
-
-    /// The weights' arrangement, the masks and the start states.
-    fn prepare(&self, params: &GpuBuffer, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape, keeps_zeros: bool) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let places = shape.cell(self.layer, self.direction);
-        let transpose = |from: &GpuBuffer, place: usize, rows: usize, columns: usize, to: usize| {
-            let params =
-                TransposeParams { rows: rows as u32, columns: columns as u32, place: place as u32, to: to as u32 };
-            gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
-        };
-        match pass.weight_drop(self.cell) {
-            Some(_) => transpose(&tape.dropped, pass.dropped_at(self.cell), shape.gates(), shape.width(), 0),
-            None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
-        }
-        if let Some(place) = places.weight_hr {
-            transpose(params, place, shape.proj_size, shape.hidden_size, shape.gates() * shape.width());
-        }
-        let cell = &mut tape.layers[self.layer].cells[self.direction];
-        self.prepare_norm(params, &mut cell.norm);
-        if let Some(key) = pass.key(Purpose::Zoneout, self.cell).filter(|_| shape.zones()) {
-            gpu.run(&DRAW, &DrawParams { draw: key.draw }, &[&cell.mask], [1, 1, 1]);
-        }
-        if let Some(drop) = pass.recurrent_drop(self.cell) {
-            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
-            gpu.dropout(&drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
-        }
-        if keeps_zeros {
-            return;
-        }
-        if shape.shares_output() && start.is_none() {
-            gpu.zero(&mut cell.h_in, 0, pass.batch() * shape.width());
-            gpu.zero(&mut cell.c, 0, pass.batch() * shape.hidden_size);
-            return;
-        }
-        let first = pass.packing.walk(self.direction == 1).next().expect("at least one step");
-        let start_params = StartParams {
-            row: first.row as u32,
-            present: first.present as u32,
-            batch: pass.batch() as u32,
-            hidden: shape.hidden_size as u32,
-            width: shape.width() as u32,
-            has_start: u32::from(start.is_some()),
-            start_h: pass.h_at(self.cell) as u32,
-            start_c: pass.c_at(self.cell) as u32,
-            masked: u32::from(self.masked()),
-        };
-        let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
-        let buffers = [h_0, c_0, &cell.mask, &cell.h_in, &cell.c];
-        gpu.run(&START, &start_params, &buffers, grid(pass.batch() * shape.hidden_size, 64));
-    }
-
-    /// Copies the parameters that layer normalisation needs behind what it keeps.
-    fn prepare_norm(&self, params: &GpuBuffer, norm: &mut GpuBuffer) {
-        let places = self.pass.shape.cell(self.layer, self.direction);
-        let (own, gates) = (self.pass.norm_places().own, self.pass.shape.gates());
-        let Some(gains) = places.layer_norm else { return };
-        let after = own + self.pass.shape.norm_parameters();
-        let biases = places.bias.map(|(ih, hh)| [(ih, after, gates), (hh, after + gates, gates)]);
-        for (from, to, width) in [(gains, own, after - own)].into_iter().chain(biases.into_iter().flatten()) {
-            let shape = RowsShape { rows: 1, width, from: Matrix::rows(from, width), to: Matrix::rows(to, width) };
-            self.gpu.copy_rows(&shape, Listed::No, params, norm);
-        }
-        if biases.is_none() {
-            self.gpu.zero(norm, after, 2 * gates);
-        }
-    }
-
-    fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
-        let (gpu, shape) = (self.gpu, self.pass.shape);
-        let LayerTape { cells, y, .. } = &tape.layers[self.layer];
-        let cell = &cells[self.direction];
-        let h_0 = start.map_or(params, |start| &start.h);
-        let buffers = [&tape.packed, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
-        let to_norm = [&tape.packed, h_0, &cell.mask, &cell.norm, &cell.h_in, &cell.c, y, &cell.u];
-        let normed = [&cell.norm, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
-        for step in self.pass.packing.walk(self.direction == 1) {
-            let params = self.forward_params(&step, start.is_some());
-            let sequences = step.present.max(step.joining);
-            if shape.layer_norm {
-                gpu.run(&FORWARD_RECUR, &params, &to_norm, step_grid(shape.hidden_size, step.present));
-                gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
-            } else {
-                gpu.run(&FORWARD_STEP, &params, &buffers, step_grid(shape.hidden_size, sequences));
-            }
-            if shape.proj_size > 0 {
-                gpu.run(&FORWARD_PROJECT, &params, &buffers, step_grid(shape.width(), sequences));
-            }
-        }
-    }
-
-    fn forward_params(&self, step: &Step, has_start: bool) -> ForwardParams {
-        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
-        ForwardParams {
-            t: self.step_number(step),
-            row: step.row as u32,
-            present: step.present as u32,
-            before: step.before as u32,
-            ongoing: step.ongoing as u32,
-            next: step.next as u32,
-            following: step.following as u32,
-            joining: step.joining as u32,
-            rows: pass.rows() as u32,
-            batch: pass.batch() as u32,
-            hidden: shape.hidden_size as u32,
-            width: shape.width() as u32,
-            outputs: shape.output_size() as u32,
-            column: (self.direction * shape.width()) as u32,
-            projected: u32::from(shape.proj_size > 0),
-            w_hr_t: (shape.gates() * shape.width()) as u32,
-            shared_output: u32::from(shape.shares_output()),
-            has_start: u32::from(has_start),
-            start_h: pass.h_at(self.cell) as u32,
-            masked: u32::from(self.masked()),
-            zoneout: self.zoneout,
-            limit_h: limit(noise.zoneout_h),
-            limit_c: limit(noise.zoneout_c),
-            rate_h: noise.zoneout_h as f32,
-            rate_c: noise.zoneout_c as f32,
-            seed_0: noise.seed as u32,
-            seed_1: (noise.seed >> 32) as u32,
-            cell: self.cell as u32,
-        }
-    }
-
-    fn backward(
-        &self,
-        params: &GpuBuffer,
-        (d_y, from): (&GpuBuffer, usize),
-        d_final: Option<&LstmState<GpuBuffer>>,
-        dropped: &GpuBuffer,
-        layer: &mut LayerTape<GpuBuffer>,
-        d_start: Option<&mut LstmState<GpuBuffer>>,
-    ) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
-        let cell = &mut layer.cells[self.direction];
-        let parts = [(pass.h_at(self.cell), 0, width), (pass.c_at(self.cell), batch * width, hidden)];
-        let copy = |state: usize, own: usize, width: usize| {
-            (
-                RowsShape { rows: batch, width, from: Matrix::rows(state, width), to: Matrix::rows(own, width) },
-                Listed::No,
-            )
-        };
-        if let Some(state) = d_final {
-            for ((at, own, width), values) in parts.into_iter().zip([&state.h, &state.c]) {
-                let (shape, listed) = copy(at, own, width);
-                gpu.copy_rows(&shape, listed, values, &mut cell.d_state);
-            }
-        }
-        let weights = if pass.weight_drop(self.cell).is_some() { dropped } else { params };
-        // What goes back through W_hh.
-        let d_recurrent = if shape.layer_norm { &cell.norm } else { &cell.gates };
-        let buffers = [weights, params, d_y, &cell.c, &cell.mask, d_recurrent, &cell.d_state, &cell.d_h];
-        let normed = [params, &cell.d_h, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm];
-        for step in pass.packing.walk(self.direction == 1).rev() {
-            let params = self.backward_params(&step, from, d_final.is_some());
-            if shape.proj_size > 0 || shape.layer_norm {
-                gpu.run(&BACKWARD_PROJECT, &params, &buffers, step_grid(width, step.present));
-            }
-            if shape.layer_norm {
-                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(step.present, 1));
-            } else {
-                gpu.run(&BACKWARD_STEP, &params, &buffers, step_grid(hidden, step.present));
-            }
-            if d_start.is_some() && step.ongoing < step.present {
-                gpu.run(&BACKWARD_START, &params, &buffers, step_grid(width, step.present));
-            }
-        }
-        if let Some(state) = d_start {
-            for ((at, own, width), values) in parts.into_iter().zip([&mut state.h, &mut state.c]) {
-                let (shape, listed) = copy(own, at, width);
-                gpu.copy_rows(&shape, listed, &cell.d_state, values);
-            }
-        }
-    }
-
-    fn backward_params(&self, step: &Step, from: usize, has_final: bool) -> BackwardParams {
-        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
-        let places = shape.cell(self.layer, self.direction);
-        let d_y = step.row.saturating_sub(pass.packing.row(from)) * shape.output_size();
-        let w_hh = if pass.weight_drop(self.cell).is_some() { pass.dropped_at(self.cell) } else { places.weight_hh };
-        BackwardParams {
-            t: self.step_number(step),
-            row: step.row as u32,
-            present: step.present as u32,
-            before: step.before as u32,
-            ongoing: step.ongoing as u32,
-            next: step.next as u32,
-            following: step.following as u32,
-            rows: pass.rows() as u32,
-            batch: pass.batch() as u32,
-            hidden: shape.hidden_size as u32,
-            width: shape.width() as u32,
-            outputs: shape.output_size() as u32,
-            column: (self.direction * shape.width()) as u32,
-            projected: u32::from(shape.proj_size > 0),
-            w_hh: w_hh as u32,
-            w_hr: places.weight_hr.unwrap_or(0) as u32,
-            has_d_y: u32::from(step.t >= from),
-            d_y: d_y as u32,
-            has_final: u32::from(has_final),
-            masked: u32::from(self.masked()),
-            zoneout: self.zoneout,
-            limit_h: limit(noise.zoneout_h),
-            limit_c: limit(noise.zoneout_c),
-            rate_h: noise.zoneout_h as f32,
-            rate_c: noise.zoneout_c as f32,
-            seed_0: noise.seed as u32,
-            seed_1: (noise.seed >> 32) as u32,
-            cell: self.cell as u32,
-        }
-    }
-
-    /// The step's number in its whole sequence, where the masks depend on it; else 0, so that equal steps share parameters.
-    fn step_number(&self, step: &Step) -> u32 {
-        if self.zoneout == 1 { (self.pass.first_step + step.t) as u32 } else { 0 }
+/// The gradient of the final state of one cell on its way into the recurrence.
+fn take_final(gpu: &Gpu, pass: &Pass, cell: usize, state: &LstmState<GpuBuffer>, tape: &mut CellTape<GpuBuffer>) {
+    for ([at, own, width], values) in state_places(pass, cell).into_iter().zip([&state.h, &state.c]) {
+        let (from, to) = (Matrix::rows(at, width), Matrix::rows(own, width));
+        let shape = RowsShape { rows: pass.batch(), width, from, to };
+        gpu.copy_rows(&shape, Listed::No, values, &mut tape.d_state);
     }
 }
 
-/// Half words below this are kept at `rate`.
-fn limit(rate: f64) -> u32 {
-    (rate * 65_536.0).round() as u32
+/// The gradient of the start state of one cell as the recurrence leaves it.
+fn give_start(gpu: &Gpu, pass: &Pass, cell: usize, tape: &CellTape<GpuBuffer>, state: &mut LstmState<GpuBuffer>) {
+    for ([at, own, width], values) in state_places(pass, cell).into_iter().zip([&mut state.h, &mut state.c]) {
+        let (from, to) = (Matrix::rows(own, width), Matrix::rows(at, width));
+        let shape = RowsShape { rows: pass.batch(), width, from, to };
+        gpu.copy_rows(&shape, Listed::No, &tape.d_state, values);
+    }
 }

@@ -1,0 +1,59 @@
+// The recurrent weights as the persistent kernels take them, the four gates of a unit together and what lies beyond the last
+// unit zero:
+//   forward [k][j] = (i, f, g, o) of W_hh[unit j][k]        backward [m][gate][j / 4] = W_hh[gate of unit m][j .. j + 4]
+// One invocation per four elements of each; one layer of the grid per layer and direction of the stack.
+
+struct Params {
+    hidden: u32,
+    padded: u32,    // hidden, rounded up to fours
+    cell: u32,      // the first layer and direction
+    place: u32,     // of W_hh of number 0; those after it lie `apart`
+    apart: u32,
+    early: u32,     // up to this number; from there on
+    late_place: u32,
+    late_apart: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;         // W_hh [4H, H] of each
+@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][padded, padded]
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let index = flat_index(group, groups, 64u, local);
+    let len = params.padded * params.padded;
+    if index >= len {
+        return;
+    }
+    let cell = params.cell + group.z;
+    var place = params.place + cell * params.apart;
+    if cell >= params.early {
+        place = params.late_place + (cell - params.early) * params.late_apart;
+    }
+    let k = index / params.padded;
+    let j = index % params.padded;
+    var forward: vec4f;
+    for (var gate = 0u; gate < 4u; gate++) {
+        forward[gate] = element(place, gate, j, k);
+    }
+    packed[2u * cell * len + index] = forward;
+    let quads = params.padded / 4u;
+    let m = index / params.padded;
+    let gate = index / quads % 4u;
+    var backward: vec4f;
+    for (var q = 0u; q < 4u; q++) {
+        backward[q] = element(place, gate, m, 4u * (index % quads) + q);
+    }
+    packed[(2u * cell + 1u) * len + index] = backward;
+}
+
+fn element(place: u32, gate: u32, unit: u32, k: u32) -> f32 {
+    if unit >= params.hidden || k >= params.hidden {
+        return 0.0;
+    }
+    return weights[place + (gate * params.hidden + unit) * params.hidden + k];
+}

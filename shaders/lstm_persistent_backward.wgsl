@@ -1,0 +1,237 @@
+// All time steps of one direction of one layer backwards in one dispatch, the recurrent weights kept in registers:
+//   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at a sequence's last step d_y_t + the gradient of its final h
+//   d_c_t = d_c + d_h_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
+//   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
+//   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
+// One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its fours of units u,
+// u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the gates of one unit and
+// the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
+// pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
+// Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
+// kernel for one unit. With lstm_persistent_shared.wgsl.
+
+const HIDDEN = 1u;
+const SEQUENCES = 1u;
+const FOUR_THREADS = 1u;
+const FOURS = 1u;
+const PARTS = 1u;
+const UNITS = 1u;     // blocks of a part
+const RESIDENT = 1u;
+const R = 0u;
+const M = 0u;
+const S = 0u;
+
+const PADDED = (HIDDEN + 3u) / 4u * 4u;
+const QUADS = PADDED / 4u;
+const THREADS = FOUR_THREADS * PARTS;
+const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
+
+struct Params {
+    begin: u32,   // walked back are steps begin .. end of the direction's way
+    end: u32,
+    steps: u32,   // T
+    batch: u32,
+    reverse: u32,
+    even: u32,
+    table: u32,   // place of the steps' first rows, unless even
+    weights: u32, // place of W_hh, [H, 4, H]
+    masked: u32,
+    outputs: u32,
+    column: u32,
+    d_y_from: u32,
+    d_y_row: u32,
+    has_final: u32,
+    wants_start: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from
+@group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(4) var<storage, read> mask: array<f32>;           // 1, then [N, H], if masked
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then the start's
+
+var<workgroup> d_gates: array<vec4f, SEQUENCES * PARTS * UNITS>;     // d_gates_{t+1}
+var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_{t+1} · W_hh, each part's
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let first = group.x * SEQUENCES;
+    let part = local / FOUR_THREADS;
+    let u = local % FOUR_THREADS;
+    // repeat R in FOURS
+    // repeat M in RESIDENT
+    let w_R_M = weights(part * UNITS + M, u + R * FOUR_THREADS);
+    // end
+    // end
+    var d_c: array<f32, PAIRS>;
+    for (var p = 0u; p < PAIRS; p++) {
+        d_c[p] = enter(pair(p, local, first));
+    }
+    // The gradient of the start state takes the products once more.
+    let turns = params.end - params.begin + select(0u, 1u, params.begin == 0u && params.wants_start != 0u);
+    for (var turn = 0u; turn < turns; turn++) {
+        let walked = params.end - turn;
+        let step = step_before(walked);
+        if first >= max(step.present, step.joining) {
+            continue;
+        }
+        // Asked for before the products, so that they are there after them.
+        var kept: array<Kept, PAIRS>;
+        for (var p = 0u; p < PAIRS; p++) {
+            kept[p] = kept_of(pair(p, local, first), step);
+        }
+        workgroupBarrier();
+        // repeat S in SEQUENCES
+        // repeat R in FOURS
+        var sum_S_R = vec4f();
+        // end
+        // end
+        // repeat M in RESIDENT
+        // repeat S in SEQUENCES
+        let d_M_S = d_gates[S * PARTS * UNITS + part * UNITS + M];
+        // repeat R in FOURS
+        sum_S_R += w_R_M * d_M_S;
+        // end
+        // end
+        // end
+        for (var m = part * UNITS + RESIDENT; m < (part + 1u) * UNITS; m++) {
+            // repeat R in FOURS
+            let w_R = weights(m, u + R * FOUR_THREADS);
+            // end
+            // repeat S in SEQUENCES
+            let d_S = d_gates[S * PARTS * UNITS + m];
+            // repeat R in FOURS
+            sum_S_R += w_R * d_S;
+            // end
+            // end
+        }
+        // repeat S in SEQUENCES
+        // repeat R in FOURS
+        if u + R * FOUR_THREADS < QUADS {
+            sums[(part * SEQUENCES + S) * QUADS + u + R * FOUR_THREADS] = sum_S_R;
+        }
+        // end
+        // end
+        workgroupBarrier();
+        for (var p = 0u; p < PAIRS; p++) {
+            let place = pair(p, local, first);
+            if place.valid {
+                d_c[p] = cell_gradient(place, step, kept[p], d_c[p]);
+            }
+        }
+        if walked == params.begin + 1u && params.begin > 0u {
+            for (var p = 0u; p < PAIRS; p++) {
+                let place = pair(p, local, first);
+                if place.valid && place.n < step.present {
+                    d_state[d_c_place(place)] = d_c[p];
+                }
+            }
+        }
+    }
+}
+
+// The block of one unit's gates and the d_h of four units: a column for each gate, a row for each of the four.
+fn weights(unit: u32, quad: u32) -> mat4x4f {
+    if unit >= PADDED || quad >= QUADS {
+        return mat4x4f();
+    }
+    let at = params.weights + 4u * unit * QUADS + quad;
+    return mat4x4f(packed[at], packed[at + QUADS], packed[at + 2u * QUADS], packed[at + 3u * QUADS]);
+}
+
+fn d_c_place(place: Pair) -> u32 {
+    return (params.batch + place.n) * HIDDEN + place.j;
+}
+
+// The step before `walked` of the direction's way; before the first there is none.
+fn step_before(walked: u32) -> Step {
+    if walked > 0u {
+        return step_at(walked - 1u);
+    }
+    var step: Step;
+    step.joining = step_at(0u).present;
+    return step;
+}
+
+// What a pair takes over from the dispatch before; returns d_c.
+fn enter(place: Pair) -> f32 {
+    if !place.valid || params.end == params.steps || place.n >= step_at(params.end).present {
+        return 0.0;
+    }
+    let at = (step_at(params.end).row + place.n) * 4u * HIDDEN + place.j;
+    d_gates[place.s * PARTS * UNITS + place.j] = four_gates(at);
+    return d_state[d_c_place(place)];
+}
+
+fn four_gates(at: u32) -> vec4f {
+    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
+}
+
+// What the forward pass kept of a pair, and the gradient from above.
+struct Kept {
+    gates: vec4f,
+    c_before: f32,
+    c_t: f32,
+    d_y: f32,
+}
+
+fn kept_of(place: Pair, step: Step) -> Kept {
+    var kept: Kept;
+    if !place.valid || place.n >= step.present {
+        return kept;
+    }
+    let row = step.row + place.n;
+    kept.gates = four_gates(row * 4u * HIDDEN + place.j);
+    let before = select(place.n, params.batch + step.before + place.n, place.n < step.ongoing);
+    kept.c_before = c[before * HIDDEN + place.j];
+    kept.c_t = c[(params.batch + row) * HIDDEN + place.j];
+    if step.t >= params.d_y_from {
+        kept.d_y = d_y[(row - params.d_y_row) * params.outputs + params.column + place.j];
+    }
+    return kept;
+}
+
+// One unit and sequence at one step; returns d_c for the step before.
+fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
+    var d_h = 0.0;
+    var d_c = 0.0;
+    if place.n < step.joining {
+        for (var part = 0u; part < PARTS; part++) {
+            d_h += sums[(part * SEQUENCES + place.s) * QUADS + place.j / 4u][place.j % 4u];
+        }
+        d_h *= recurrent_mask(place);
+        d_c = d_c_after;
+    } else if params.has_final != 0u && place.n < step.present {
+        d_h = d_state[place.n * HIDDEN + place.j];
+        d_c = d_state[d_c_place(place)];
+    }
+    if place.n >= step.present {
+        if place.n < step.joining && params.wants_start != 0u {
+            d_state[place.n * HIDDEN + place.j] = d_h;
+            d_state[d_c_place(place)] = d_c;
+        }
+        return 0.0;
+    }
+    d_h += kept.d_y;
+    let i = kept.gates.x;
+    let f = kept.gates.y;
+    let g = kept.gates.z;
+    let o = kept.gates.w;
+    let tanh_c = tangent(kept.c_t);
+    d_c += d_h * o * (1.0 - tanh_c * tanh_c);
+    let d_gate = vec4f(
+        d_c * g * i * (1.0 - i),
+        d_c * kept.c_before * f * (1.0 - f),
+        d_c * i * (1.0 - g * g),
+        d_h * tanh_c * o * (1.0 - o),
+    );
+    d_gates[place.s * PARTS * UNITS + place.j] = d_gate;
+    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
+    gates[at] = d_gate.x;
+    gates[at + HIDDEN] = d_gate.y;
+    gates[at + 2u * HIDDEN] = d_gate.z;
+    gates[at + 3u * HIDDEN] = d_gate.w;
+    return d_c * f;
+}

@@ -1,0 +1,216 @@
+// All time steps of one direction of one layer in one dispatch, the recurrent weights kept in registers:
+//   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
+//   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
+// One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its units u,
+// u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates and four
+// columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence) pairs
+// on. Blocks beyond the first RESIDENT of a part are read again at each step.
+// Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
+// kernel for four units. With lstm_persistent_shared.wgsl.
+
+const HIDDEN = 4u;
+const SEQUENCES = 1u;
+const UNIT_THREADS = 4u;
+const UNITS = 1u;
+const PARTS = 1u;
+const QUADS = 1u;     // blocks of a part
+const RESIDENT = 1u;
+const R = 0u;
+const Q = 0u;
+const S = 0u;
+
+const PADDED = (HIDDEN + 3u) / 4u * 4u;
+const THREADS = UNIT_THREADS * PARTS;
+const COLUMNS = 4u * QUADS;
+const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
+
+struct Params {
+    begin: u32,   // walked are steps begin .. end of the direction's way
+    end: u32,
+    steps: u32,   // T
+    batch: u32,
+    reverse: u32,
+    even: u32,
+    table: u32,   // place of the steps' first rows, unless even
+    weights: u32, // place of W_hh, [H, H, 4]
+    masked: u32,
+    outputs: u32,
+    column: u32,
+    shared_output: u32,
+    has_start: u32,
+    start_h: u32,
+    start_c: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, H] at start_h, if has_start
+@group(0) @binding(3) var<storage, read> c_0: array<f32>;          // [N, H] at start_c, if has_start
+@group(0) @binding(4) var<storage, read> mask: array<f32>;         // 1, then [N, H], if masked
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
+@group(0) @binding(6) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), H]
+@group(0) @binding(7) var<storage, read_write> c: array<f32>;      // [N + rows, H]
+@group(0) @binding(8) var<storage, read_write> y: array<f32>;      // [rows, R · H], unless shared_output
+
+var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;          // h_{t−1}
+var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1} · W_hhᵀ, each part's
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let first = group.x * SEQUENCES;
+    let part = local / UNIT_THREADS;
+    let u = local % UNIT_THREADS;
+    // repeat R in UNITS
+    // repeat Q in RESIDENT
+    let w_R_Q = weights(part * QUADS + Q, u + R * UNIT_THREADS);
+    // end
+    // end
+    var c_before: array<f32, PAIRS>;
+    for (var p = 0u; p < PAIRS; p++) {
+        c_before[p] = enter(pair(p, local, first));
+    }
+    for (var index = params.begin; index < params.end; index++) {
+        let step = step_at(index);
+        if first >= max(step.present, step.joining) {
+            continue;
+        }
+        // Asked for before the products, so that they are there after them.
+        var z: array<vec4f, PAIRS>;
+        for (var p = 0u; p < PAIRS; p++) {
+            z[p] = input_gates(pair(p, local, first), step);
+        }
+        workgroupBarrier();
+        // repeat S in SEQUENCES
+        // repeat R in UNITS
+        var sum_S_R = vec4f();
+        // end
+        // end
+        // repeat Q in RESIDENT
+        // repeat S in SEQUENCES
+        let h_Q_S = four(S, part * QUADS + Q);
+        // repeat R in UNITS
+        sum_S_R += w_R_Q * h_Q_S;
+        // end
+        // end
+        // end
+        for (var q = part * QUADS + RESIDENT; q < (part + 1u) * QUADS; q++) {
+            // repeat R in UNITS
+            let w_R = weights(q, u + R * UNIT_THREADS);
+            // end
+            // repeat S in SEQUENCES
+            let h_S = four(S, q);
+            // repeat R in UNITS
+            sum_S_R += w_R * h_S;
+            // end
+            // end
+        }
+        // repeat S in SEQUENCES
+        // repeat R in UNITS
+        if u + R * UNIT_THREADS < PADDED {
+            sums[(part * SEQUENCES + S) * PADDED + u + R * UNIT_THREADS] = sum_S_R;
+        }
+        // end
+        // end
+        workgroupBarrier();
+        for (var p = 0u; p < PAIRS; p++) {
+            let place = pair(p, local, first);
+            if place.valid && place.n < step.present {
+                c_before[p] = cell_step(place, step, z[p], c_before[p]);
+            } else if place.valid && place.n < step.joining {
+                c_before[p] = join(place, step.next);
+            }
+        }
+    }
+}
+
+// The block of four columns of h and one unit: a column for each of h's, a row for each gate.
+fn weights(quad: u32, unit: u32) -> mat4x4f {
+    if 4u * quad >= PADDED || unit >= PADDED {
+        return mat4x4f();
+    }
+    let at = params.weights + 4u * quad * PADDED + unit;
+    return mat4x4f(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED]);
+}
+
+fn four(s: u32, quad: u32) -> vec4f {
+    let at = s * PARTS * COLUMNS + 4u * quad;
+    return vec4f(h[at], h[at + 1u], h[at + 2u], h[at + 3u]);
+}
+
+// The state that a pair enters the dispatch with; returns c.
+fn enter(place: Pair) -> f32 {
+    if !place.valid {
+        return 0.0;
+    }
+    let step = step_at(params.begin);
+    if params.begin > 0u && place.n < step.ongoing {
+        h[h_place(place)] = h_in[(step.row + place.n) * HIDDEN + place.j];
+        return c[(params.batch + step.before + place.n) * HIDDEN + place.j];
+    }
+    if params.begin == 0u {
+        c[place.n * HIDDEN + place.j] = start_c(place);
+    }
+    if place.n < step.present {
+        return join(place, step.row);
+    }
+    return 0.0;
+}
+
+// A sequence starts at a step whose first row is `row`; returns c.
+fn join(place: Pair, row: u32) -> f32 {
+    var h_start = 0.0;
+    if params.has_start != 0u {
+        h_start = h_0[params.start_h + place.n * HIDDEN + place.j] * recurrent_mask(place);
+    }
+    h[h_place(place)] = h_start;
+    h_in[(row + place.n) * HIDDEN + place.j] = h_start;
+    return start_c(place);
+}
+
+fn start_c(place: Pair) -> f32 {
+    if params.has_start == 0u {
+        return 0.0;
+    }
+    return c_0[params.start_c + place.n * HIDDEN + place.j];
+}
+
+fn h_place(place: Pair) -> u32 {
+    return place.s * PARTS * COLUMNS + place.j;
+}
+
+fn input_gates(place: Pair, step: Step) -> vec4f {
+    if !place.valid || place.n >= step.present {
+        return vec4f();
+    }
+    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
+    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
+}
+
+fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
+    var z = inputs;
+    for (var part = 0u; part < PARTS; part++) {
+        z += sums[(part * SEQUENCES + place.s) * PADDED + place.j];
+    }
+    let i = sigmoid(z.x);
+    let f = sigmoid(z.y);
+    let g = tangent(z.z);
+    let o = sigmoid(z.w);
+    let row = step.row + place.n;
+    let at = row * 4u * HIDDEN + place.j;
+    gates[at] = i;
+    gates[at + HIDDEN] = f;
+    gates[at + 2u * HIDDEN] = g;
+    gates[at + 3u * HIDDEN] = o;
+    let c_t = f * c_before + i * g;
+    c[(params.batch + row) * HIDDEN + place.j] = c_t;
+    let h_t = o * tangent(c_t);
+    let masked = h_t * recurrent_mask(place);
+    h[h_place(place)] = masked;
+    if params.shared_output == 0u {
+        y[row * params.outputs + params.column + place.j] = h_t;
+    }
+    if params.shared_output != 0u || place.n < step.following {
+        h_in[(step.next + place.n) * HIDDEN + place.j] = masked;
+    }
+    return c_t;
+}

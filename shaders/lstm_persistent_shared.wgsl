@@ -1,0 +1,70 @@
+// The way through time of the kernels that walk it inside one dispatch. Appended to those that name this file, whose
+// `params`, `packed`, `mask` and constants it uses.
+
+struct Step {
+    t: u32,
+    row: u32,        // first row of this step
+    present: u32,    // sequences that have it
+    before: u32,     // first row of the step before
+    ongoing: u32,    // sequences that have both; the others start here
+    next: u32,       // first row of the step after
+    joining: u32,    // sequences that have that
+    following: u32,  // sequences that have both; the others end here
+}
+
+// Step `index` of the direction's way.
+fn step_at(index: u32) -> Step {
+    var step: Step;
+    step.t = time_of(index);
+    step.row = row_of(step.t);
+    step.present = row_of(step.t + 1u) - step.row;
+    if index > 0u {
+        let t = time_of(index - 1u);
+        step.before = row_of(t);
+        step.ongoing = min(row_of(t + 1u) - step.before, step.present);
+    }
+    if index + 1u < params.steps {
+        let t = time_of(index + 1u);
+        step.next = row_of(t);
+        step.joining = row_of(t + 1u) - step.next;
+        step.following = min(step.joining, step.present);
+    } else {
+        step.next = row_of(step.t + 1u);
+    }
+    return step;
+}
+
+fn time_of(index: u32) -> u32 {
+    return select(index, params.steps - 1u - index, params.reverse != 0u);
+}
+
+// The first row of time step t.
+fn row_of(t: u32) -> u32 {
+    if params.even != 0u {
+        return t * params.batch;
+    }
+    return bitcast<u32>(packed[params.table + t / 4u][t % 4u]);
+}
+
+// Unit j of the workgroup's sequence s, which is number n of the batch.
+struct Pair {
+    j: u32,
+    s: u32,
+    n: u32,
+    valid: bool,
+}
+
+// An invocation's pair number p.
+fn pair(p: u32, local: u32, first: u32) -> Pair {
+    let index = p * THREADS + local;
+    let j = index % PADDED;
+    let s = index / PADDED;
+    return Pair(j, s, first + s, j < HIDDEN && s < SEQUENCES && first + s < params.batch);
+}
+
+fn recurrent_mask(place: Pair) -> f32 {
+    if params.masked == 0u {
+        return 1.0;
+    }
+    return mask[1u + place.n * HIDDEN + place.j];
+}

@@ -1,0 +1,276 @@
+//! A dispatch for all time steps of one direction of one layer, the recurrent weights in registers. Layers follow each other:
+//! their inputs are products over all steps, and their buffers are their own.
+
+use super::strategy::Tiles;
+use super::unroll::{Constant, unrolled};
+use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
+use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
+use crate::kernels::dropout::{DropShape, Dropout, Masks, Source};
+
+params! {
+    struct PackParams {
+        hidden: u32, padded: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
+    }
+}
+params! {
+    struct StepsParams { rows: u32, steps: u32, place: u32 }
+}
+params! {
+    struct ForwardParams {
+        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
+        outputs: u32, column: u32, shared_output: u32, has_start: u32, start_h: u32, start_c: u32,
+    }
+}
+params! {
+    struct BackwardParams {
+        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
+        outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
+    }
+}
+static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
+static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
+static FORWARD: Kernel = kernel!(
+    "lstm_persistent_forward" + "lstm_persistent_shared",
+    ForwardParams,
+    [Read, Read, Read, Read, Write, Write, Write, Write]
+);
+static BACKWARD: Kernel = kernel!(
+    "lstm_persistent_backward" + "lstm_persistent_shared",
+    BackwardParams,
+    [Read, Read, Read, Read, Write, Write]
+);
+pub(super) static KERNELS: &[&Kernel] = &[&PACK, &STEPS, &FORWARD, &BACKWARD];
+
+/// WebGPU's default limits.
+const INVOCATIONS: usize = 256;
+const WORKGROUP_BYTES: usize = 16_384;
+
+/// A kernel and how many sequences one of its workgroups takes.
+struct Tiled {
+    kernel: &'static Kernel,
+    sequences: usize,
+}
+
+/// The hidden size in fours.
+fn padded(hidden: usize) -> usize {
+    hidden.next_multiple_of(4)
+}
+
+/// `count` over at most `threads` invocations, then what is left of those over parts of `along`: invocations, items of one,
+/// parts, items of a part.
+fn split(count: usize, along: usize, threads: usize) -> [usize; 4] {
+    let across = count.min(threads);
+    let parts = (threads / across).min(along);
+    [across, count.div_ceil(across), parts, along.div_ceil(parts)]
+}
+
+impl Tiles {
+    /// The most sequences, at most those wanted, that take no more than WebGPU's 16 KiB.
+    fn sequences_of(&self, bytes_each: usize) -> usize {
+        self.sequences.min(WORKGROUP_BYTES / bytes_each).max(1)
+    }
+
+    fn forward(&self, hidden: usize) -> Tiled {
+        let padded = padded(hidden);
+        let [threads, units, parts, quads] = split(padded, padded / 4, self.threads.min(INVOCATIONS));
+        let sequences = self.sequences_of(16 * parts * (quads + padded));
+        let constants: [Constant; 7] = [
+            ("HIDDEN", hidden),
+            ("SEQUENCES", sequences),
+            ("UNIT_THREADS", threads),
+            ("UNITS", units),
+            ("PARTS", parts),
+            ("QUADS", quads),
+            ("RESIDENT", quads.min(self.blocks / units)),
+        ];
+        Tiled { kernel: unrolled(&FORWARD, &constants), sequences }
+    }
+
+    fn backward(&self, hidden: usize) -> Tiled {
+        let padded = padded(hidden);
+        let [threads, fours, parts, units] = split(padded / 4, padded, self.threads.min(INVOCATIONS));
+        let sequences = self.sequences_of(16 * parts * (units + padded / 4));
+        let constants: [Constant; 7] = [
+            ("HIDDEN", hidden),
+            ("SEQUENCES", sequences),
+            ("FOUR_THREADS", threads),
+            ("FOURS", fours),
+            ("PARTS", parts),
+            ("UNITS", units),
+            ("RESIDENT", units.min(self.blocks / fours)),
+        ];
+        Tiled { kernel: unrolled(&BACKWARD, &constants), sequences }
+    }
+
+    /// The kernels that these tiles make for a hidden size.
+    pub fn kernels(&self, hidden: usize) -> [&'static Kernel; 2] {
+        [self.forward(hidden).kernel, self.backward(hidden).kernel]
+    }
+}
+
+/// Elements of [`Tape::packed`]: the weights twice, and the first row of each step and their end.
+pub(super) fn packed_len(shape: &LstmShape) -> usize {
+    table(shape) + (shape.steps + 1).next_multiple_of(4)
+}
+
+/// Elements of one arrangement of one cell's weights.
+fn weights_len(shape: &LstmShape) -> usize {
+    4 * padded(shape.hidden_size).pow(2)
+}
+
+/// Where the first rows lie.
+fn table(shape: &LstmShape) -> usize {
+    2 * shape.cells() * weights_len(shape)
+}
+
+/// The arrangement of the weights of all layers, and the first rows of the steps.
+pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
+    let shape = pass.shape;
+    if pass.weight_drop(0).is_none() {
+        let place = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions()).weight_hh;
+        let apart = |cell: usize| if cell + 1 < shape.cells() { place(cell + 1) - place(cell) } else { 0 };
+        let early = shape.directions();
+        let late_place = if shape.num_layers > 1 { place(early) } else { 0 };
+        // Within the first layer cells are as far apart as its inputs make them.
+        let first = if early > 1 { apart(0) } else { 0 };
+        let places = [0, place(0), first, early, late_place, apart(early)];
+        pack(gpu, shape, params, places, shape.cells(), tape);
+    }
+    if !pass.packing.is_even() {
+        let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
+        let params = StepsParams { rows, steps, place: table(shape) as u32 };
+        gpu.run(&STEPS, &params, &[&tape.sequences, &tape.packed], [1, 1, 1]);
+    }
+}
+
+fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
+    let padded = padded(shape.hidden_size);
+    let [cell, place, apart, early, late_place, late_apart] = places.map(|place| place as u32);
+    let params = PackParams {
+        hidden: shape.hidden_size as u32,
+        padded: padded as u32,
+        cell,
+        place,
+        apart,
+        early,
+        late_place,
+        late_apart,
+    };
+    let [x, y, _] = grid(padded * padded, 64);
+    gpu.run(&PACK, &params, &[weights, &tape.packed], [x, y, cells as u32]);
+}
+
+/// One direction of one layer.
+pub(super) struct Recurrence<'a> {
+    gpu: &'a Gpu,
+    pass: &'a Pass<'a>,
+    tiles: Tiles,
+    layer: usize,
+    direction: usize,
+    cell: usize,
+}
+
+impl<'a> Recurrence<'a> {
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, tiles: Tiles, layer: usize, direction: usize) -> Self {
+        Self { gpu, pass, tiles, layer, direction, cell: layer * pass.shape.directions() + direction }
+    }
+
+    /// The steps of each dispatch.
+    fn chunks(&self) -> impl DoubleEndedIterator<Item = [u32; 2]> + use<> {
+        let (steps, most) = (self.pass.packing.steps(), self.tiles.steps);
+        (0..steps.div_ceil(most)).map(move |chunk| {
+            let begin = chunk * most;
+            [begin, steps.min(begin + most)].map(|step| step as u32)
+        })
+    }
+
+    /// Places in the packed weights, counted in fours: this cell's, and the first rows of the steps.
+    fn places(&self, backward: bool) -> [u32; 2] {
+        let shape = self.pass.shape;
+        let weights = (2 * self.cell + usize::from(backward)) * weights_len(shape);
+        [weights, table(shape)].map(|place| (place / 4) as u32)
+    }
+
+    pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        if pass.weight_drop(self.cell).is_some() {
+            let places = [self.cell, 0, shape.gates() * shape.hidden_size, shape.cells(), 0, 0];
+            pack(gpu, shape, &tape.dropped, places, 1, tape);
+        }
+        let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
+        let cell = &mut cells[self.direction];
+        let masked = pass.recurrent_drop(self.cell);
+        if let Some(drop) = &masked {
+            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
+            gpu.dropout(drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
+        }
+        let [weights, table] = self.places(false);
+        let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
+        let buffers = [&tape.packed, h_0, c_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y];
+        let Tiled { kernel, sequences } = self.tiles.forward(shape.hidden_size);
+        for [begin, end] in self.chunks() {
+            let params = ForwardParams {
+                begin,
+                end,
+                steps: pass.packing.steps() as u32,
+                batch: pass.batch() as u32,
+                reverse: self.direction as u32,
+                even: u32::from(pass.packing.is_even()),
+                table,
+                weights,
+                masked: u32::from(masked.is_some()),
+                outputs: shape.output_size() as u32,
+                column: (self.direction * shape.hidden_size) as u32,
+                shared_output: u32::from(shape.shares_output()),
+                has_start: u32::from(start.is_some()),
+                start_h: pass.h_at(self.cell) as u32,
+                start_c: pass.c_at(self.cell) as u32,
+            };
+            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+        }
+    }
+
+    pub fn backward(
+        &self,
+        (d_y, from): (&GpuBuffer, usize),
+        d_final: Option<&LstmState<GpuBuffer>>,
+        packed: &GpuBuffer,
+        cell: &mut CellTape<GpuBuffer>,
+        d_start: Option<&mut LstmState<GpuBuffer>>,
+    ) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        if let Some(state) = d_final {
+            take_final(gpu, pass, self.cell, state, cell);
+        }
+        let [weights, table] = self.places(true);
+        let buffers = [packed, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state];
+        let Tiled { kernel, sequences } = self.tiles.backward(shape.hidden_size);
+        for [begin, end] in self.chunks().rev() {
+            let params = BackwardParams {
+                begin,
+                end,
+                steps: pass.packing.steps() as u32,
+                batch: pass.batch() as u32,
+                reverse: self.direction as u32,
+                even: u32::from(pass.packing.is_even()),
+                table,
+                weights,
+                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                outputs: shape.output_size() as u32,
+                column: (self.direction * shape.hidden_size) as u32,
+                d_y_from: from as u32,
+                d_y_row: pass.packing.row(from) as u32,
+                has_final: u32::from(d_final.is_some()),
+                wants_start: u32::from(d_start.is_some()),
+            };
+            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+        }
+        if let Some(state) = d_start {
+            give_start(gpu, pass, self.cell, cell, state);
+        }
+    }
+}
+
+fn grid_of(batch: usize, sequences: usize) -> [u32; 3] {
+    [batch.div_ceil(sequences) as u32, 1, 1]
+}

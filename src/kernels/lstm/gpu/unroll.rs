@@ -1,0 +1,124 @@
+//! Kernels whose loops are written out and whose sizes are constants, so that a compiler keeps in registers what they hold.
+//!
+//! A file in `shaders/` is such a kernel for its smallest sizes. Here the constants it declares get other values, and the
+//! lines between `// repeat X in COUNT` and `// end` are written COUNT times with 0, 1, … for X: for `X` itself, and for the X
+//! in names such as `w_X`. Repetitions may be nested.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use crate::device::Kernel;
+
+/// A constant's name in the file and its value.
+pub(super) type Constant = (&'static str, usize);
+
+/// `kernel` with these constants. What was once made stays, as pipelines do.
+pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
+    static MADE: LazyLock<Mutex<HashMap<String, &'static Kernel>>> = LazyLock::new(Mutex::default);
+    let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let name = format!("{} {}", kernel.name, values.join(" "));
+    let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    made.entry(name.clone()).or_insert_with(|| {
+        let source = with_constants(kernel.source, constants);
+        let lines: Vec<_> = source.lines().collect();
+        let source = written_out(&lines, constants);
+        Box::leak(Box::new(Kernel { name: name.leak(), source: source.leak(), ..*kernel }))
+    })
+}
+
+fn with_constants(source: &str, constants: &[Constant]) -> String {
+    let mut text = source.to_owned();
+    for (name, value) in constants {
+        let declared = format!("const {name} = ");
+        let start = source.find(&declared).unwrap_or_else(|| panic!("no constant `{name}`"));
+        let line = source[start..].lines().next().expect("a line");
+        text = text.replace(line, &format!("{declared}{value}u;"));
+    }
+    text
+}
+
+fn written_out(lines: &[&str], constants: &[Constant]) -> String {
+    let mut text = String::new();
+    let mut rest = lines;
+    while let [line, after @ ..] = rest {
+        rest = after;
+        let Some(repeat) = line.trim().strip_prefix("// repeat ") else {
+            text.extend([*line, "\n"]);
+            continue;
+        };
+        let (index, count) = repeat.split_once(" in ").expect("`repeat X in COUNT`");
+        let (_, count) = constants.iter().find(|(name, _)| *name == count).expect("a constant that is set");
+        let (body, after) = after.split_at(end_of(after));
+        for value in 0..*count {
+            let lines: Vec<_> = body.iter().map(|line| numbered(line, index, value)).collect();
+            text += &written_out(&lines.iter().map(String::as_str).collect::<Vec<_>>(), constants);
+        }
+        rest = &after[1..];
+    }
+    text
+}
+
+/// The line of the `end` that belongs to a repetition whose first line is the first of `lines`.
+fn end_of(lines: &[&str]) -> usize {
+    let mut open = 1;
+    for (place, line) in lines.iter().enumerate() {
+        open += usize::from(line.trim().starts_with("// repeat "));
+        open -= usize::from(line.trim() == "// end");
+        if open == 0 {
+            return place;
+        }
+    }
+    panic!("a repetition without `end`")
+}
+
+/// `line` with `value` for `index`.
+fn numbered(line: &str, index: &str, value: usize) -> String {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(start) = rest.find(is_name) {
+        let len = rest[start..].find(|c| !is_name(c)).unwrap_or(rest.len() - start);
+        let (before, name, after) = (&rest[..start], &rest[start..start + len], &rest[start + len..]);
+        text += before;
+        if name == index {
+            text += &format!("{value}u");
+        } else {
+            let number = value.to_string();
+            let parts: Vec<_> = name.split('_').map(|part| if part == index { &number } else { part }).collect();
+            text += &parts.join("_");
+        }
+        rest = after;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{numbered, with_constants, written_out};
+
+    #[test]
+    fn repetitions_are_written_out() {
+        let text = "a\n// repeat R in ROWS\nvar s_R = R;\n    // repeat Q in N\n    s_R += w_R_Q[Q + 1u];\n    // end\n// end\nb";
+        let lines: Vec<_> = text.lines().collect();
+        let want = "a\nvar s_0 = 0u;\n    s_0 += w_0_0[0u + 1u];\n    s_0 += w_0_1[1u + 1u];\n\
+                    var s_1 = 1u;\n    s_1 += w_1_0[0u + 1u];\n    s_1 += w_1_1[1u + 1u];\nb\n";
+        assert_eq!(written_out(&lines, &[("ROWS", 2), ("N", 2)]), want);
+        assert_eq!(written_out(&lines, &[("ROWS", 0), ("N", 2)]), "a\nb\n");
+    }
+
+    #[test]
+    fn names_that_only_contain_the_index_stay() {
+        assert_eq!(numbered("Quad(Q, xQ, h_Q_Q) /* Q */", "Q", 12), "Quad(12u, xQ, h_12_12) /* 12u */");
+    }
+
+    #[test]
+    fn constants_are_set() {
+        assert_eq!(with_constants("const A = 1u;\nconst B = A;\n", &[("A", 7)]), "const A = 7u;\nconst B = A;\n");
+    }
+
+    #[test]
+    #[should_panic(expected = "no constant `C`")]
+    fn an_unknown_constant_is_noticed() {
+        with_constants("const A = 1u;", &[("C", 7)]);
+    }
+}
