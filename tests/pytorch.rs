@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule};
+use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule, Strategy, Tiles};
 use bptt::model::{Batch, InputGradients, Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
@@ -331,6 +331,17 @@ fn cpu_in_single_precision() {
 #[test]
 fn gpu() {
     all_cases("Gpu", &common::gpu(false), &SINGLE);
+}
+
+/// Also those ways to run the recurrence that this adapter would not take by itself.
+#[test]
+fn gpu_in_every_strategy() {
+    let gpu = common::gpu(false);
+    let tiles = |threads, sequences, blocks, steps| Strategy::Persistent(Tiles { threads, sequences, blocks, steps });
+    for strategy in [Strategy::Steps, tiles(256, 1, 2, 256), tiles(64, 4, 1, 7), tiles(8, 8, 0, 256)] {
+        let _forced = strategy.force();
+        all_cases(&format!("Gpu, {strategy:?}"), &gpu, &SINGLE);
+    }
 }
 
 /// A wrong gate order, a lost bias gradient or a shifted window must not pass.

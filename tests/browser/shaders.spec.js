@@ -59,6 +59,57 @@ for (const file of files) {
   });
 }
 
+// As `unroll.rs` does: other constants, and the lines between `repeat X in COUNT` and `end` for each X.
+const numbered = (line, index, value) =>
+  line.replace(/\w+/g, (name) =>
+    name === index ? `${value}u` : name.replace(new RegExp(`(?<=_)${index}(?=_|$)`, "g"), value),
+  );
+const writtenOut = (lines, constants) => {
+  const written = [];
+  for (let at = 0; at < lines.length; at++) {
+    const [, index, count] = lines[at].match(/\/\/ repeat (\w+) in (\w+)/) ?? [];
+    if (!index) {
+      written.push(lines[at]);
+      continue;
+    }
+    const begin = at + 1;
+    for (let open = 1; open > 0; ) {
+      at += 1;
+      open += lines[at].includes("// repeat ") - (lines[at].trim() === "// end");
+    }
+    for (let value = 0; value < constants[count]; value++) {
+      const body = lines.slice(begin, at).map((line) => numbered(line, index, value));
+      written.push(...writtenOut(body, constants));
+    }
+  }
+  return written;
+};
+const unrolled = (file, constants) => {
+  const set = (text, [name, value]) => text.replace(new RegExp(`const ${name} = .*`), `const ${name} = ${value}u;`);
+  return kernel(writtenOut(Object.entries(constants).reduce(set, read(file)).split("\n"), constants).join("\n"));
+};
+
+// Sizes of a hardware and of a software adapter, weights in registers and not, in one part and in several.
+const forward = (HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT) =>
+  ["lstm_persistent_forward.wgsl", { HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT }];
+const backward = (HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT) =>
+  ["lstm_persistent_backward.wgsl", { HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT }];
+for (const [file, constants] of [
+  forward(64, 1, 64, 1, 4, 4, 4),
+  forward(129, 2, 132, 1, 1, 33, 10),
+  forward(65, 8, 9, 8, 1, 17, 0),
+  backward(64, 1, 16, 1, 16, 4, 4),
+  backward(129, 2, 33, 1, 7, 19, 10),
+  backward(65, 8, 8, 3, 1, 68, 0),
+]) {
+  test(`${file} with ${JSON.stringify(constants)}`, async () => {
+    const code = unrolled(file, constants);
+    expect(code).not.toMatch(/\/\/ repeat|\w_[RQMS]\b/);
+    expect(code).toContain(`const HIDDEN = ${constants.HIDDEN}u;`);
+    expect(await complaints(code)).toEqual([]);
+  });
+}
+
 test("there are kernels to compile", () => {
   expect(files).toContain("product.wgsl");
 });
