@@ -58,6 +58,7 @@ var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let first = group.x * SEQUENCES;
+    let pairs = pair_count();
     let part = local / FOUR_THREADS;
     let u = local % FOUR_THREADS;
     // repeat R in FOURS
@@ -66,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     // end
     // end
     var d_c: array<f32, PAIRS>;
-    for (var p = 0u; p < PAIRS; p++) {
+    for (var p = 0u; p < pairs; p++) {
         d_c[p] = enter(pair(p, local, first));
     }
     // The gradient of the start state takes the products once more.
@@ -79,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
         // Asked for before the products, so that they are there after them.
         var kept: array<Kept, PAIRS>;
-        for (var p = 0u; p < PAIRS; p++) {
+        for (var p = 0u; p < pairs; p++) {
             kept[p] = kept_of(pair(p, local, first), step);
         }
         workgroupBarrier();
@@ -115,14 +116,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         workgroupBarrier();
-        for (var p = 0u; p < PAIRS; p++) {
+        for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
             if place.valid {
                 d_c[p] = cell_gradient(place, step, kept[p], d_c[p]);
             }
         }
         if walked == params.begin + 1u && params.begin > 0u {
-            for (var p = 0u; p < PAIRS; p++) {
+            for (var p = 0u; p < pairs; p++) {
                 let place = pair(p, local, first);
                 if place.valid && place.n < step.present {
                     d_state[d_c_place(place)] = d_c[p];

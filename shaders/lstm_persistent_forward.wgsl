@@ -58,6 +58,7 @@ var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1}
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let first = group.x * SEQUENCES;
+    let pairs = pair_count();
     let part = local / UNIT_THREADS;
     let u = local % UNIT_THREADS;
     // repeat R in UNITS
@@ -66,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     // end
     // end
     var c_before: array<f32, PAIRS>;
-    for (var p = 0u; p < PAIRS; p++) {
+    for (var p = 0u; p < pairs; p++) {
         c_before[p] = enter(pair(p, local, first));
     }
     for (var index = params.begin; index < params.end; index++) {
@@ -76,7 +77,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
         // Asked for before the products, so that they are there after them.
         var z: array<vec4f, PAIRS>;
-        for (var p = 0u; p < PAIRS; p++) {
+        for (var p = 0u; p < pairs; p++) {
             z[p] = input_gates(pair(p, local, first), step);
         }
         workgroupBarrier();
@@ -112,7 +113,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         workgroupBarrier();
-        for (var p = 0u; p < PAIRS; p++) {
+        for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
             if place.valid && place.n < step.present {
                 c_before[p] = cell_step(place, step, z[p], c_before[p]);

@@ -54,6 +54,15 @@ struct Pair {
     valid: bool,
 }
 
+// The pairs of an invocation. Loops over two may be written out by a compiler; over more that takes it seconds, so it is
+// not told how many they are.
+fn pair_count() -> u32 {
+    if PAIRS <= 2u {
+        return PAIRS;
+    }
+    return min(PAIRS, (PADDED * params.batch + THREADS - 1u) / THREADS);
+}
+
 // An invocation's pair number p.
 fn pair(p: u32, local: u32, first: u32) -> Pair {
     let index = p * THREADS + local;

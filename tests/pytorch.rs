@@ -337,8 +337,8 @@ fn gpu() {
 #[test]
 fn gpu_in_every_strategy() {
     let gpu = common::gpu(false);
-    let tiles = |threads, sequences, blocks, steps| Strategy::Persistent(Tiles { threads, sequences, blocks, steps });
-    for strategy in [Strategy::Steps, tiles(256, 1, 2, 256), tiles(64, 4, 1, 7), tiles(8, 8, 0, 256)] {
+    let tiles = Tiles { threads: 256, sequences: 2, blocks: 2, steps: 7 };
+    for strategy in [Strategy::Steps, Strategy::Persistent(tiles)] {
         let _forced = strategy.force();
         all_cases(&format!("Gpu, {strategy:?}"), &gpu, &SINGLE);
     }
