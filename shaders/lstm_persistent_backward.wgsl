@@ -66,6 +66,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let w_R_M = weights(part * UNITS + M, u + R * FOUR_THREADS);
     // end
     // end
+    // Units beyond the last and sequences that have no step yet are multiplied too.
+    for (var at = local; at < SEQUENCES * PARTS * UNITS; at += THREADS) {
+        d_gates[at] = vec4f();
+    }
+    workgroupBarrier();
     var d_c: array<f32, PAIRS>;
     for (var p = 0u; p < pairs; p++) {
         d_c[p] = enter(pair(p, local, first));

@@ -66,6 +66,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let w_R_Q = weights(part * QUADS + Q, u + R * UNIT_THREADS);
     // end
     // end
+    // Columns beyond the last and sequences that are not there yet are multiplied too.
+    for (var at = local; at < SEQUENCES * PARTS * COLUMNS; at += THREADS) {
+        h[at] = 0.0;
+    }
+    workgroupBarrier();
     var c_before: array<f32, PAIRS>;
     for (var p = 0u; p < pairs; p++) {
         c_before[p] = enter(pair(p, local, first));
