@@ -60,7 +60,7 @@ impl Clock {
 /// In a browser nobody waits, so that nothing is known: each step goes by itself.
 #[cfg(target_arch = "wasm32")]
 #[derive(Default)]
-struct Clock;
+struct Clock {}
 
 #[cfg(target_arch = "wasm32")]
 impl Clock {
