@@ -247,6 +247,8 @@ struct Step<'a, D: Kernels> {
     batch: Batch,
     optimizer: Optimizer<D>,
     history: D::Buffer,
+    /// Bytes of buffers that were asked for before any was made.
+    needed: u64,
     taken: u64,
 }
 
@@ -254,8 +256,9 @@ impl<'a, D: Kernels> Step<'a, D> {
     fn new(device: &'a D, shape: NetworkShape) -> Result<Self> {
         let rule = Rule::from(&Config::default());
         let p = shape.parameters();
-        let needs = shape.needs(device).into_iter().chain(Optimizer::needs(device, &rule, p));
-        device.check(&needs.collect::<Vec<_>>())?;
+        let needs: Vec<_> = shape.needs(device).into_iter().chain(Optimizer::needs(device, &rule, p)).collect();
+        device.check(&needs)?;
+        let needed = needs.iter().map(|need| (need.len * size_of::<D::Element>()) as u64).sum();
         let mut net = Network::new(device, shape);
         let mut rng = Rng::new(1, Stream::Init);
         let lengths: Vec<usize> = match shape.lstm.ragged {
@@ -271,7 +274,7 @@ impl<'a, D: Kernels> Step<'a, D> {
         let parameters: Vec<_> = parameters.iter().map(|&value| D::Element::of(f64::from(value))).collect();
         device.write(&mut net.params, &parameters);
         let (optimizer, history) = (Optimizer::new(device, rule, p), device.buffer("the losses", 2));
-        Ok(Self { device, net, batch, optimizer, history, taken: 0 })
+        Ok(Self { device, net, batch, optimizer, history, needed, taken: 0 })
     }
 
     /// Forward, loss, backward, clip, Adam.
@@ -333,6 +336,7 @@ struct Times {
     /// Steps in each.
     together: usize,
     first: f64,
+    needed: u64,
     bytes: u64,
 }
 
@@ -357,7 +361,8 @@ fn measure<D: Kernels>(device: &D, networks: &[NetworkShape], regions: usize) ->
             step.take()?;
         }
         step.wait()?;
-        steps.push((step, Times { sorted: Vec::new(), together, first, bytes: device.allocated() - before }));
+        let (needed, bytes) = (step.needed, device.allocated() - before);
+        steps.push((step, Times { sorted: Vec::new(), together, first, needed, bytes }));
     }
     for _ in 0..regions {
         for (step, times) in &mut steps {
@@ -402,7 +407,7 @@ fn report<D: Kernels>(device: &D, shape: &str, times: &Times, gflops: Option<f64
         let line = json!({
             "device": device.kind(), "adapter": device.adapter(), "shape": shape, "mode": "fp32",
             "ms_median": median, "ms_min": least, "ms_max": most, "steps": times.sorted.len() * times.together,
-            "first_step_ms": times.first, "gflops": gflops, "bytes": times.bytes,
+            "first_step_ms": times.first, "gflops": gflops, "bytes": times.bytes, "bytes_needed": times.needed,
         });
         out!("{line}");
     } else {

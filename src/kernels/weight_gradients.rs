@@ -10,7 +10,9 @@
 
 use std::ops::Range;
 
-use super::product::Splits;
+use rayon::prelude::*;
+
+use super::product::{Splits, multiply_add};
 use super::{Matrix, Product, ProductShape};
 use crate::device::{Cost, Cpu, Gpu, GpuBuffer, Kernel, Real, Tile, grid, kernel, params};
 
@@ -212,22 +214,74 @@ fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
 }
 
 impl<F: Real> WeightGradients for Cpu<F> {
-    fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, scratch: &mut Vec<F>) {
-        for map in maps {
-            let (d, rows) = map.d;
-            for input in [&map.x, &map.h].into_iter().flatten() {
-                let (m, n, k) = (map.outputs, input.width, map.rows);
-                let shape = ProductShape { m, n, k, a: rows.transposed(), b: input.rows, c: input.weight };
-                self.product_add(&shape, d, input.values, d_params, scratch);
-            }
-            if !map.biases.is_empty() {
-                self.column_sums(map.rows, map.outputs, (d, rows.offset), &map.biases, d_params, scratch);
-            }
+    fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
+        // All maps in one go, so that no thread waits for another between them.
+        let blocks: Vec<_> = maps.iter().flat_map(OutputBlock::of).collect();
+        let sums: Vec<_> = blocks.par_iter().map(OutputBlock::sums).collect();
+        for (block, sums) in blocks.iter().zip(&sums) {
+            block.add(sums, d_params);
         }
     }
 
     fn weight_scratch_len(&self, _sizes: &[AffineSize], _span: usize) -> usize {
         0
+    }
+}
+
+/// Some of the outputs of one map, for one thread.
+struct OutputBlock<'a, F> {
+    map: &'a Affine<'a, Vec<F>>,
+    outputs: Range<usize>,
+}
+
+impl<'a, F: Real> OutputBlock<'a, F> {
+    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts.
+    fn of(map: &'a Affine<'a, Vec<F>>) -> impl Iterator<Item = Self> {
+        let size = map.outputs.div_ceil(2 * rayon::current_num_threads()).max(48);
+        (0..map.outputs).step_by(size).map(move |first| Self { map, outputs: first..map.outputs.min(first + size) })
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = &AffineInput<'a, Vec<F>>> {
+        [&self.map.x, &self.map.h].into_iter().flatten()
+    }
+
+    /// d_W_x, d_W_h and d_b of the block's outputs, one behind the other.
+    fn sums(&self) -> Vec<F> {
+        let ((d, rows), outputs) = (self.map.d, self.outputs.len());
+        let rows = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows };
+        let biases = if self.map.biases.is_empty() { 0 } else { outputs };
+        let mut sums = vec![F::zero(); self.inputs().map(|input| outputs * input.width).sum::<usize>() + biases];
+        let mut rest = &mut sums[..];
+        for input in self.inputs() {
+            let (m, n, k) = (outputs, input.width, self.map.rows);
+            let (weights, after) = rest.split_at_mut(m * n);
+            rest = after;
+            let shape = ProductShape { m, n, k, a: rows.transposed(), b: input.rows, c: 0 };
+            multiply_add(&shape, d, input.values, weights);
+        }
+        let mut totals = vec![0.0f64; biases];
+        for row in 0..if biases > 0 { self.map.rows } else { 0 } {
+            let d = d[rows.offset + row * rows.row..].iter().step_by(rows.column);
+            totals.iter_mut().zip(d).for_each(|(total, d)| *total += d.double());
+        }
+        rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
+        sums
+    }
+
+    fn add(&self, sums: &[F], d_params: &mut [F]) {
+        let (first, outputs) = (self.outputs.start, self.outputs.len());
+        let mut add = |place: usize, sums: &[F]| {
+            d_params[place..].iter_mut().zip(sums).for_each(|(d, &sum)| *d = *d + sum);
+        };
+        let mut rest = sums;
+        for input in self.inputs() {
+            let (weights, after) = rest.split_at(outputs * input.width);
+            rest = after;
+            add(input.weight + first * input.width, weights);
+        }
+        for &place in &self.map.biases {
+            add(place + first, rest);
+        }
     }
 }
 

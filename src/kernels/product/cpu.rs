@@ -96,7 +96,7 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
 }
 
 /// `c += a · b` on this thread for a long summed dimension, a chain of terms at a time; `c` is C alone.
-fn multiply_add<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
+pub fn multiply_add<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     let ProductShape { m, n, k, .. } = *shape;
     let mut panels = vec![F::zero(); panels_len::<F>(k.min(CHAIN), n)];
     let mut packed = vec![F::zero(); m.min(CACHED_ROWS) * k.min(CHAIN)];
