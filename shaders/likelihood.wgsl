@@ -25,13 +25,14 @@ const HALF_LN_TAU = 0.918938533;
 
 var<workgroup> sums: array<f32, 256>;
 
-// ln(1 + x) for x ≥ 0: below 1 by 2·artanh(x/(2+x)), since 1 + x has lost the digits of a small x.
+// ln(1 + x) for x ≥ 0: below 1 by 2·artanh(x/(2+x)), since 1 + x has lost the digits of a small x. Not every driver's log of
+// NaN is NaN.
 fn log_1p(x: f32) -> f32 {
     let s = x / (2.0 + x);
     let z = s * s;
     let near = 2.0 * s * (1.0 + z * (1.0 / 3.0 + z * (1.0 / 5.0 + z * (1.0 / 7.0 + z * (1.0 / 9.0 + z * (1.0 / 11.0
         + z * (1.0 / 13.0 + z * (1.0 / 15.0))))))));
-    return select(log(1.0 + x), near, x < 1.0);
+    return select(select(log(1.0 + x), near, x < 1.0), x, is_nan(x));
 }
 
 fn softplus(x: f32) -> f32 {
