@@ -79,9 +79,10 @@ fn main(
     workgroupBarrier();
     sum = powers[0];
 
-    // Whatever the id is, nothing is read out of bounds, and a bad one makes everything NaN.
+    // Whatever the id is, nothing is read out of bounds, and a bad one makes everything NaN; so does a NaN, which not every
+    // driver's log keeps.
     let wanted = min(u32(clamp(id, 0.0, 16777216.0)), params.classes - 1u);
-    let valid = f32(wanted) == id && !is_nan(id);
+    let valid = f32(wanted) == id && !is_nan(id) && !is_nan(sum);
     let share = select(params.nan, scratch[0], valid);
     let all = params.label_smoothing / f32(params.classes);
     let own = 1.0 - params.label_smoothing;
