@@ -39,24 +39,25 @@ def chart(rows, title):
         f'<text x="{left}" y="20" font-size="15">{title}</text>',
     ]
     base = rows[0]["ms_min"] / rows[0]["T"]
+    pace = [row["ms_min"] / row["T"] / base for row in rows]
     mib = 2**20
     panels = [
-        ("time a time step, T = 64 is 1", 1.5, 0.25, [("a", [row["ms_min"] / row["T"] / base for row in rows])]),
+        ("time a time step, T = 64 is 1", max(1.5, 1.1 * max(pace)), True, [("a", pace)]),
         (
             "MiB, allocated and (dashed) foretold",
             rows[-1]["bytes"] / mib * 1.1,
-            None,
+            False,
             [("a", [row["bytes"] / mib for row in rows]), ("b", [row["bytes_needed"] / mib for row in rows])],
         ),
     ]
-    for number, (label, most, tick, lines) in enumerate(panels):
+    for number, (label, most, fine, lines) in enumerate(panels):
         offset = left + number * (panel + gap)
         out.append(f'<text x="{offset}" y="40">{label}</text>')
         ticks = 6
         for at in range(ticks + 1):
             value = most * at / ticks
             out.append(f'<line class="grid" x1="{offset}" x2="{offset + panel}" y1="{y(value, most):.1f}" y2="{y(value, most):.1f}"/>')
-            text = f"{value:.2f}" if tick else f"{value:.0f}"
+            text = f"{value:.2f}" if fine else f"{value:.0f}"
             out.append(f'<text x="{offset - 8}" y="{y(value, most) + 4:.1f}" text-anchor="end">{text}</text>')
         out.append(f'<line class="axis" x1="{offset}" x2="{offset + panel}" y1="{height - bottom}" y2="{height - bottom}"/>')
         for index, row in enumerate(rows):
