@@ -204,6 +204,20 @@ fn equal_seeds_give_equal_bits_on_every_device() {
     equal_seeds_give_equal_bits(gpu);
 }
 
+/// The CPU cuts its work by the number of threads; a sum's order does not depend on how.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let config = Config { batch_size: 29, hidden_size: 23, bidirectional: true, ..config() };
+        pool.install(|| outcome(trainer(single(), &config)))
+    };
+    let one = on(1);
+    for threads in [2, 5] {
+        assert!(on(threads) == one, "{threads} threads");
+    }
+}
+
 /// The devices agree with each other on the losses of a run.
 #[test]
 fn devices_agree() {

@@ -97,8 +97,13 @@ pub fn print(shape: &str, steps: usize, kernels: &[KernelTime], ceilings: &Ceili
     let (product, copy) = (ceilings.product / 1e9, ceilings.copy / 1e9);
     out!("{shape}: {dispatches} dispatches a step, {time}");
     out!("at best {product:.2} GFLOP/s (a product) and {copy:.2} GB/s (a copy)");
+    let name = |kernel: &KernelTime| match kernel.entry {
+        "main" => kernel.name.to_owned(),
+        entry => format!("{}, {entry}", kernel.name),
+    };
+    let wide = kernels.iter().map(|kernel| name(kernel).len()).max().unwrap_or(0).max(32) + 2;
     out!(
-        "{:34}{:>7}{:>11}{:>8}{:>11}{:>7}{:>10}{:>7}",
+        "{:wide$}{:>7}{:>11}{:>8}{:>11}{:>7}{:>10}{:>7}",
         "kernel",
         "a step",
         "ms a step",
@@ -109,10 +114,6 @@ pub fn print(shape: &str, steps: usize, kernels: &[KernelTime], ceilings: &Ceili
         ""
     );
     for kernel in kernels {
-        let name = match kernel.entry {
-            "main" => kernel.name.to_owned(),
-            entry => format!("{}, {entry}", kernel.name),
-        };
         let runs = kernel.runs as f64 / steps as f64;
         let time = kernel.seconds.map_or(format!("{:>11}{:>8}", "–", "–"), |seconds| {
             let share = total.map_or(0.0, |total| 100.0 * seconds / total);
@@ -123,7 +124,7 @@ pub fn print(shape: &str, steps: usize, kernels: &[KernelTime], ceilings: &Ceili
                 let (of_product, of_copy) = (100.0 * operations / ceilings.product, 100.0 * bytes / ceilings.copy);
                 format!("{:11.3}{of_product:6.0}%{:10.3}{of_copy:6.0}%", operations / 1e9, bytes / 1e9)
             });
-        out!("{name:34}{runs:7.0}{time}{speed}");
+        out!("{:wide$}{runs:7.0}{time}{speed}", name(kernel));
     }
 }
 

@@ -72,7 +72,7 @@ pub struct Gpu {
     name: String,
     device: wgpu::Device,
     queue: wgpu::Queue,
-    shares_memory: bool,
+    kind: wgpu::DeviceType,
     tuned: Tuned,
     options: GpuOptions,
     faults: Arc<Mutex<Option<String>>>,
@@ -189,7 +189,7 @@ impl Gpu {
             name: info.name,
             device,
             queue,
-            shares_memory: matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu),
+            kind: info.device_type,
             tuned: Tuned { adapter: key, tuning: options.tuning.or(measured).unwrap_or(by_kind) },
             options,
             faults,
@@ -203,6 +203,11 @@ impl Gpu {
     /// How it computes.
     pub fn tuning(&self) -> &Tuning {
         &self.tuned.tuning
+    }
+
+    /// Whether it is a processor that runs the kernels.
+    pub fn is_software(&self) -> bool {
+        self.kind == wgpu::DeviceType::Cpu
     }
 
     /// What was done so far.
@@ -345,7 +350,11 @@ impl Device for Gpu {
             }
         }
         // Memory of its own: WebGPU does not tell how much there is. Shared memory is the machine's.
-        if self.shares_memory { super::Cpu::<f32>::new().check(need) } else { Ok(()) }
+        if matches!(self.kind, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu) {
+            super::Cpu::<f32>::new().check(need)
+        } else {
+            Ok(())
+        }
     }
 
     fn buffer(&self, name: &'static str, len: usize) -> GpuBuffer {

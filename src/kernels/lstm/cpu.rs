@@ -139,9 +139,10 @@ impl<'a, F: Real> Recurrence<'a, F> {
     fn new(pass: &'a Pass, layer: usize, direction: usize, params: &'a [F]) -> Self {
         let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
         let mut biases = vec![F::zero(); shape.gates()];
-        for place in places.biases().into_iter().filter(|_| !shape.layer_norm) {
+        for place in places.biases() {
             biases.iter_mut().zip(&params[place..]).for_each(|(sum, &bias)| *sum = *sum + bias);
         }
+        let norm = NormParameters::take(&places, shape.hidden_size, params, &mut biases);
         Self {
             pass,
             layer,
@@ -151,7 +152,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             weight_hh: &params[places.weight_hh..][..shape.gates() * shape.width()],
             weight_hr: places.weight_hr.map(|place| &params[place..][..shape.proj_size * shape.hidden_size]),
             biases,
-            norm: NormParameters::new(&places, shape.hidden_size, params),
+            norm,
             shared: shape.shares_output(),
         }
     }

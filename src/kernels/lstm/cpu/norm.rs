@@ -13,18 +13,15 @@ pub struct NormParameters<'a, F> {
     gain_hh: &'a [F], // [4H]
     gain_c: &'a [F],  // [H]
     shift_c: &'a [F], // [H]
-    biases: Vec<F>,   // [4H], b_ih + b_hh
+    biases: Vec<F>,   // [4H]
 }
 
 impl<'a, F: Real> NormParameters<'a, F> {
-    /// None without layer normalisation.
-    pub fn new(places: &CellPlaces, hidden: usize, params: &'a [F]) -> Option<Self> {
+    /// None without layer normalisation; else `biases` go with it, and zeros stay.
+    pub fn take(places: &CellPlaces, hidden: usize, params: &'a [F], biases: &mut Vec<F>) -> Option<Self> {
         let gains = &params[places.layer_norm?..];
         let gates = 4 * hidden;
-        let mut biases = vec![F::zero(); gates];
-        for place in places.biases() {
-            biases.iter_mut().zip(&params[place..]).for_each(|(sum, &bias)| *sum = *sum + bias);
-        }
+        let biases = std::mem::replace(biases, vec![F::zero(); gates]);
         let (gain_ih, rest) = gains.split_at(gates);
         let (gain_hh, rest) = rest.split_at(gates);
         let (gain_c, rest) = rest.split_at(hidden);

@@ -2,7 +2,7 @@
 //! their inputs are products over all steps, and their buffers are their own.
 
 use super::strategy::Tiles;
-use super::unroll::{Constant, unrolled};
+use super::unroll::unrolled;
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::dropout::{DropShape, Dropout, Masks, Source};
@@ -74,7 +74,7 @@ impl Tiles {
         let padded = padded(hidden);
         let [threads, units, parts, quads] = split(padded, padded / 4, self.threads.min(INVOCATIONS));
         let sequences = self.sequences_of(16 * parts * (quads + padded));
-        let constants: [Constant; 7] = [
+        let constants = [
             ("HIDDEN", hidden),
             ("SEQUENCES", sequences),
             ("UNIT_THREADS", threads),
@@ -90,7 +90,7 @@ impl Tiles {
         let padded = padded(hidden);
         let [threads, fours, parts, units] = split(padded / 4, padded, self.threads.min(INVOCATIONS));
         let sequences = self.sequences_of(16 * parts * (units + padded / 4));
-        let constants: [Constant; 7] = [
+        let constants = [
             ("HIDDEN", hidden),
             ("SEQUENCES", sequences),
             ("FOUR_THREADS", threads),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::device::{Device, Gpu, Kernel};
+use crate::device::{Gpu, Kernel};
 use crate::kernels::LstmShape;
 
 /// How a GPU runs the recurrence. Each gives the same numbers up to rounding.
@@ -75,7 +75,7 @@ impl Strategy {
     /// The strategy for a shape.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let chosen = FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
-            true => Self::Persistent(Tiles::for_adapter(gpu.adapter(), shape)),
+            true => Self::Persistent(Tiles::suited_to(gpu, shape)),
             false => Self::Steps,
         });
         match chosen {
@@ -86,8 +86,8 @@ impl Strategy {
 }
 
 impl Tiles {
-    fn for_adapter(adapter: &str, shape: &LstmShape) -> Self {
-        if is_software(adapter) {
+    fn suited_to(gpu: &Gpu, shape: &LstmShape) -> Self {
+        if gpu.is_software() {
             let threads = shape.hidden_size.div_ceil(SOFTWARE_UNITS).next_multiple_of(8);
             return Self { threads, sequences: 8.min(shape.batch), blocks: 0, steps: STEPS };
         }
@@ -95,9 +95,4 @@ impl Tiles {
         let sequences = (shape.batch / 128).clamp(1, 8);
         Self { threads: 256, sequences, blocks: HARDWARE_BLOCKS, steps: STEPS }
     }
-}
-
-/// Whether the adapter of this name is a processor that runs the kernels: Mesa's, Chromium's and Microsoft's.
-fn is_software(adapter: &str) -> bool {
-    ["llvmpipe", "SwiftShader", "Microsoft Basic Render"].iter().any(|name| adapter.contains(name))
 }

@@ -12,13 +12,17 @@ use crate::device::Kernel;
 /// A constant's name in the file and its value.
 pub(super) type Constant = (&'static str, usize);
 
+/// How many constants such a kernel has.
+const CONSTANTS: usize = 7;
+
 /// `kernel` with these constants. What was once made stays, as pipelines do.
-pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
-    static MADE: LazyLock<Mutex<HashMap<String, &'static Kernel>>> = LazyLock::new(Mutex::default);
-    let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let name = format!("{} {}", kernel.name, values.join(" "));
+pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant; CONSTANTS]) -> &'static Kernel {
+    type Made = HashMap<(&'static str, [usize; CONSTANTS]), &'static Kernel>;
+    static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    made.entry(name.clone()).or_insert_with(|| {
+    made.entry((kernel.name, constants.map(|(_, value)| value))).or_insert_with(|| {
+        let values = constants.map(|(name, value)| format!("{name}={value}"));
+        let name = format!("{} {}", kernel.name, values.join(" "));
         let source = with_constants(kernel.source, constants);
         let lines: Vec<_> = source.lines().collect();
         let source = written_out(&lines, constants);
