@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::product::{Splits, multiply_add};
-use super::{Matrix, Product, ProductShape};
+use super::product::{Right, Rows, Splits, multiply_add};
+use super::{Matrix, Product};
 use crate::device::{Cost, Cpu, Gpu, GpuBuffer, Kernel, Real, Tile, grid, kernel, params};
 
 /// One input of an affine map.
@@ -248,22 +248,18 @@ impl<'a, F: Real> OutputBlock<'a, F> {
     /// d_W_x, d_W_h and d_b of the block's outputs, one behind the other.
     fn sums(&self) -> Vec<F> {
         let ((d, rows), outputs) = (self.map.d, self.outputs.len());
-        let rows = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows };
         let biases = if self.map.biases.is_empty() { 0 } else { outputs };
         let mut sums = vec![F::zero(); self.inputs().map(|input| outputs * input.width).sum::<usize>() + biases];
         let mut rest = &mut sums[..];
+        let mut rights = Vec::new();
         for input in self.inputs() {
-            let (m, n, k) = (outputs, input.width, self.map.rows);
-            let (weights, after) = rest.split_at_mut(m * n);
+            let (c, after) = rest.split_at_mut(outputs * input.width);
             rest = after;
-            let shape = ProductShape { m, n, k, a: rows.transposed(), b: input.rows, c: 0 };
-            multiply_add(&shape, d, input.values, weights);
+            rights.push(Right { n: input.width, place: input.rows, values: input.values, c });
         }
+        let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
         let mut totals = vec![0.0f64; biases];
-        for row in 0..if biases > 0 { self.map.rows } else { 0 } {
-            let d = d[rows.offset + row * rows.row..].iter().step_by(rows.column);
-            totals.iter_mut().zip(d).for_each(|(total, d)| *total += d.double());
-        }
+        multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut rights, &mut totals);
         rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
         sums
     }

@@ -4,7 +4,7 @@ mod panels;
 
 pub use panels::{Left, Term, add_products, pack, panels_len};
 
-use panels::{CHAIN, pack_left};
+use panels::{CHAIN, add_sums, pack_left};
 use rayon::prelude::*;
 
 use super::{Matrix, Onto, Product, ProductShape};
@@ -75,14 +75,6 @@ impl<F: Real> Product for Cpu<F> {
     }
 }
 
-impl ProductShape {
-    /// `m` rows of the product from row `first` on, with C at the start of its slice.
-    fn block(&self, first: usize, m: usize) -> Self {
-        let a = Matrix { offset: self.a.offset + first * self.a.row, ..self.a };
-        Self { m, a, c: 0, ..*self }
-    }
-}
-
 /// Rows of A that stay in a core's own cache while one panel after the other passes by.
 const CACHED_ROWS: usize = 48;
 
@@ -91,25 +83,59 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     // Two blocks for each thread, and enough rows that packing B for each of them costs little.
     let rows = shape.m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(CACHED_ROWS);
     c.par_chunks_mut(rows * shape.n).enumerate().for_each(|(block, c)| {
-        multiply_add(&shape.block(block * rows, c.len() / shape.n), a, b, c);
+        let place = Matrix { offset: shape.a.offset + block * rows * shape.a.row, ..shape.a };
+        let left = Rows { m: c.len() / shape.n, k: shape.k, place, values: a };
+        multiply_add(&left, &mut [Right { n: shape.n, place: shape.b, values: b, c }], &mut []);
     });
 }
 
-/// `c += a · b` on this thread for a long summed dimension, a chain of terms at a time; `c` is C alone.
-pub fn multiply_add<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
-    let ProductShape { m, n, k, .. } = *shape;
-    let mut panels = vec![F::zero(); panels_len::<F>(k.min(CHAIN), n)];
+/// The left matrix A `[M, K]` of some products.
+pub struct Rows<'a, F> {
+    pub m: usize,
+    pub k: usize,
+    pub place: Matrix,
+    pub values: &'a [F],
+}
+
+/// A right matrix B `[K, N]` and the C `[M, N]` that A · B is added to.
+pub struct Right<'a, F> {
+    pub n: usize,
+    pub place: Matrix,
+    pub values: &'a [F],
+    pub c: &'a mut [F],
+}
+
+/// `c += a · b` for each of `rights` on this thread, for a long summed dimension: a chain of terms at a time, for which A is
+/// read once. Σ_k A[i, k] is added to `sums` `[M]`, or to nothing if that is empty.
+pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], sums: &mut [f64]) {
+    let Rows { m, k, place, values } = *a;
+    let len = |right: &Right<F>, terms| panels_len::<F>(terms, right.n);
+    let mut all_panels = vec![F::zero(); rights.iter().map(|right| len(right, k.min(CHAIN))).sum()];
     let mut packed = vec![F::zero(); m.min(CACHED_ROWS) * k.min(CHAIN)];
     for first in (0..k).step_by(CHAIN) {
         let terms = CHAIN.min(k - first);
-        let panels = &mut panels[..panels_len::<F>(terms, n)];
-        pack(terms, n, Matrix { offset: shape.b.offset + first * shape.b.row, ..shape.b }, b, panels);
-        for (block, c) in c.chunks_mut(CACHED_ROWS * n).enumerate() {
-            let rows = c.len() / n;
-            let offset = shape.a.offset + first * shape.a.column + block * CACHED_ROWS * shape.a.row;
+        let mut panels = &mut all_panels[..];
+        for right in &*rights {
+            let (own, rest) = panels.split_at_mut(len(right, terms));
+            panels = rest;
+            let offset = right.place.offset + first * right.place.row;
+            pack(terms, right.n, Matrix { offset, ..right.place }, right.values, own);
+        }
+        for row in (0..m).step_by(CACHED_ROWS) {
+            let rows = CACHED_ROWS.min(m - row);
+            let offset = place.offset + first * place.column + row * place.row;
             let packed = &mut packed[..rows * terms];
-            pack_left(rows, terms, Matrix { offset, ..shape.a }, a, packed);
-            add_products(rows, n, &[Term { k: terms, a: Left::Packed(packed), panels }], None, c);
+            pack_left(rows, terms, Matrix { offset, ..place }, values, packed);
+            let mut panels = &all_panels[..];
+            for right in &mut *rights {
+                let (own, rest) = panels.split_at(len(right, terms));
+                panels = rest;
+                let c = &mut right.c[row * right.n..][..rows * right.n];
+                add_products(rows, right.n, &[Term { k: terms, a: Left::Packed(packed), panels: own }], None, c);
+            }
+            if !sums.is_empty() {
+                add_sums(rows, terms, packed, &mut sums[row..][..rows]);
+            }
         }
     }
 }

@@ -134,6 +134,29 @@ fn pack_block<F: Real, const M: usize>(a: Matrix, from: &[F], block: &mut [F]) {
     }
 }
 
+/// Adds Σ_k A[i, k] to `sums` `[M]`, for A as [`pack_left`] packed it.
+pub fn add_sums<F: Real>(m: usize, k: usize, packed: &[F], sums: &mut [f64]) {
+    for (first, rows) in blocks(m) {
+        let (block, sums) = (&packed[first * k..][..rows * k], &mut sums[first..]);
+        match rows {
+            6 => add_block_sums::<F, 6>(block, sums),
+            5 => add_block_sums::<F, 5>(block, sums),
+            4 => add_block_sums::<F, 4>(block, sums),
+            3 => add_block_sums::<F, 3>(block, sums),
+            2 => add_block_sums::<F, 2>(block, sums),
+            _ => add_block_sums::<F, 1>(block, sums),
+        }
+    }
+}
+
+fn add_block_sums<F: Real, const M: usize>(block: &[F], sums: &mut [f64]) {
+    let mut totals = [F::zero(); M];
+    for column in block.as_chunks::<M>().0 {
+        totals.iter_mut().zip(column).for_each(|(total, &value)| *total = *total + value);
+    }
+    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total.double());
+}
+
 /// Blocks of at most [`ROWS`] rows, as equal as can be: first row and rows of each.
 fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = m.div_ceil(ROWS);
