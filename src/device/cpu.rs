@@ -14,10 +14,6 @@ use crate::error::{Bytes, Error, Result};
 pub trait Real:
     num_traits::Float + bytemuck::Pod + Send + Sync + std::fmt::Debug + std::fmt::Display + Default + 'static
 {
-    /// 1 / (1 + exp(−x))
-    fn sigmoid(self) -> Self;
-    /// tanh x
-    fn tangent(self) -> Self;
     /// The nearest representable number.
     fn of(value: f64) -> Self;
     /// The same number in double precision.
@@ -29,19 +25,19 @@ pub trait Real:
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
     /// a + b
     fn add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// a − b
+    fn sub_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// a · b
+    fn mul_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
     /// a · b + c, rounded once where the processor can.
     fn mul_add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// 1 / (1 + exp(−x))
+    fn sigmoid_lanes<S: Simd>(simd: S, x: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// tanh x
+    fn tanh_lanes<S: Simd>(simd: S, x: Self::Lanes<S>) -> Self::Lanes<S>;
 }
 
 impl Real for f64 {
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        1.0 / (1.0 + (-self).exp())
-    }
-    #[inline(always)]
-    fn tangent(self) -> Self {
-        self.tanh()
-    }
     fn of(value: f64) -> Self {
         value
     }
@@ -62,28 +58,24 @@ impl Real for f64 {
     fn mul_add_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
         simd.mul_add_e_f64s(a, b, c)
     }
+    #[inline(always)]
+    fn sub_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.sub_f64s(a, b)
+    }
+    #[inline(always)]
+    fn mul_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.mul_f64s(a, b)
+    }
+    fn sigmoid_lanes<S: Simd>(_simd: S, x: S::f64s) -> S::f64s {
+        each::<S>(x, |x| 1.0 / (1.0 + (-x).exp()))
+    }
+    fn tanh_lanes<S: Simd>(_simd: S, x: S::f64s) -> S::f64s {
+        each::<S>(x, f64::tanh)
+    }
 }
 
-/// Straight-line code without calls, so that loops over it become vector instructions. Within 3 ulp for `sigmoid`
-/// and `tanh` (tested over all exponents); a NaN stays a NaN.
+/// `sigmoid` and `tanh` within 3 ulp (tested over all exponents); a NaN stays a NaN.
 impl Real for f32 {
-    #[inline(always)]
-    fn sigmoid(self) -> Self {
-        1.0 / (1.0 + exp(-self))
-    }
-    #[inline(always)]
-    fn tangent(self) -> Self {
-        let magnitude = self.abs();
-        let z = self * self;
-        // The quotient loses all digits near 0; the odd polynomial (Cephes, tanhf) does not.
-        let near = ((((-5.704_988_7e-3 * z + 2.063_908_8e-2) * z - 5.373_971_5e-2) * z + 1.333_144_2e-1) * z
-            - 3.333_328e-1)
-            * z
-            * self
-            + self;
-        let far = (1.0 - 2.0 / (exp(2.0 * magnitude) + 1.0)).copysign(self);
-        if magnitude < 0.625 { near } else { far }
-    }
     fn of(value: f64) -> Self {
         value as f32
     }
@@ -104,23 +96,68 @@ impl Real for f32 {
     fn mul_add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         simd.mul_add_e_f32s(a, b, c)
     }
+    #[inline(always)]
+    fn sub_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.mul_f32s(a, b)
+    }
+    #[inline(always)]
+    fn sigmoid_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        let one = simd.splat_f32s(1.0);
+        simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(x))))
+    }
+    #[inline(always)]
+    fn tanh_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+        let splat = |value| simd.splat_f32s(value);
+        // The quotient loses all digits near 0; the odd polynomial (Cephes, tanhf) does not.
+        let z = simd.mul_f32s(x, x);
+        let p = splat(-5.704_988_7e-3);
+        let p = simd.mul_add_e_f32s(p, z, splat(2.063_908_8e-2));
+        let p = simd.mul_add_e_f32s(p, z, splat(-5.373_971_5e-2));
+        let p = simd.mul_add_e_f32s(p, z, splat(1.333_144_2e-1));
+        let p = simd.mul_add_e_f32s(p, z, splat(-3.333_328e-1));
+        let near = simd.mul_add_e_f32s(simd.mul_f32s(p, z), x, x);
+        let magnitude = simd.abs_f32s(x);
+        let power = exp(simd, simd.add_f32s(magnitude, magnitude));
+        let far = simd.sub_f32s(splat(1.0), simd.div_f32s(splat(2.0), simd.add_f32s(power, splat(1.0))));
+        let far = simd.select_f32s(simd.less_than_f32s(x, splat(0.0)), simd.neg_f32s(far), far);
+        simd.select_f32s(simd.less_than_f32s(magnitude, splat(0.625)), near, far)
+    }
+}
+
+/// `f` of every lane.
+#[inline(always)]
+fn each<S: Simd>(mut lanes: S::f64s, f: impl Fn(f64) -> f64) -> S::f64s {
+    let numbers: &mut [f64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut lanes));
+    numbers.iter_mut().for_each(|number| *number = f(*number));
+    lanes
 }
 
 /// exp x for x clamped to ±87: 2ⁿ · e^r with |r| ≤ ln 2 / 2, e^r by its Taylor series (the first term left out is below
 /// 2⁻²⁷); ln 2 in two parts, so that n · ln 2 is exact.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding it leaves the nearest integer in the low bits
+    let splat = |value| simd.splat_f32s(value);
     // Comparisons, not min and max: those would turn a NaN into a number.
-    let x = if x < -87.0 { -87.0 } else { x };
-    let x = if x > 87.0 { 87.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let p = 1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0)));
-    let p = 0.5 + r * (1.0 / 6.0 + r * p);
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-    (1.0 + (r + r * r * p)) * power
+    let x = simd.select_f32s(simd.less_than_f32s(x, splat(-87.0)), splat(-87.0), x);
+    let x = simd.select_f32s(simd.less_than_f32s(splat(87.0), x), splat(87.0), x);
+    let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
+    let n = simd.sub_f32s(shifted, splat(ROUND));
+    let r = simd.mul_add_e_f32s(n, splat(-0.693_359_4), x);
+    let r = simd.mul_add_e_f32s(n, splat(2.121_944_4e-4), r);
+    let p = simd.mul_add_e_f32s(r, splat(1.0 / 5040.0), splat(1.0 / 720.0));
+    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 120.0));
+    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 24.0));
+    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 6.0));
+    let p = simd.mul_add_e_f32s(r, p, splat(0.5));
+    let p = simd.mul_add_e_f32s(simd.mul_f32s(r, r), p, r);
+    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
+    let power = simd.transmute_f32s_u32s(simd.add_u32s(exponent, simd.splat_u32s(0x3f80_0000)));
+    simd.mul_f32s(simd.add_f32s(splat(1.0), p), power)
 }
 
 /// The CPU engine. `Cpu<f64>` is the definition of every operation; `Cpu<f32>` is what people without a GPU train on.
@@ -245,7 +282,42 @@ fn available_memory() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Real;
+    use pulp::{Arch, Scalar, Simd, WithSimd};
+
+    use super::super::wide::{Along, Wide, registers_mut};
+
+    /// Sigmoid of the first row, tanh of the second.
+    struct Activate([Vec<f32>; 2]);
+
+    impl Along<f32> for Activate {
+        #[inline(always)]
+        fn along<S: Simd>(&mut self, simd: S, range: std::ops::Range<usize>) {
+            let [sigmoid, tanh] = &mut self.0;
+            let [sigmoid, tanh] = registers_mut::<f32, S, 2>([sigmoid, tanh], &range);
+            for x in sigmoid {
+                *x = Wide::<f32, S>::of(simd, *x).sigmoid().lanes();
+            }
+            for x in tanh {
+                *x = Wide::<f32, S>::of(simd, *x).tanh().lanes();
+            }
+        }
+    }
+
+    impl WithSimd for Activate {
+        type Output = [Vec<f32>; 2];
+        #[inline(always)]
+        fn with_simd<S: Simd>(mut self, simd: S) -> Self::Output {
+            let len = self.0[0].len();
+            self.all(simd, len);
+            self.0
+        }
+    }
+
+    /// By this processor's instructions and, as on one without, number by number.
+    fn activated(x: &[f32]) -> [[Vec<f32>; 2]; 2] {
+        let rows = || Activate([x.to_vec(), x.to_vec()]);
+        [Arch::new().dispatch(rows()), rows().with_simd(Scalar)]
+    }
 
     /// Distance in units of the last place of the exact value.
     fn ulp(got: f32, want: f64) -> f64 {
@@ -255,28 +327,41 @@ mod tests {
 
     #[test]
     fn activations_are_within_a_few_ulp_everywhere() {
-        let (mut worst_tanh, mut worst_sigmoid) = (0.0f64, 0.0f64);
-        for bits in (0u32..0x4300_0000).step_by(997) {
-            for x in [f32::from_bits(bits), -f32::from_bits(bits)] {
+        let x: Vec<f32> = (0u32..0x4300_0000)
+            .step_by(997)
+            .map(f32::from_bits)
+            .flat_map(|x| [x, -x])
+            .filter(|x| x.is_normal())
+            .collect();
+        for [sigmoid, tanh] in activated(&x) {
+            let (mut worst_tanh, mut worst_sigmoid) = (0.0f64, 0.0f64);
+            for ((&x, &sigmoid), &tanh) in x.iter().zip(&sigmoid).zip(&tanh) {
                 let exact = f64::from(x);
-                if x.is_normal() {
-                    worst_tanh = worst_tanh.max(ulp(x.tangent(), exact.tanh()));
-                }
+                worst_tanh = worst_tanh.max(ulp(tanh, exact.tanh()));
                 if x > -86.0 {
-                    worst_sigmoid = worst_sigmoid.max(ulp(x.sigmoid(), 1.0 / (1.0 + (-exact).exp())));
+                    worst_sigmoid = worst_sigmoid.max(ulp(sigmoid, 1.0 / (1.0 + (-exact).exp())));
                 }
             }
+            assert!(worst_tanh < 3.0 && worst_sigmoid < 3.0, "tanh {worst_tanh} ulp, sigmoid {worst_sigmoid} ulp");
         }
-        assert!(worst_tanh < 3.0 && worst_sigmoid < 3.0, "tanh {worst_tanh} ulp, sigmoid {worst_sigmoid} ulp");
     }
 
     #[test]
     fn activations_of_extreme_values() {
-        assert_eq!(f32::INFINITY.tangent(), 1.0);
-        assert_eq!(f32::NEG_INFINITY.tangent(), -1.0);
-        assert_eq!(1e30f32.sigmoid(), 1.0);
-        assert!((-1e30f32).sigmoid() < 1e-37);
-        assert!(f32::NAN.tangent().is_nan() && f32::NAN.sigmoid().is_nan());
-        assert_eq!(0.0f32.tangent(), 0.0);
+        // More than a register's worth, so that the values are met there too.
+        let x = [f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30, f32::NAN, 0.0, 1.0].repeat(5);
+        for [sigmoid, tanh] in activated(&x) {
+            for (&x, (&sigmoid, &tanh)) in x.iter().zip(sigmoid.iter().zip(&tanh)) {
+                assert_eq!(x.is_nan(), sigmoid.is_nan() && tanh.is_nan(), "{x}: {sigmoid} {tanh}");
+                let sides = [(1e29, 1.0, 1.0), (0.0, 0.5, 0.0)];
+                if let Some((_, own, other)) = sides.into_iter().find(|side| side.0 == x || x > side.0 && side.0 > 1.0)
+                {
+                    assert_eq!((sigmoid, tanh), (own, other), "{x}");
+                }
+                if x < -1e29 {
+                    assert!(sigmoid < 1e-37 && tanh == -1.0, "{x}: {sigmoid} {tanh}");
+                }
+            }
+        }
     }
 }

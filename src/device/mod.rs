@@ -6,6 +6,7 @@ mod cpu;
 mod engine;
 mod gpu;
 mod tuning;
+pub(crate) mod wide;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;

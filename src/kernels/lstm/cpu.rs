@@ -17,7 +17,7 @@ use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
 use crate::kernels::{DropShape, LayerTape, Matrix};
-use norm::{BackwardNormStep, ForwardNormStep, NormParameters};
+use norm::{BackwardNormStep, ForwardNormStep, NormParameters, Sums};
 use steps::{BackwardStep, ForwardStep};
 use tiles::{Before, Tile, tile_size, tiles};
 use zone::Zone;
@@ -127,6 +127,27 @@ struct ForwardWeights<'a, F> {
     hr: &'a [F], // [H, P]
 }
 
+/// The products of one time step of a tile, apart from what is kept of each step, so that they stay in a core's own cache.
+struct Products<F> {
+    z: Vec<F>, // [n, 4H], the gates before activation; with layer normalisation x · W_ihᵀ
+    r: Vec<F>, // [n, 4H], h · W_hhᵀ with layer normalisation
+}
+
+impl<F: Real> Products<F> {
+    fn new(shape: &LstmShape, sequences: usize) -> Self {
+        let len = sequences * shape.gates();
+        let zeros = |wanted| vec![F::zero(); if wanted { len } else { 0 }];
+        Self { z: zeros(true), r: zeros(shape.layer_norm) }
+    }
+
+    /// The first `at` elements of each, and the others.
+    fn split_at(&self, at: usize) -> [(&[F], &[F]); 2] {
+        let (z_1, z_2) = self.z.split_at(at);
+        let (r_1, r_2) = self.r.split_at(at.min(self.r.len()));
+        [(z_1, r_1), (z_2, r_2)]
+    }
+}
+
 /// A layer's input: row r begins at `offset` + r · `row`.
 #[derive(Clone, Copy)]
 struct Input<'a, F> {
@@ -204,8 +225,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
+            let mut products = Products::new(shape, tile.count);
             for step in pass.packing.walk(self.reverse()) {
-                self.forward_step(&step, &mut tile, input, weights, mask, &mut zone, &mut h);
+                self.forward_step(&step, &mut tile, input, weights, mask, &mut products, &mut zone, &mut h);
             }
         });
     }
@@ -237,6 +259,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         input: Input<F>,
         weights: ForwardWeights<F>,
         mask: Option<&[F]>,
+        products: &mut Products<F>,
         zone: &mut Option<Zone<F>>,
         h: &mut [F],
     ) {
@@ -257,13 +280,13 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let x = &input.values[input.place.offset + (step.row + tile.first) * input.place.row..];
         let from_x = Term { k: input.size, a: Left::Rows(x, input.place.row), panels: weights.ih };
         let from_h = Term { k: width, a: Left::Rows(h_in, width), panels: weights.hh };
-        let (gates, biases) = (&mut *tile.gates[t], Some(&self.biases[..]));
-        match tile.norm.get_mut(t) {
-            Some(kept) => {
-                add_products(n, 4 * hidden, &[from_x], biases, gates);
-                add_products(n, 4 * hidden, &[from_h], biases, kept.hh);
+        let biases = Some(&self.biases[..]);
+        match self.norm {
+            Some(_) => {
+                add_products(n, 4 * hidden, &[from_x], biases, &mut products.z);
+                add_products(n, 4 * hidden, &[from_h], biases, &mut products.r);
             }
-            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, gates),
+            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, &mut products.z),
         }
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
         let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
@@ -273,14 +296,15 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let (gates_1, gates_2) = tile.gates[t].split_at_mut(4 * at);
         let (c_1, c_2) = c_t.split_at_mut(at);
         let (u_1, u_2) = u.split_at_mut(at);
-        let parts = [(gates_1, before.ongoing, c_1, u_1), (gates_2, before.starting, c_2, u_2)];
+        let [(z_1, r_1), (z_2, r_2)] = products.split_at(4 * at);
+        let parts = [(gates_1, z_1, r_1, before.ongoing, c_1, u_1), (gates_2, z_2, r_2, before.starting, c_2, u_2)];
         let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
-        for ((gates, c_before, c_t, h_t), kept) in parts.into_iter().zip(kept) {
+        for ((gates, z, r, c_before, c_t, h_t), kept) in parts.into_iter().zip(kept) {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
-                    Arch::new().dispatch(ForwardNormStep { own, gates, kept, c_before, c_t, h_t, hidden });
+                    Arch::new().dispatch(ForwardNormStep { own, a: z, r, gates, kept, c_before, c_t, h_t, hidden });
                 }
-                _ => Arch::new().dispatch(ForwardStep { gates, c_before, c_t, h_t, hidden }),
+                _ => Arch::new().dispatch(ForwardStep { z, gates, c_before, c_t, h_t, hidden }),
             }
         }
         if self.weight_hr.is_some() {
@@ -341,6 +365,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
             tile.sums.fill(F::zero());
+            tile.bias_sums.fill(F::zero());
             for step in pass.packing.walk(self.reverse()).rev() {
                 self.backward_step(&step, &mut tile, weights, upstream, mask, &mut zone, (&mut *d_h, &mut *d_c));
             }
@@ -399,18 +424,15 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let (gates_1, gates_2) = gates.split_at_mut(4 * at);
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
         let parts = [
-            (gates_1, [before.ongoing, &c_t[..at]], &d_u[..at], d_c_1),
-            (gates_2, [before.starting, &c_t[at..]], &d_u[at..], d_c_2),
+            (0, gates_1, [before.ongoing, &c_t[..at]], &d_u[..at], d_c_1),
+            (ongoing, gates_2, [before.starting, &c_t[at..]], &d_u[at..], d_c_2),
         ];
         let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
-        let mut rest_of_sums = &mut *tile.sums;
-        for ((gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
+        for ((first, gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
-                    let (sums, rest) = rest_of_sums.split_at_mut(10 * d_h.len());
-                    rest_of_sums = rest;
-                    let c_before = c[0];
-                    Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before, d_h, d_c, sums, hidden });
+                    let sums = Sums { gains: tile.sums, biases: tile.bias_sums, first };
+                    Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before: c[0], d_h, d_c, sums, hidden });
                 }
                 _ => Arch::new().dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),
             }

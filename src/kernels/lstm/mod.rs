@@ -128,7 +128,8 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
         state: &mut LstmState<Self::Buffer>,
     );
 
-    /// Runs back through time, once after each forward pass; `gates` in the tape becomes their gradient.
+    /// Runs back through time, once after each forward pass; `gates` in the tape, or with layer normalisation what
+    /// [`CellTape::norm`] holds, becomes their gradient.
     fn lstm_backward(
         &self,
         pass: &Pass,
@@ -303,10 +304,8 @@ fn affine_maps<'a, B>(
     match shape.layer_norm {
         false => vec![map(d_ih, Some(input), recurrent, places.biases())],
         true => {
-            let gates = (&tape.gates, Matrix::rows(0, shape.gates()));
-            let mut maps = vec![map(d_ih, Some(input), None, Vec::new()), map(gates, None, None, places.biases())];
-            maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
-            maps
+            let recurrent = recurrent.map(|input| map(d_hh, None, Some(input), Vec::new()));
+            [map(d_ih, Some(input), None, Vec::new())].into_iter().chain(recurrent).collect()
         }
     }
 }
@@ -350,8 +349,11 @@ fn after_recurrence<D: Lstm>(
         device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
     }
     if let Some(gains) = places.layer_norm {
-        let sums = (&tape.norm, pass.norm_places().sums);
-        device.column_sums(pass.batch(), shape.norm_parameters(), sums, &[gains], d_params, scratch);
+        let NormPlaces { sums, bias_sums, .. } = pass.norm_places();
+        device.column_sums(pass.batch(), shape.norm_parameters(), (&tape.norm, sums), &[gains], d_params, scratch);
+        if places.bias.is_some() {
+            device.column_sums(pass.batch(), gates, (&tape.norm, bias_sums), &places.biases(), d_params, scratch);
+        }
     }
     if let Some(c) = places.weight_hr {
         let (m, n) = (shape.proj_size, shape.hidden_size);

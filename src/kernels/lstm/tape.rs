@@ -33,7 +33,7 @@ impl<B> LstmState<B> {
 
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
-    /// Activated gates; after the backward pass the gradients of the gates before activation.
+    /// Activated gates; after the backward pass, without layer normalisation, the gradients of the gates before activation.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -62,8 +62,10 @@ pub(super) struct NormPlaces {
     pub c: usize, // [rows, H]
     /// 1 / σ of the three.
     pub scales: usize, // [rows, 3]
-    /// The gradients of the layer's gains and bias, each sequence's by itself.
+    /// The gradients of the layer's gains and of β_c, for each sequence or, with zeros for the others, the first of some.
     pub sums: usize, // [N, 10H]
+    /// Those of the biases likewise.
+    pub bias_sums: usize, // [N, 4H]
     /// The device's own.
     pub own: usize,
 }
@@ -73,7 +75,8 @@ impl NormPlaces {
         let (gates, hidden) = (rows * shape.gates(), rows * shape.hidden_size);
         let scales = 2 * gates + hidden;
         let sums = scales + 3 * rows;
-        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, own: sums + batch * shape.norm_parameters() }
+        let bias_sums = sums + batch * shape.norm_parameters();
+        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, bias_sums, own: bias_sums + batch * shape.gates() }
     }
 }
 
@@ -157,7 +160,7 @@ impl LstmShape {
                 let (input, width) = (self.layer_inputs(layer), self.width());
                 match self.layer_norm {
                     false => maps.push(map([input, width], self.bias)),
-                    true => maps.extend([map([input, 0], false), map([0, width], false), map([0, 0], self.bias)]),
+                    true => maps.extend([map([input, 0], false), map([0, width], false)]),
                 }
                 span += self.cell_len(layer);
             }

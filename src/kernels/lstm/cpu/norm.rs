@@ -1,9 +1,12 @@
 //! Layer normalisation on the CPU: the element-wise parts of a time step in place of those without it.
 
-use pulp::NullaryFnOnce;
+use std::ops::Range;
 
-use super::steps::quarters;
+use pulp::{Simd, WithSimd};
+
+use super::steps::{ForwardRow, quarters, quarters_mut};
 use crate::device::Real;
+use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
 use crate::kernels::lstm::NORM_EPS;
 use crate::kernels::lstm::shape::CellPlaces;
 
@@ -31,7 +34,7 @@ impl<'a, F: Real> NormParameters<'a, F> {
 
 /// What is kept of the rows of some sequences at one time step.
 pub struct Normed<'a, F> {
-    pub hh: &'a mut [F], // [n, 4H], in: h · W_hhᵀ, after the forward step normalised, after the backward step d_r
+    pub hh: &'a mut [F], // [n, 4H], after the forward step h · W_hhᵀ normalised, after the backward step d_r
     pub ih: &'a mut [F], // [n, 4H], after the forward step x · W_ihᵀ normalised, after the backward step d_a
     pub c: &'a mut [F],  // [n, H], after the forward step c̃ normalised
     pub scales: &'a mut [F], // [n, 3], 1 / σ of ih, hh and c
@@ -48,56 +51,120 @@ impl<F> Normed<'_, F> {
     }
 }
 
-/// Numbers that are added side by side, as vector instructions do.
-const LANES: usize = 16;
-
-/// Σ of each of `K` terms over `0 .. len`, in one pass.
-#[expect(clippy::needless_range_loop, reason = "both indices are short and fixed, so that the loops become vectors")]
+/// Mean and 1 / σ of a row, in one pass: the sums of its elements and of their squares, less the mean of the first few. That
+/// is near enough to the mean of all: with w of n elements a variance's error is at most n / w roundings.
 #[inline(always)]
-fn totals<F: Real, const K: usize>(len: usize, terms: impl Fn(usize) -> [F; K]) -> [F; K] {
-    let mut lanes = [[F::zero(); LANES]; K];
-    let whole = len - len % LANES;
-    for first in (0..whole).step_by(LANES) {
-        for lane in 0..LANES {
-            let terms = terms(first + lane);
-            for k in 0..K {
-                lanes[k][lane] = lanes[k][lane] + terms[k];
-            }
-        }
-    }
-    for (lane, place) in (whole..len).enumerate() {
-        let terms = terms(place);
-        for k in 0..K {
-            lanes[k][lane] = lanes[k][lane] + terms[k];
-        }
-    }
-    lanes.map(|lanes| lanes.into_iter().fold(F::zero(), |sum, lane| sum + lane))
+fn moments<F: Real, S: Simd>(simd: S, row: &[F]) -> (F, F) {
+    let few = &row[..row.len().min(lanes::<F, S>())];
+    let about = few.iter().fold(F::zero(), |sum, &value| sum + value) / F::of(few.len() as f64);
+    let mut sums = Moments { row, about, sum: F::zero(), squares: F::zero() };
+    sums.all(simd, row.len());
+    let share = F::one() / F::of(row.len() as f64);
+    let apart = sums.sum * share;
+    let variance = (sums.squares * share - apart * apart).max(F::zero());
+    (about + apart, F::one() / (variance + F::of(NORM_EPS)).sqrt())
 }
 
-/// Mean and 1 / σ of each of two equally long rows.
-#[inline(always)]
-fn moments<F: Real>(a: &[F], b: &[F]) -> [(F, F); 2] {
-    let len = a.len();
-    let b = &b[..len];
-    let share = F::one() / F::of(len as f64);
-    let [mean_a, mean_b] = totals(len, |j| [a[j], b[j]]).map(|sum| sum * share);
-    let square = |value: F| value * value;
-    let variances = totals(len, |j| [square(a[j] - mean_a), square(b[j] - mean_b)]);
-    let [scale_a, scale_b] = variances.map(|sum| F::one() / (sum * share + F::of(NORM_EPS)).sqrt());
-    [(mean_a, scale_a), (mean_b, scale_b)]
+struct Moments<'a, F> {
+    row: &'a [F],
+    about: F,
+    sum: F,
+    squares: F,
 }
 
-/// The gradient of a row before normalisation from that of γ ∘ `normed`: `d_gained` = d ∘ γ, less its mean and its share
-/// along the row.
+impl<F: Real> Along<F> for Moments<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let (zero, about) = (Wide::<F, S>::splat(simd, F::zero()), Wide::splat(simd, self.about));
+        let [row] = registers::<F, S, 1>([self.row], &range);
+        // Two of each side by side, since each addition waits for the one before.
+        let (mut sum_0, mut sum_1, mut squares_0, mut squares_1) = (zero, zero, zero, zero);
+        let (twos, ones) = row.as_chunks::<2>();
+        for two in twos {
+            let (first, second) = (Wide::of(simd, two[0]) - about, Wide::of(simd, two[1]) - about);
+            (sum_0, sum_1) = (sum_0 + first, sum_1 + second);
+            (squares_0, squares_1) = (first.mul_add(first, squares_0), second.mul_add(second, squares_1));
+        }
+        for &one in ones {
+            let apart = Wide::of(simd, one) - about;
+            (sum_0, squares_0) = (sum_0 + apart, apart.mul_add(apart, squares_0));
+        }
+        self.sum = self.sum + (sum_0 + sum_1).total();
+        self.squares = self.squares + (squares_0 + squares_1).total();
+    }
+}
+
+/// The means of d ∘ γ and of d ∘ γ ∘ x̂ along a row.
 #[inline(always)]
-fn before_norm<F: Real>(d_gained: F, normed: F, scale: F, mean: F, slope: F) -> F {
-    scale * (d_gained - mean - normed * slope)
+fn shares<F: Real, S: Simd>(simd: S, d: &[F], gain: &[F], normed: &[F]) -> [F; 2] {
+    let mut sums = Shares { d, gain, normed, mean: F::zero(), slope: F::zero() };
+    sums.all(simd, d.len());
+    let share = F::one() / F::of(d.len() as f64);
+    [sums.mean * share, sums.slope * share]
+}
+
+struct Shares<'a, F> {
+    d: &'a [F],
+    gain: &'a [F],
+    normed: &'a [F],
+    mean: F,
+    slope: F,
+}
+
+impl<F: Real> Along<F> for Shares<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let [d, gain, normed] = registers::<F, S, 3>([self.d, self.gain, self.normed], &range);
+        let zero = Wide::<F, S>::splat(simd, F::zero());
+        let (mut mean_0, mut slope_0, mut mean_1, mut slope_1) = (zero, zero, zero, zero);
+        let len = range.len() / lanes::<F, S>();
+        for j in 0..len / 2 {
+            let (first, second) = (2 * j, 2 * j + 1);
+            let d_gained = Wide::of(simd, d[first]) * Wide::of(simd, gain[first]);
+            mean_0 = mean_0 + d_gained;
+            slope_0 = d_gained.mul_add(Wide::of(simd, normed[first]), slope_0);
+            let d_gained = Wide::of(simd, d[second]) * Wide::of(simd, gain[second]);
+            mean_1 = mean_1 + d_gained;
+            slope_1 = d_gained.mul_add(Wide::of(simd, normed[second]), slope_1);
+        }
+        if len % 2 == 1 {
+            let d_gained = Wide::of(simd, d[len - 1]) * Wide::of(simd, gain[len - 1]);
+            mean_0 = mean_0 + d_gained;
+            slope_0 = d_gained.mul_add(Wide::of(simd, normed[len - 1]), slope_0);
+        }
+        self.mean = self.mean + (mean_0 + mean_1).total();
+        self.slope = self.slope + (slope_0 + slope_1).total();
+    }
+}
+
+/// Normalisation of a row on the way back, its numbers in every lane.
+#[derive(Clone, Copy)]
+struct BeforeNorm<F: Real, S: Simd> {
+    scale: Wide<F, S>,
+    mean: Wide<F, S>,
+    minus_slope: Wide<F, S>,
+}
+
+impl<F: Real, S: Simd> BeforeNorm<F, S> {
+    #[inline(always)]
+    fn new(simd: S, scale: F, [mean, slope]: [F; 2]) -> Self {
+        let (scale, mean) = (Wide::splat(simd, scale), Wide::splat(simd, mean));
+        Self { scale, mean, minus_slope: Wide::splat(simd, -slope) }
+    }
+
+    /// The gradient before normalisation: (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ.
+    #[inline(always)]
+    fn of(&self, d_gained: Wide<F, S>, normed: Wide<F, S>) -> Wide<F, S> {
+        self.scale * normed.mul_add(self.minus_slope, d_gained - self.mean)
+    }
 }
 
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub gates: &'a mut [F], // [n, 4H], in: x · W_ihᵀ, out: activated
+    pub a: &'a [F],         // [n, 4H], x · W_ihᵀ
+    pub r: &'a [F],         // [n, 4H], h · W_hhᵀ
+    pub gates: &'a mut [F], // [n, 4H], written
     pub kept: Normed<'a, F>,
     pub c_before: &'a [F], // [n, H]
     pub c_t: &'a mut [F],  // [n, H], written
@@ -105,43 +172,100 @@ pub struct ForwardNormStep<'a, F> {
     pub hidden: usize,
 }
 
-impl<F: Real> NullaryFnOnce for ForwardNormStep<'_, F> {
+impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let Self { own, gates, kept, c_before, c_t, h_t, hidden } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { own, a, r, gates, kept, c_before, c_t, h_t, hidden } = self;
+        let mut z = vec![F::zero(); 4 * hidden];
         for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-            let (ih, hh) = (&mut kept.ih[wide.clone()], &mut kept.hh[wide]);
-            let scales = &mut kept.scales[3 * n..][..3];
-            let len = gates.len();
-            let (ih, hh) = (&mut ih[..len], &mut hh[..len]);
-            let (gain_ih, gain_hh, biases) = (&own.gain_ih[..len], &own.gain_hh[..len], &own.biases[..len]);
-            let [(mean_ih, scale_ih), (mean_hh, scale_hh)] = moments(gates, hh);
-            (scales[0], scales[1]) = (scale_ih, scale_hh);
-            for j in 0..len {
-                ih[j] = (gates[j] - mean_ih) * scale_ih;
-                hh[j] = (hh[j] - mean_hh) * scale_hh;
-                gates[j] = gain_ih[j] * ih[j] + gain_hh[j] * hh[j] + biases[j];
-            }
-            let [i, f, g, o] = quarters(gates, hidden);
-            let (c_before, c_t, c_normed, h_t) =
-                (&c_before[row.clone()], &mut c_t[row.clone()], &mut kept.c[row.clone()], &mut h_t[row]);
-            for j in 0..hidden {
-                i[j] = i[j].sigmoid();
-                f[j] = f[j].sigmoid();
-                g[j] = g[j].tangent();
-                o[j] = o[j].sigmoid();
-                c_t[j] = f[j] * c_before[j] + i[j] * g[j];
-            }
-            let [(mean, scale), _] = moments(c_t, c_t);
-            scales[2] = scale;
-            let (gain_c, shift_c) = (&own.gain_c[..hidden], &own.shift_c[..hidden]);
-            for j in 0..hidden {
-                c_normed[j] = (c_t[j] - mean) * scale;
-                h_t[j] = o[j] * (gain_c[j] * c_normed[j] + shift_c[j]).tangent();
-            }
+            let (a, r) = (&a[wide.clone()], &r[wide.clone()]);
+            let (ih, hh) = (moments(simd, a), moments(simd, r));
+            let mut rows = NormGates {
+                products: [a, r],
+                moments: [ih, hh],
+                gains: [own.gain_ih, own.gain_hh],
+                biases: &own.biases,
+                normed: [&mut kept.ih[wide.clone()], &mut kept.hh[wide]],
+                z: &mut z,
+            };
+            rows.all(simd, 4 * hidden);
+            let mut rows = ForwardRow {
+                z: quarters(&z, hidden),
+                gates: quarters_mut(gates, hidden),
+                c_before: &c_before[row.clone()],
+                c_t: &mut c_t[row.clone()],
+                h_t: None,
+            };
+            rows.all(simd, hidden);
+            let c = moments(simd, &c_t[row.clone()]);
+            let mut rows = ForwardOutput {
+                c_t: &c_t[row.clone()],
+                moments: c,
+                parameters: [own.gain_c, own.shift_c],
+                output: quarters(gates, hidden)[3],
+                normed: &mut kept.c[row.clone()],
+                h_t: &mut h_t[row],
+            };
+            rows.all(simd, hidden);
+            kept.scales[3 * n..][..3].copy_from_slice(&[ih.1, hh.1, c.1]);
+        }
+    }
+}
+
+/// The gates of one row before activation: γ_ih ∘ â + γ_hh ∘ r̂ + b. Pairs are of x · W_ihᵀ and of h · W_hhᵀ.
+struct NormGates<'a, F> {
+    products: [&'a [F]; 2],
+    moments: [(F, F); 2], // mean and 1 / σ
+    gains: [&'a [F]; 2],
+    biases: &'a [F],
+    normed: [&'a mut [F]; 2],
+    z: &'a mut [F],
+}
+
+impl<F: Real> Along<F> for NormGates<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let splat = |value| Wide::<F, S>::splat(simd, value);
+        let [(mean_a, scale_a), (mean_r, scale_r)] = self.moments;
+        let (mean_a, scale_a, mean_r, scale_r) = (splat(mean_a), splat(scale_a), splat(mean_r), splat(scale_r));
+        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
+        let [a, r, gain_a, gain_r, biases] = registers::<F, S, 5>([a, r, gain_a, gain_r, self.biases], &range);
+        let [ih, hh] = &mut self.normed;
+        let [ih, hh, z] = registers_mut::<F, S, 3>([ih, hh, self.z], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (a, r) = ((wide(a[j]) - mean_a) * scale_a, (wide(r[j]) - mean_r) * scale_r);
+            (ih[j], hh[j]) = (a.lanes(), r.lanes());
+            z[j] = a.mul_add(wide(gain_a[j]), r.mul_add(wide(gain_r[j]), wide(biases[j]))).lanes();
+        }
+    }
+}
+
+/// One row from c̃ to h.
+struct ForwardOutput<'a, F> {
+    c_t: &'a [F],
+    moments: (F, F),
+    parameters: [&'a [F]; 2], // γ_c and β_c
+    output: &'a [F],          // o
+    normed: &'a mut [F],
+    h_t: &'a mut [F],
+}
+
+impl<F: Real> Along<F> for ForwardOutput<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let (mean, scale) = (Wide::<F, S>::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
+        let [gain, shift] = self.parameters;
+        let [gain, shift, c_t, o] = registers::<F, S, 4>([gain, shift, self.c_t, self.output], &range);
+        let [normed, h_t] = registers_mut::<F, S, 2>([self.normed, self.h_t], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let c = (wide(c_t[j]) - mean) * scale;
+            normed[j] = c.lanes();
+            h_t[j] = (wide(o[j]) * c.mul_add(wide(gain[j]), wide(shift[j])).tanh()).lanes();
         }
     }
 }
@@ -149,89 +273,234 @@ impl<F: Real> NullaryFnOnce for ForwardNormStep<'_, F> {
 /// The element-wise part of a backward step on `n` sequences.
 pub struct BackwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub gates: &'a mut [F], // [n, 4H], in: activated gates, out: their gradients before activation
+    pub gates: &'a [F], // [n, 4H]
     pub kept: Normed<'a, F>,
     pub c_before: &'a [F], // [n, H]
     pub d_h: &'a [F],      // [n, H]
     pub d_c: &'a mut [F],  // [n, H], in: from the step after, out: for the step before
-    pub sums: &'a mut [F], // [n, 10H], added to
+    pub sums: Sums<'a, F>,
     pub hidden: usize,
 }
 
-impl<F: Real> NullaryFnOnce for BackwardNormStep<'_, F> {
+/// The gradients of a layer's gains and biases over all steps, which each step adds to. Those of four sequences go to the
+/// first of the four, so that less of a core's own cache passes by at each step.
+pub struct Sums<'a, F> {
+    pub gains: &'a mut [F],  // [tile, 10H]
+    pub biases: &'a mut [F], // [tile, 4H]
+    pub first: usize,        // the tile's sequence that comes first in the step
+}
+
+impl<F: Real> Sums<'_, F> {
+    /// γ_ih, γ_hh and the biases, γ_c and β_c, for the step's sequence `n`.
+    #[inline(always)]
+    fn of(&mut self, n: usize, hidden: usize) -> ([&mut [F]; 3], [&mut [F]; 2]) {
+        let place = (self.first + n) / 4 * 4;
+        let (ih, rest) = self.gains[10 * place * hidden..].split_at_mut(4 * hidden);
+        let (hh, rest) = rest.split_at_mut(4 * hidden);
+        let (c, rest) = rest.split_at_mut(hidden);
+        let biases = &mut self.biases[4 * place * hidden..][..4 * hidden];
+        ([ih, hh, biases], [c, &mut rest[..hidden]])
+    }
+}
+
+impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let Self { own, gates, kept, c_before, d_h, d_c, sums, hidden } = self;
-        let one = F::one();
-        let mut d_in = vec![F::zero(); hidden]; // the gradient of what enters the last tanh
-        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-            let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-            let scales = &kept.scales[3 * n..][..3];
-            let (sum_ih, rest) = sums[10 * n * hidden..].split_at_mut(4 * hidden);
-            let (sum_hh, rest) = rest.split_at_mut(4 * hidden);
-            let (sum_c, rest) = rest.split_at_mut(hidden);
-            let sum_shift = &mut rest[..hidden];
-
-            let [i, f, g, o] = quarters(gates, hidden);
-            let (c_before, normed, d_h, d_c) =
-                (&c_before[row.clone()], &kept.c[row.clone()], &d_h[row.clone()], &mut d_c[row]);
-            let (gain_c, shift_c) = (&own.gain_c[..hidden], &own.shift_c[..hidden]);
-            for j in 0..hidden {
-                let tanh = (gain_c[j] * normed[j] + shift_c[j]).tangent();
-                d_in[j] = d_h[j] * o[j] * (one - tanh * tanh);
-                o[j] = d_h[j] * tanh * o[j] * (one - o[j]);
-                sum_shift[j] = sum_shift[j] + d_in[j];
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let sequences = self.d_c.len() / self.hidden;
+        let mut d_v = vec![F::zero(); self.hidden]; // the gradient of what enters the last tanh
+        let mut d_gates = vec![F::zero(); 4 * 4 * self.hidden]; // before activation, of four sequences
+        let mut n = 0;
+        while n < sequences {
+            // Sequences whose gradients are summed in one place.
+            let count = (4 - (self.sums.first + n) % 4).min(sequences - n);
+            for row in 0..count {
+                let d_gates = &mut d_gates[4 * row * self.hidden..][..4 * self.hidden];
+                self.row(simd, n + row, &mut d_v, d_gates);
             }
-            let share = F::one() / F::of(hidden as f64);
-            let d_in = &d_in[..hidden];
-            let [mean, slope] = totals(hidden, |j| {
-                let d_gained = d_in[j] * gain_c[j];
-                [d_gained, d_gained * normed[j]]
-            });
-            let (mean, slope, sum_c) = (mean * share, slope * share, &mut sum_c[..hidden]);
-            for j in 0..hidden {
-                sum_c[j] = sum_c[j] + d_in[j] * normed[j];
-                let d_c_t = d_c[j] + before_norm(d_in[j] * gain_c[j], normed[j], scales[2], mean, slope);
-                d_c[j] = d_c_t * f[j];
-                f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
-                let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
-                i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
-                g[j] = d_g;
+            match count {
+                4 => self.products::<S, 4>(simd, n, &d_gates),
+                3 => self.products::<S, 3>(simd, n, &d_gates),
+                2 => self.products::<S, 2>(simd, n, &d_gates),
+                _ => self.products::<S, 1>(simd, n, &d_gates),
             }
-            let d = BothNorms { d_gates: gates, gains: [own.gain_ih, own.gain_hh], scales: [scales[0], scales[1]] };
-            d.back([&mut kept.ih[wide.clone()], &mut kept.hh[wide]], [sum_ih, sum_hh]);
+            n += count;
         }
     }
 }
 
-/// The gradient of the gates of one row on its way back through both of their normalisations.
-struct BothNorms<'a, F> {
-    d_gates: &'a [F],
-    gains: [&'a [F]; 2],
-    scales: [F; 2],
+impl<F: Real> BackwardNormStep<'_, F> {
+    /// d_gates `[4H]` of sequence `n`, and d_c.
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, simd: S, n: usize, d_v: &mut [F], d_gates: &mut [F]) {
+        let (own, hidden) = (self.own, self.hidden);
+        let row = n * hidden..(n + 1) * hidden;
+        let gates = quarters(&self.gates[4 * row.start..4 * row.end], hidden);
+        let normed = &self.kept.c[row.start..row.end];
+        let (_, sums) = self.sums.of(n, hidden);
+        let mut output = BackwardOutput {
+            parameters: [own.gain_c, own.shift_c],
+            normed,
+            d_h: &self.d_h[row.start..row.end],
+            output: gates[3],
+            d_v,
+            d_o: &mut d_gates[3 * hidden..],
+            sums,
+        };
+        output.all(simd, hidden);
+        let mut cell = BackwardGates {
+            d_v,
+            gain_c: own.gain_c,
+            normed,
+            scale: self.kept.scales[3 * n + 2],
+            shares: shares(simd, d_v, own.gain_c, normed),
+            gates,
+            c_before: &self.c_before[row.start..row.end],
+            d_c: &mut self.d_c[row],
+            d_gates: quarters_mut(d_gates, hidden),
+        };
+        cell.all(simd, hidden);
+    }
+
+    /// d_a and d_r of `R` sequences from `first` on.
+    #[inline(always)]
+    fn products<S: Simd, const R: usize>(&mut self, simd: S, first: usize, d_gates: &[F]) {
+        let (own, gates) = (self.own, 4 * self.hidden);
+        let kept = &mut self.kept;
+        let (ih, hh) = (&mut kept.ih[first * gates..][..R * gates], &mut kept.hh[first * gates..][..R * gates]);
+        let mut shares_of = [[[F::zero(); 2]; 2]; R];
+        let mut scales = [[F::zero(); 2]; R];
+        for row in 0..R {
+            let place = row * gates..(row + 1) * gates;
+            let d = &d_gates[place.start..place.end];
+            shares_of[row][0] = shares(simd, d, own.gain_ih, &ih[place.start..place.end]);
+            shares_of[row][1] = shares(simd, d, own.gain_hh, &hh[place]);
+            scales[row].copy_from_slice(&kept.scales[3 * (first + row)..][..2]);
+        }
+        let (sums, _) = self.sums.of(first, self.hidden);
+        let gains = [own.gain_ih, own.gain_hh];
+        let mut rows =
+            BackwardProducts::<F, R> { d: d_gates, gains, scales, shares: shares_of, normed: [ih, hh], sums };
+        rows.all(simd, gates);
+    }
 }
 
-impl<F: Real> BothNorms<'_, F> {
-    /// The rows `normed` become the gradients of what they were before; `sums_of_gains` gets those of the gains.
+/// One row from d_h to d_v = d_h ∘ o ∘ (1 − tanh²) and d_o.
+struct BackwardOutput<'a, F> {
+    parameters: [&'a [F]; 2], // γ_c and β_c
+    normed: &'a [F],          // ĉ
+    d_h: &'a [F],
+    output: &'a [F], // o
+    d_v: &'a mut [F],
+    d_o: &'a mut [F],
+    sums: [&'a mut [F]; 2], // for γ_c and β_c
+}
+
+impl<F: Real> Along<F> for BackwardOutput<'_, F> {
     #[inline(always)]
-    fn back(self, normed: [&mut [F]; 2], sums_of_gains: [&mut [F]; 2]) {
-        let (d, len) = (self.d_gates, self.d_gates.len());
-        let [a, b] = normed.map(|row| &mut row[..len]);
-        let [sum_a, sum_b] = sums_of_gains.map(|row| &mut row[..len]);
-        let [gain_a, gain_b] = self.gains.map(|gain| &gain[..len]);
-        let share = F::one() / F::of(len as f64);
-        let [mean_a, slope_a, mean_b, slope_b] = totals(len, |j| {
-            let (d_a, d_b) = (d[j] * gain_a[j], d[j] * gain_b[j]);
-            [d_a, d_a * a[j], d_b, d_b * b[j]]
-        })
-        .map(|sum| sum * share);
-        for j in 0..len {
-            sum_a[j] = sum_a[j] + d[j] * a[j];
-            sum_b[j] = sum_b[j] + d[j] * b[j];
-            a[j] = before_norm(d[j] * gain_a[j], a[j], self.scales[0], mean_a, slope_a);
-            b[j] = before_norm(d[j] * gain_b[j], b[j], self.scales[1], mean_b, slope_b);
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let one = Wide::splat(simd, F::one());
+        let [gain, shift] = self.parameters;
+        let rows = [gain, shift, self.normed, self.d_h, self.output];
+        let [gain, shift, normed, d_h, o] = registers::<F, S, 5>(rows, &range);
+        let [sum_gain, sum_shift] = &mut self.sums;
+        let rows = [&mut *self.d_v, self.d_o, sum_gain, sum_shift];
+        let [d_v, d_o, sum_gain, sum_shift] = registers_mut::<F, S, 4>(rows, &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (normed, d_h, o) = (wide(normed[j]), wide(d_h[j]), wide(o[j]));
+            let tanh = normed.mul_add(wide(gain[j]), wide(shift[j])).tanh();
+            let d = d_h * o * (one - tanh * tanh);
+            d_v[j] = d.lanes();
+            d_o[j] = (d_h * tanh * o * (one - o)).lanes();
+            sum_gain[j] = d.mul_add(normed, wide(sum_gain[j])).lanes();
+            sum_shift[j] = (wide(sum_shift[j]) + d).lanes();
+        }
+    }
+}
+
+/// One row from d_v to d_c, d_i, d_f and d_g.
+struct BackwardGates<'a, F> {
+    d_v: &'a [F],
+    gain_c: &'a [F],
+    normed: &'a [F], // ĉ
+    scale: F,
+    shares: [F; 2],
+    gates: [&'a [F]; 4],
+    c_before: &'a [F],
+    d_c: &'a mut [F],
+    d_gates: [&'a mut [F]; 4],
+}
+
+impl<F: Real> Along<F> for BackwardGates<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let one = Wide::splat(simd, F::one());
+        let [i, f, g, _] = self.gates;
+        let rows = [i, f, g, self.d_v, self.gain_c, self.normed, self.c_before];
+        let [i, f, g, d_v, gain, normed, c_before] = registers::<F, S, 7>(rows, &range);
+        let [d_i, d_f, d_g, _] = &mut self.d_gates;
+        let [d_i, d_f, d_g, d_c] = registers_mut::<F, S, 4>([d_i, d_f, d_g, self.d_c], &range);
+        let before = BeforeNorm::new(simd, self.scale, self.shares);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (i, f, g) = (wide(i[j]), wide(f[j]), wide(g[j]));
+            let d_c_t = wide(d_c[j]) + before.of(wide(d_v[j]) * wide(gain[j]), wide(normed[j]));
+            d_c[j] = (d_c_t * f).lanes();
+            d_i[j] = (d_c_t * g * i * (one - i)).lanes();
+            d_f[j] = (d_c_t * wide(c_before[j]) * f * (one - f)).lanes();
+            d_g[j] = (d_c_t * i * (one - g * g)).lanes();
+        }
+    }
+}
+
+/// Some rows from d_gates to d_a and d_r, which take the places of â and r̂. The sums of all rows are made in registers.
+struct BackwardProducts<'a, F, const R: usize> {
+    d: &'a [F], // [R, 4H]
+    gains: [&'a [F]; 2],
+    scales: [[F; 2]; R],
+    shares: [[[F; 2]; 2]; R],
+    normed: [&'a mut [F]; 2], // [R, 4H] each
+    sums: [&'a mut [F]; 3],   // for γ_ih, γ_hh and the biases
+}
+
+impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let [gain_a, gain_r] = self.gains;
+        let gates = gain_a.len();
+        let [gain_a, gain_r] = registers::<F, S, 2>([gain_a, gain_r], &range);
+        let mut d: [&[F::Lanes<S>]; R] = [&[]; R];
+        let mut a: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
+        let mut r: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
+        let mut before = [[BeforeNorm::<F, S>::new(simd, F::zero(), [F::zero(); 2]); 2]; R];
+        let [mut rest_a, mut rest_r] = self.normed.each_mut().map(|rows| &mut **rows);
+        for row in 0..R {
+            let (own_a, after_a) = std::mem::take(&mut rest_a).split_at_mut(gates);
+            let (own_r, after_r) = std::mem::take(&mut rest_r).split_at_mut(gates);
+            (rest_a, rest_r) = (after_a, after_r);
+            [a[row], r[row]] = registers_mut::<F, S, 2>([own_a, own_r], &range);
+            [d[row]] = registers::<F, S, 1>([&self.d[row * gates..][..gates]], &range);
+            for side in 0..2 {
+                before[row][side] = BeforeNorm::new(simd, self.scales[row][side], self.shares[row][side]);
+            }
+        }
+        let [sum_a, sum_r, sum_b] = &mut self.sums;
+        let [sum_a, sum_r, sum_b] = registers_mut::<F, S, 3>([sum_a, sum_r, sum_b], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (gain_a, gain_r) = (wide(gain_a[j]), wide(gain_r[j]));
+            let (mut of_a, mut of_r, mut of_b) = (wide(sum_a[j]), wide(sum_r[j]), wide(sum_b[j]));
+            for row in 0..R {
+                let (d, normed_a, normed_r) = (wide(d[row][j]), wide(a[row][j]), wide(r[row][j]));
+                of_a = d.mul_add(normed_a, of_a);
+                of_r = d.mul_add(normed_r, of_r);
+                of_b = of_b + d;
+                a[row][j] = before[row][0].of(d * gain_a, normed_a).lanes();
+                r[row][j] = before[row][1].of(d * gain_r, normed_r).lanes();
+            }
+            (sum_a[j], sum_r[j], sum_b[j]) = (of_a.lanes(), of_r.lanes(), of_b.lanes());
         }
     }
 }

@@ -1,13 +1,24 @@
-//! The element-wise parts of a time step. Types and no closures, because only a method that is always inlined is compiled
-//! anew for each instruction set.
+//! The element-wise parts of a time step.
 
-use pulp::NullaryFnOnce;
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 
 use crate::device::Real;
+use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
 
-/// Splits a row of gates into i, f, g and o.
+/// The parts i, f, g and o of a row of gates.
 #[inline(always)]
-pub fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
+pub fn quarters<F>(gates: &[F], hidden: usize) -> [&[F]; 4] {
+    let (i, rest) = gates.split_at(hidden);
+    let (f, rest) = rest.split_at(hidden);
+    let (g, o) = rest.split_at(hidden);
+    [i, f, g, &o[..hidden]]
+}
+
+/// Likewise, to be written.
+#[inline(always)]
+pub fn quarters_mut<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
     let (i, rest) = gates.split_at_mut(hidden);
     let (f, rest) = rest.split_at_mut(hidden);
     let (g, o) = rest.split_at_mut(hidden);
@@ -16,30 +27,63 @@ pub fn quarters<F>(gates: &mut [F], hidden: usize) -> [&mut [F]; 4] {
 
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardStep<'a, F> {
-    pub gates: &'a mut [F], // [n, 4H], in: before activation, out: after
+    pub z: &'a [F],         // [n, 4H], the gates before activation
+    pub gates: &'a mut [F], // [n, 4H], written
     pub c_before: &'a [F],  // [n, H]
     pub c_t: &'a mut [F],   // [n, H], written
     pub h_t: &'a mut [F],   // [n, H], written
     pub hidden: usize,
 }
 
-impl<F: Real> NullaryFnOnce for ForwardStep<'_, F> {
+impl<F: Real> WithSimd for ForwardStep<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let Self { gates, c_before, c_t, h_t, hidden } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { z, gates, c_before, c_t, h_t, hidden } = self;
         for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-            let [i, f, g, o] = quarters(gates, hidden);
             let row = n * hidden..(n + 1) * hidden;
-            let (c_before, c_t, h_t) = (&c_before[row.clone()], &mut c_t[row.clone()], &mut h_t[row]);
-            for j in 0..hidden {
-                i[j] = i[j].sigmoid();
-                f[j] = f[j].sigmoid();
-                g[j] = g[j].tangent();
-                o[j] = o[j].sigmoid();
-                c_t[j] = f[j] * c_before[j] + i[j] * g[j];
-                h_t[j] = o[j] * c_t[j].tangent();
+            let mut step = ForwardRow {
+                z: quarters(&z[4 * row.start..4 * row.end], hidden),
+                gates: quarters_mut(gates, hidden),
+                c_before: &c_before[row.clone()],
+                c_t: &mut c_t[row.clone()],
+                h_t: Some(&mut h_t[row]),
+            };
+            step.all(simd, hidden);
+        }
+    }
+}
+
+/// The gates, c̃ and, without layer normalisation, h of one sequence.
+pub struct ForwardRow<'a, F> {
+    pub z: [&'a [F]; 4],
+    pub gates: [&'a mut [F]; 4],
+    pub c_before: &'a [F],
+    pub c_t: &'a mut [F],
+    pub h_t: Option<&'a mut [F]>,
+}
+
+impl<F: Real> Along<F> for ForwardRow<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let [z_i, z_f, z_g, z_o] = registers::<F, S, 4>(self.z, &range);
+        let [c_before] = registers::<F, S, 1>([self.c_before], &range);
+        let [i, f, g, o] = &mut self.gates;
+        let [i, f, g, o, c_t] = registers_mut::<F, S, 5>([i, f, g, o, self.c_t], &range);
+        let mut h_t = match &mut self.h_t {
+            Some(h_t) => Some(registers_mut::<F, S, 1>([h_t], &range)),
+            None => None,
+        };
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (input, forget) = (wide(z_i[j]).sigmoid(), wide(z_f[j]).sigmoid());
+            let (candidate, output) = (wide(z_g[j]).tanh(), wide(z_o[j]).sigmoid());
+            let c = forget.mul_add(wide(c_before[j]), input * candidate);
+            (i[j], f[j], g[j], o[j]) = (input.lanes(), forget.lanes(), candidate.lanes(), output.lanes());
+            c_t[j] = c.lanes();
+            if let Some([h_t]) = &mut h_t {
+                h_t[j] = (output * c.tanh()).lanes();
             }
         }
     }
@@ -54,28 +98,51 @@ pub struct BackwardStep<'a, F> {
     pub hidden: usize,
 }
 
-impl<F: Real> NullaryFnOnce for BackwardStep<'_, F> {
+impl<F: Real> WithSimd for BackwardStep<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { gates, c: [c_before, c_t], d_h, d_c, hidden } = self;
-        let one = F::one();
         for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
-            let [i, f, g, o] = quarters(gates, hidden);
             let row = n * hidden..(n + 1) * hidden;
-            let (c_before, c_t, d_h, d_c) =
-                (&c_before[row.clone()], &c_t[row.clone()], &d_h[row.clone()], &mut d_c[row]);
-            for j in 0..hidden {
-                let tanh_c = c_t[j].tangent();
-                let d_c_t = d_c[j] + d_h[j] * o[j] * (one - tanh_c * tanh_c);
-                d_c[j] = d_c_t * f[j];
-                o[j] = d_h[j] * tanh_c * o[j] * (one - o[j]);
-                f[j] = d_c_t * c_before[j] * f[j] * (one - f[j]);
-                let d_g = d_c_t * i[j] * (one - g[j] * g[j]);
-                i[j] = d_c_t * g[j] * i[j] * (one - i[j]);
-                g[j] = d_g;
-            }
+            let mut step = BackwardRow {
+                gates: quarters_mut(gates, hidden),
+                c_before: &c_before[row.clone()],
+                c_t: &c_t[row.clone()],
+                d_h: &d_h[row.clone()],
+                d_c: &mut d_c[row],
+            };
+            step.all(simd, hidden);
+        }
+    }
+}
+
+struct BackwardRow<'a, F> {
+    gates: [&'a mut [F]; 4],
+    c_before: &'a [F],
+    c_t: &'a [F],
+    d_h: &'a [F],
+    d_c: &'a mut [F],
+}
+
+impl<F: Real> Along<F> for BackwardRow<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let one = Wide::splat(simd, F::one());
+        let [c_before, c_t, d_h] = registers::<F, S, 3>([self.c_before, self.c_t, self.d_h], &range);
+        let [i, f, g, o] = &mut self.gates;
+        let [i, f, g, o, d_c] = registers_mut::<F, S, 5>([i, f, g, o, self.d_c], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let (input, forget, candidate, output) = (wide(i[j]), wide(f[j]), wide(g[j]), wide(o[j]));
+            let (tanh_c, d_h) = (wide(c_t[j]).tanh(), wide(d_h[j]));
+            let d_c_t = (d_h * output).mul_add(one - tanh_c * tanh_c, wide(d_c[j]));
+            d_c[j] = (d_c_t * forget).lanes();
+            i[j] = (d_c_t * candidate * input * (one - input)).lanes();
+            f[j] = (d_c_t * wide(c_before[j]) * forget * (one - forget)).lanes();
+            g[j] = (d_c_t * input * (one - candidate * candidate)).lanes();
+            o[j] = (d_h * tanh_c * output * (one - output)).lanes();
         }
     }
 }

@@ -271,10 +271,10 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
         }
         each_row!(M, i => {
             let c = &mut c[(first + i) * n..][columns.clone()];
-            if let Some(onto) = onto {
-                c.copy_from_slice(onto);
+            match onto {
+                Some(onto) => Self::put_row(simd, sums[i], onto, c),
+                None => Self::add_row(simd, sums[i], c),
             }
-            Self::add_row(simd, sums[i], c);
         });
     }
 
@@ -288,6 +288,21 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
             let sums: &[F] = bytemuck::cast_slice(&sums);
             for (c, &sum) in c.iter_mut().zip(sums) {
                 *c = *c + sum;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put_row(simd: S, sums: [F::Lanes<S>; 2], onto: &[F], c: &mut [F]) {
+        if size_of_val(c) == size_of_val(&sums) {
+            let (onto, c): (&[F::Lanes<S>], &mut [F::Lanes<S>]) =
+                (bytemuck::cast_slice(onto), bytemuck::cast_slice_mut(c));
+            c[0] = F::add_lanes(simd, onto[0], sums[0]);
+            c[1] = F::add_lanes(simd, onto[1], sums[1]);
+        } else {
+            let sums: &[F] = bytemuck::cast_slice(&sums);
+            for ((c, &onto), &sum) in c.iter_mut().zip(onto).zip(sums) {
+                *c = onto + sum;
             }
         }
     }
