@@ -1,9 +1,9 @@
 //! The processor as a device: buffers are vectors, commands are carried out at once.
 
-use std::cell::Cell;
 use std::future::{Future, ready};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pulp::Simd;
 
@@ -163,7 +163,7 @@ fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 /// The CPU engine. `Cpu<f64>` is the definition of every operation; `Cpu<f32>` is what people without a GPU train on.
 pub struct Cpu<F> {
     adapter: String,
-    allocated: Cell<u64>,
+    allocated: AtomicU64,
     poison: bool,
     element: PhantomData<F>,
 }
@@ -172,13 +172,19 @@ impl<F: Real> Cpu<F> {
     /// All cores of this machine.
     pub fn new() -> Self {
         let adapter = format!("{}, {} threads", processor(), rayon::current_num_threads());
-        Self { adapter, allocated: Cell::new(0), poison: false, element: PhantomData }
+        Self { adapter, allocated: AtomicU64::new(0), poison: false, element: PhantomData }
     }
 
     /// Fresh buffers hold NaN, so that a test notices what was never written.
     pub fn poisoned() -> Self {
         Self { poison: true, ..Self::new() }
     }
+}
+
+/// Does work of several parallel parts on a thread of the pool: from outside of it each part would wake a thread and be waited
+/// for by another.
+pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
 }
 
 impl<F: Real> Default for Cpu<F> {
@@ -199,7 +205,7 @@ impl<F: Real> Device for Cpu<F> {
         &self.adapter
     }
     fn allocated(&self) -> u64 {
-        self.allocated.get()
+        self.allocated.load(Ordering::Relaxed)
     }
     fn tuned(&self) -> Option<Tuned> {
         None
@@ -225,11 +231,11 @@ impl<F: Real> Device for Cpu<F> {
         }
     }
     fn buffer(&self, _name: &'static str, len: usize) -> Vec<F> {
-        self.allocated.set(self.allocated.get() + (len * size_of::<F>()) as u64);
+        self.allocated.fetch_add((len * size_of::<F>()) as u64, Ordering::Relaxed);
         vec![if self.poison { F::nan() } else { F::zero() }; len]
     }
     fn indices(&self, _name: &'static str, len: usize) -> Vec<u32> {
-        self.allocated.set(self.allocated.get() + (len * size_of::<u32>()) as u64);
+        self.allocated.fetch_add((len * size_of::<u32>()) as u64, Ordering::Relaxed);
         vec![0; len]
     }
     fn write(&self, buffer: &mut Vec<F>, values: &[F]) {

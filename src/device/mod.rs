@@ -8,6 +8,7 @@ mod gpu;
 mod tuning;
 pub(crate) mod wide;
 
+pub(crate) use cpu::in_pool;
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
 pub use gpu::{

@@ -14,6 +14,7 @@
 //! sgd    g += λp        m = μm + g (the first time m = g)         p −= lr · m
 //! ```
 
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use crate::config::{Config, OptimizerKind};
@@ -238,7 +239,7 @@ impl<F: Real> Optimize for Cpu<F> {
         history: &mut Vec<F>,
     ) {
         let blocks = d_params[..len].par_chunks(BLOCK);
-        let sums: Vec<f64> = blocks.map(|block| block.iter().map(|g| g.double() * g.double()).sum()).collect();
+        let sums: Vec<f64> = blocks.map(|block| Arch::new().dispatch(Squares(block))).collect();
         let norm = sums.iter().sum::<f64>().sqrt();
         status[Status::NORM] = F::of(norm);
         status[Status::FACTOR] = match clip {
@@ -283,11 +284,15 @@ impl<F: Real> Optimize for Cpu<F> {
             }
             _ if rule.amsgrad => {
                 let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)).zip(v_max.par_chunks_mut(BLOCK));
-                blocks.zip(moments).for_each(|((_, p, g), ((m, v), v_max))| update.adam(p, g, m, v, Some(v_max)));
+                blocks.zip(moments).for_each(|((_, p, g), ((m, v), v_max))| {
+                    Arch::new().dispatch(Adam { update: &update, p, g, m, v, v_max: Some(v_max) });
+                });
             }
             _ => {
                 let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK));
-                blocks.zip(moments).for_each(|((_, p, g), (m, v))| update.adam(p, g, m, v, None));
+                blocks.zip(moments).for_each(|((_, p, g), (m, v))| {
+                    Arch::new().dispatch(Adam { update: &update, p, g, m, v, v_max: None });
+                });
             }
         }
     }
@@ -348,21 +353,71 @@ impl<F: Real> Update<F> {
             *p = *p - self.step_size * *m;
         }
     }
+}
 
-    fn adam(&self, p: &mut [F], g: &[F], m: &mut [F], v: &mut [F], v_max: Option<&mut [F]>) {
-        let mut v_max = v_max.map(|values| values.iter_mut());
-        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = self.gradient(g, *p);
-            *m = self.betas.0 * *m + self.complements.0 * g;
-            *v = self.betas.1 * *v + self.complements.1 * g * g;
-            let v = match v_max.as_mut().and_then(Iterator::next) {
-                Some(largest) => {
-                    *largest = largest.max(*v);
-                    *largest
-                }
-                None => *v,
-            };
-            *p = *p * self.shrink - self.step_size * *m / (v.sqrt() / self.v_divisor + self.eps);
+/// Σ g², in eight sums side by side.
+struct Squares<'a, F>(&'a [F]);
+
+impl<F: Real> NullaryFnOnce for Squares<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut sums = [0.0; 8];
+        let (eights, rest) = self.0.as_chunks::<8>();
+        for eight in eights {
+            for (sum, g) in sums.iter_mut().zip(eight) {
+                *sum += g.double() * g.double();
+            }
         }
+        sums.iter().sum::<f64>() + rest.iter().map(|g| g.double() * g.double()).sum::<f64>()
+    }
+}
+
+/// A step of Adam on some parameters; with `v_max` of its variant AMSGrad.
+struct Adam<'a, F> {
+    update: &'a Update<F>,
+    p: &'a mut [F],
+    g: &'a [F],
+    m: &'a mut [F],
+    v: &'a mut [F],
+    v_max: Option<&'a mut [F]>,
+}
+
+impl<F: Real> NullaryFnOnce for Adam<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { update, p, g, m, v, v_max } = self;
+        let len = p.len();
+        let (g, m, v) = (&g[..len], &mut m[..len], &mut v[..len]);
+        let Some(v_max) = v_max else {
+            for j in 0..len {
+                update.moments(g[j], p[j], &mut m[j], &mut v[j]);
+                p[j] = update.along(p[j], m[j], v[j]);
+            }
+            return;
+        };
+        let v_max = &mut v_max[..len];
+        for j in 0..len {
+            update.moments(g[j], p[j], &mut m[j], &mut v[j]);
+            v_max[j] = v_max[j].max(v[j]);
+            p[j] = update.along(p[j], m[j], v_max[j]);
+        }
+    }
+}
+
+impl<F: Real> Update<F> {
+    #[inline(always)]
+    fn moments(&self, g: F, p: F, m: &mut F, v: &mut F) {
+        let g = self.gradient(g, p);
+        *m = self.betas.0 * *m + self.complements.0 * g;
+        *v = self.betas.1 * *v + self.complements.1 * g * g;
+    }
+
+    #[inline(always)]
+    fn along(&self, p: F, m: F, v: F) -> F {
+        p * self.shrink - self.step_size * m / (v.sqrt() / self.v_divisor + self.eps)
     }
 }

@@ -13,7 +13,7 @@ use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
     drop_weights, input_of, weight_gradients,
 };
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, Real, in_pool};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
 use crate::kernels::{DropShape, LayerTape, Matrix};
@@ -33,13 +33,15 @@ impl<F: Real> Lstm for Cpu<F> {
         start: Option<&LstmState<Vec<F>>>,
         tape: &mut Tape<F>,
     ) {
-        for layer in 0..pass.shape.num_layers {
-            before_layer(self, pass, layer, tape);
-            for direction in 0..pass.shape.directions() {
-                drop_weights(self, pass, (layer, direction), params, tape);
-                Recurrence::new(pass, layer, direction, params).forward(self, x, start, tape);
+        in_pool(|| {
+            for layer in 0..pass.shape.num_layers {
+                before_layer(self, pass, layer, tape);
+                for direction in 0..pass.shape.directions() {
+                    drop_weights(self, pass, (layer, direction), params, tape);
+                    Recurrence::new(pass, layer, direction, params).forward(self, x, start, tape);
+                }
             }
-        }
+        });
     }
 
     fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
@@ -71,6 +73,32 @@ impl<F: Real> Lstm for Cpu<F> {
         tape: &mut Tape<F>,
         gradients: LstmGradients<Vec<F>>,
     ) {
+        in_pool(|| self.lstm_backward_in_pool(pass, params, x, tape, gradients));
+    }
+
+    fn packed_len(&self, shape: &LstmShape) -> usize {
+        let input = shape.input_size.max(if shape.num_layers > 1 { shape.output_size() } else { 0 });
+        let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
+        let forward = [(input, gates), (width, gates), (hidden, shape.proj_size)];
+        let backward = [(gates, width), (shape.proj_size, hidden)];
+        let len = |matrices: &[(usize, usize)]| matrices.iter().map(|&(k, n)| panels_len::<F>(k, n)).sum::<usize>();
+        len(&forward).max(len(&backward))
+    }
+
+    fn norm_len(&self, _shape: &LstmShape) -> usize {
+        0
+    }
+}
+
+impl<F: Real> Cpu<F> {
+    fn lstm_backward_in_pool(
+        &self,
+        pass: &Pass,
+        params: &Vec<F>,
+        x: (&Vec<F>, usize),
+        tape: &mut Tape<F>,
+        gradients: LstmGradients<Vec<F>>,
+    ) {
         let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
         for layer in (0..pass.shape.num_layers).rev() {
             for direction in 0..pass.shape.directions() {
@@ -89,19 +117,6 @@ impl<F: Real> Lstm for Cpu<F> {
             after_layer(self, pass, layer, tape);
         }
         weight_gradients(self, pass, x, tape, d_params);
-    }
-
-    fn packed_len(&self, shape: &LstmShape) -> usize {
-        let input = shape.input_size.max(if shape.num_layers > 1 { shape.output_size() } else { 0 });
-        let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
-        let forward = [(input, gates), (width, gates), (hidden, shape.proj_size)];
-        let backward = [(gates, width), (shape.proj_size, hidden)];
-        let len = |matrices: &[(usize, usize)]| matrices.iter().map(|&(k, n)| panels_len::<F>(k, n)).sum::<usize>();
-        len(&forward).max(len(&backward))
-    }
-
-    fn norm_len(&self, _shape: &LstmShape) -> usize {
-        0
     }
 }
 
