@@ -89,7 +89,7 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     }
     var kept = 0.0;
     if params.zoneout != 0u {
-        kept = zone_share(zone_words(j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
+        kept = zone_share(zone_words(params.t, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
     let d_normed = norm[places.own + 8u * params.hidden + j] * norm[places.d_v + j];
     let through = norm[places.scales + 2u] * (d_normed - means.x - norm[places.c + j] * means.y);

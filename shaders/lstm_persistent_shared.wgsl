@@ -1,5 +1,5 @@
 // The way through time of the kernels that walk it inside one dispatch. Appended to those that name this file, whose
-// `params`, `packed`, `mask` and constants it uses.
+// `params`, `packed`, `mask` and constants it uses, with lstm_zone.wgsl.
 
 struct Step {
     t: u32,
@@ -75,5 +75,14 @@ fn recurrent_mask(place: Pair) -> f32 {
     if params.masked == 0u {
         return 1.0;
     }
-    return mask[1u + place.n * HIDDEN + place.j];
+    return bitcast<f32>(mask[1u + place.n * HIDDEN + place.j]);
+}
+
+// What zoneout keeps of h and of c.
+fn zone_shares(place: Pair, step: Step) -> vec2f {
+    let word = zone_words(params.first_step + step.t, HIDDEN, place.j, place.n)[place.n % 4u];
+    return vec2f(
+        zone_share(word & 0xffffu, params.limit_h, params.rate_h),
+        zone_share(word >> 16u, params.limit_c, params.rate_c),
+    );
 }

@@ -181,9 +181,13 @@ fn strategies() {
     let tiles = |threads, sequences, blocks, steps| Tiles { threads, sequences, blocks, steps };
     let mut cases = Vec::new();
     for (index, sizes) in [[3, 5, 2, 7, 2], [4, 9, 1, 18, 1]].into_iter().enumerate() {
-        let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, seed: 5, ..Noise::default() };
+        let zoneout = Noise { zoneout_h: 0.15, zoneout_c: 0.35, seed: 5, ..Noise::default() };
+        let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, ..zoneout };
         let plain = LstmCase::new(sizes, true, index);
         cases.push(plain.clone());
+        for draw in [Some(3), None] {
+            cases.push(LstmCase { shape: LstmShape { noise: zoneout, ..plain.shape }, draw, ..plain.clone() });
+        }
         let shape = LstmShape { bidirectional: true, ragged: true, noise, ..plain.shape };
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });

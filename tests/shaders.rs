@@ -133,7 +133,7 @@ fn every_unrolled_kernel_is_valid() {
     let sizes = [1, 4, 7, 33, 64, 65, 128, 129, 192];
     let kernels: Vec<_> =
         sizes.iter().flat_map(|&hidden| strategies.iter().flat_map(move |s| s.kernels(hidden))).collect();
-    assert_eq!(kernels.len(), 2 * sizes.len() * strategies.len());
+    assert_eq!(kernels.len(), 4 * sizes.len() * strategies.len());
     let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -90,17 +90,19 @@ const unrolled = (file, constants) => {
 };
 
 // Sizes of a hardware and of a software adapter, weights in registers and not, in one part and in several.
-const forward = (HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT) =>
-  ["lstm_persistent_forward.wgsl", { HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT }];
-const backward = (HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT) =>
-  ["lstm_persistent_backward.wgsl", { HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT }];
+const forward = (HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT, ZONEOUT) =>
+  ["lstm_persistent_forward.wgsl", { HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT, ZONEOUT }];
+const backward = (HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT, ZONEOUT) =>
+  ["lstm_persistent_backward.wgsl", { HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT, ZONEOUT }];
 for (const [file, constants] of [
-  forward(64, 1, 64, 1, 4, 4, 4),
-  forward(129, 2, 132, 1, 1, 33, 10),
-  forward(65, 8, 9, 8, 1, 17, 0),
-  backward(64, 1, 16, 1, 16, 4, 4),
-  backward(129, 2, 33, 1, 7, 19, 10),
-  backward(65, 8, 8, 3, 1, 68, 0),
+  forward(64, 1, 64, 1, 4, 4, 4, 0),
+  forward(64, 1, 64, 1, 4, 4, 4, 1),
+  forward(129, 2, 132, 1, 1, 33, 10, 0),
+  forward(65, 8, 9, 8, 1, 17, 0, 1),
+  backward(64, 1, 16, 1, 16, 4, 4, 0),
+  backward(64, 1, 16, 1, 16, 4, 4, 1),
+  backward(129, 2, 33, 1, 7, 19, 10, 0),
+  backward(65, 8, 8, 3, 1, 68, 0, 1),
 ]) {
   test(`${file} with ${JSON.stringify(constants)}`, async () => {
     const code = unrolled(file, constants);

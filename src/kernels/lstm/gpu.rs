@@ -2,6 +2,7 @@
 //!
 //! [`Strategy::Steps`] is the plain one, to be read first.
 
+mod masks;
 mod persistent;
 mod steps;
 mod strategy;
@@ -18,7 +19,7 @@ use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
 /// The kernels of all strategies.
-pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[steps::KERNELS, persistent::KERNELS];
+pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[&[&masks::DRAW], steps::KERNELS, persistent::KERNELS];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 

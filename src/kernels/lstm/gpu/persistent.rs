@@ -1,11 +1,11 @@
 //! A dispatch for all time steps of one direction of one layer, the recurrent weights in registers. Layers follow each other:
 //! their inputs are products over all steps, and their buffers are their own.
 
+use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
 use super::unroll::unrolled;
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
-use crate::kernels::dropout::{DropShape, Dropout, Masks, Source};
 
 params! {
     struct PackParams {
@@ -19,23 +19,27 @@ params! {
     struct ForwardParams {
         begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
         outputs: u32, column: u32, shared_output: u32, has_start: u32, start_h: u32, start_c: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
     }
 }
 params! {
     struct BackwardParams {
         begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
         outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
     }
 }
 static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
-    "lstm_persistent_forward" + "lstm_persistent_shared",
+    "lstm_persistent_forward" + "lstm_persistent_shared" + "lstm_zone",
     ForwardParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
-    "lstm_persistent_backward" + "lstm_persistent_shared",
+    "lstm_persistent_backward" + "lstm_persistent_shared" + "lstm_zone",
     BackwardParams,
     [Read, Read, Read, Read, Write, Write]
 );
@@ -70,7 +74,7 @@ impl Tiles {
         self.sequences.min(WORKGROUP_BYTES / bytes_each).max(1)
     }
 
-    fn forward(&self, hidden: usize) -> Tiled {
+    fn forward(&self, hidden: usize, zoneout: bool) -> Tiled {
         let padded = padded(hidden);
         let [threads, units, parts, quads] = split(padded, padded / 4, self.threads.min(INVOCATIONS));
         let sequences = self.sequences_of(16 * parts * (quads + padded));
@@ -82,11 +86,12 @@ impl Tiles {
             ("PARTS", parts),
             ("QUADS", quads),
             ("RESIDENT", quads.min(self.blocks / units)),
+            ("ZONEOUT", usize::from(zoneout)),
         ];
         Tiled { kernel: unrolled(&FORWARD, &constants), sequences }
     }
 
-    fn backward(&self, hidden: usize) -> Tiled {
+    fn backward(&self, hidden: usize, zoneout: bool) -> Tiled {
         let padded = padded(hidden);
         let [threads, fours, parts, units] = split(padded / 4, padded, self.threads.min(INVOCATIONS));
         let sequences = self.sequences_of(16 * parts * (units + padded / 4));
@@ -98,13 +103,15 @@ impl Tiles {
             ("PARTS", parts),
             ("UNITS", units),
             ("RESIDENT", units.min(self.blocks / fours)),
+            ("ZONEOUT", usize::from(zoneout)),
         ];
         Tiled { kernel: unrolled(&BACKWARD, &constants), sequences }
     }
 
-    /// The kernels that these tiles make for a hidden size.
-    pub fn kernels(&self, hidden: usize) -> [&'static Kernel; 2] {
-        [self.forward(hidden).kernel, self.backward(hidden).kernel]
+    /// The kernels that these tiles make for a hidden size, without and with zoneout.
+    pub fn kernels(&self, hidden: usize) -> Vec<&'static Kernel> {
+        let both = |zoneout| [self.forward(hidden, zoneout).kernel, self.backward(hidden, zoneout).kernel];
+        [false, true].into_iter().flat_map(both).collect()
     }
 }
 
@@ -199,15 +206,12 @@ impl<'a> Recurrence<'a> {
         }
         let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
         let cell = &mut cells[self.direction];
-        let masked = pass.recurrent_drop(self.cell);
-        if let Some(drop) = &masked {
-            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
-            gpu.dropout(drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
-        }
+        masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
+        let zoneout = Zoneout::of(pass);
         let [weights, table] = self.places(false);
         let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
         let buffers = [&tape.packed, h_0, c_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y];
-        let Tiled { kernel, sequences } = self.tiles.forward(shape.hidden_size);
+        let Tiled { kernel, sequences } = self.tiles.forward(shape.hidden_size, shape.zones());
         for [begin, end] in self.chunks() {
             let params = ForwardParams {
                 begin,
@@ -218,13 +222,22 @@ impl<'a> Recurrence<'a> {
                 even: u32::from(pass.packing.is_even()),
                 table,
                 weights,
-                masked: u32::from(masked.is_some()),
+                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,
                 shared_output: u32::from(shape.shares_output()),
                 has_start: u32::from(start.is_some()),
                 start_h: pass.h_at(self.cell) as u32,
                 start_c: pass.c_at(self.cell) as u32,
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
             };
             gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
         }
@@ -242,9 +255,10 @@ impl<'a> Recurrence<'a> {
         if let Some(state) = d_final {
             take_final(gpu, pass, self.cell, state, cell);
         }
+        let zoneout = Zoneout::of(pass);
         let [weights, table] = self.places(true);
         let buffers = [packed, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state];
-        let Tiled { kernel, sequences } = self.tiles.backward(shape.hidden_size);
+        let Tiled { kernel, sequences } = self.tiles.backward(shape.hidden_size, shape.zones());
         for [begin, end] in self.chunks().rev() {
             let params = BackwardParams {
                 begin,
@@ -262,6 +276,15 @@ impl<'a> Recurrence<'a> {
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(d_final.is_some()),
                 wants_start: u32::from(d_start.is_some()),
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
             };
             gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
         }

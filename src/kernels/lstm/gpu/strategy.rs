@@ -11,7 +11,7 @@ pub enum Strategy {
     /// A dispatch for every time step of one direction of one layer: for every option and every size.
     Steps,
     /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for small sizes, without
-    /// projection, layer normalisation and zoneout.
+    /// projection and layer normalisation.
     Persistent(Tiles),
 }
 
@@ -68,7 +68,7 @@ impl Strategy {
     pub fn kernels(self, hidden: usize) -> Vec<&'static Kernel> {
         match self {
             Self::Steps => Vec::new(),
-            Self::Persistent(tiles) => tiles.kernels(hidden).into(),
+            Self::Persistent(tiles) => tiles.kernels(hidden),
         }
     }
 
@@ -79,7 +79,7 @@ impl Strategy {
             false => Self::Steps,
         });
         match chosen {
-            Self::Persistent(_) if shape.proj_size > 0 || shape.layer_norm || shape.zones() => Self::Steps,
+            Self::Persistent(_) if shape.proj_size > 0 || shape.layer_norm => Self::Steps,
             chosen => chosen,
         }
     }
