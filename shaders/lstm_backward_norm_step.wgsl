@@ -18,7 +18,7 @@
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // [N, P], d_c [N, H], from step to step
 @group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // r̂ [rows, 4H], d_r after; â [rows, 4H], d_a after;
                                                                      // ĉ [rows, H]; 1 / σ of a, r and c̃ [rows, 3]; sums of
-                                                                     // d_γ_ih, d_γ_hh, d_γ_c, d_β_c [N, 10H]; γ_ih, γ_hh
+                                                                     // d_γ_ih, d_γ_hh, d_γ_c, d_β_c, d_b [N, 14H]; γ_ih, γ_hh
                                                                      // [4H], γ_c, β_c [H], [8H] of others; d_v [N, H]
 
 @compute @workgroup_size(64)
@@ -120,6 +120,7 @@ fn product_gradients(j: u32, n: u32, means: vec4f) {
         let r = norm[places.hh + at];
         add(places.sums + at, n, d_gate * a);
         add(places.sums + 4u * params.hidden + at, n, d_gate * r);
+        add(places.sums + 10u * params.hidden + at, n, d_gate);
         let d_a = norm[places.own + at] * d_gate - means.x - a * means.y;
         let d_r = norm[places.own + 4u * params.hidden + at] * d_gate - means.z - r * means.w;
         norm[places.ih + at] = norm[places.scales] * d_a;
@@ -156,13 +157,13 @@ fn places_of(n: u32) -> Places {
     let row = params.row + n;
     let gates_len = params.rows * 4u * params.hidden;
     let sums = 9u * params.rows * params.hidden + 3u * params.rows;
-    let own = sums + 10u * params.batch * params.hidden;
+    let own = sums + 14u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
         gates_len + row * 4u * params.hidden,
         2u * gates_len + row * params.hidden,
         9u * params.rows * params.hidden + 3u * row,
-        sums + 10u * n * params.hidden,
+        sums + 14u * n * params.hidden,
         own,
         own + 18u * params.hidden + n * params.hidden,
     );

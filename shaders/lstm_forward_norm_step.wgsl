@@ -8,7 +8,7 @@
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H], in: r; â [rows, 4H], ĉ [rows, H],
-                                                                   // 1 / σ of a, r and c̃ [rows, 3], [N, 10H] of others,
+                                                                   // 1 / σ of a, r and c̃ [rows, 3], [N, 14H] of others,
                                                                    // γ_ih, γ_hh [4H], γ_c, β_c [H], b_ih, b_hh [4H]
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
@@ -151,5 +151,5 @@ fn store_four(at: u32, values: vec4f) {
 
 // Of the parameters.
 fn own_place() -> u32 {
-    return 9u * params.rows * params.hidden + 3u * params.rows + 10u * params.batch * params.hidden;
+    return 9u * params.rows * params.hidden + 3u * params.rows + 14u * params.batch * params.hidden;
 }

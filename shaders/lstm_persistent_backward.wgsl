@@ -9,7 +9,7 @@
 // the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
 // pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
-// kernel for one unit. With lstm_persistent_shared.wgsl and lstm_zone.wgsl.
+// kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const SEQUENCES = 1u;

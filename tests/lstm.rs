@@ -194,6 +194,17 @@ fn strategies() {
         let shape = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain });
     }
+    let noise = Noise { zoneout_h: 0.15, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    for (sizes, layer_norm, proj_size) in
+        [([3, 5, 2, 22, 2], true, 0), ([4, 9, 1, 18, 1], false, 7), ([3, 7, 2, 25, 1], true, 13)]
+    {
+        let plain = LstmCase::new(sizes, true, 1);
+        let shape = LstmShape { layer_norm, proj_size, ..plain.shape };
+        cases.push(LstmCase { shape, ..plain.clone() });
+        let shape = LstmShape { bidirectional: true, ragged: true, noise, ..shape };
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
+    }
     let persistent = [tiles(256, 1, 10, 256), tiles(8, 3, 2, 1), tiles(40, 2, 1, 2), tiles(16, 8, 0, 3)];
     for strategy in [Strategy::Steps].into_iter().chain(persistent.map(Strategy::Persistent)) {
         let _forced = strategy.force();
@@ -205,18 +216,24 @@ fn strategies() {
 #[test]
 fn a_strategy_takes_its_dispatches() {
     let gpu = common::gpu(false);
-    let dispatches = |strategy: Strategy, steps| {
+    let with = |strategy: Strategy, steps, layer_norm, proj_size| {
         let _forced = strategy.force();
-        let case = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
+        let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
+        let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+        let case = LstmCase { shape: LstmShape { layer_norm, proj_size, noise, ..plain.shape }, ..plain };
         let before = gpu.counts().dispatches;
         case.run(&gpu);
         gpu.counts().dispatches - before
     };
+    let dispatches = |strategy, steps| with(strategy, steps, false, 0);
     let persistent = Strategy::Persistent(Tiles { threads: 8, sequences: 2, blocks: 1, steps: 4 });
     // Two passes over two layers, forward and back.
     assert_eq!(dispatches(Strategy::Steps, 9) - dispatches(Strategy::Steps, 5), 2 * 2 * 2 * 4);
     assert_eq!(dispatches(persistent, 8), dispatches(persistent, 5));
     assert_eq!(dispatches(persistent, 9) - dispatches(persistent, 8), 2 * 2 * 2);
+    for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
+        assert_eq!(with(persistent, 8, layer_norm, proj_size), with(persistent, 5, layer_norm, proj_size));
+    }
 }
 
 /// Masks of every kind at once, at rates that nothing divides.
@@ -282,6 +299,13 @@ fn lstm_options() {
         cases.push(LstmCase { shape, capacity, ..plain });
     }
     hold(&cases);
+}
+
+/// The same where a persistent kernel would be taken by itself.
+#[test]
+fn lstm_options_step_by_step() {
+    let _forced = Strategy::Steps.force();
+    hold(&option_cases());
 }
 
 // What PyTorch 2 gives for the same LSTM written with its operations:
@@ -650,6 +674,9 @@ fn checks_change_no_bit() {
         assert_eq!(bits(&once), bits(&case.run(&checked)), "{}", case.name());
         assert_eq!(bits(&once), bits(&case.run(&trusted)), "{} again", case.name());
         let case = LstmCase { shape: LstmShape { layer_norm: true, ..case.shape }, ..case };
+        assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+        let noise = Noise { zoneout_h: 0.3, ..Noise::default() };
+        let case = LstmCase { shape: LstmShape { proj_size: 3, noise, ..case.shape }, draw: Some(1), ..case };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
 }

@@ -407,7 +407,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         for ((gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
-                    let (sums, rest) = rest_of_sums.split_at_mut(10 * d_h.len());
+                    let (sums, rest) = rest_of_sums.split_at_mut(14 * d_h.len());
                     rest_of_sums = rest;
                     let c_before = c[0];
                     Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before, d_h, d_c, sums, hidden });

@@ -128,7 +128,7 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
         state: &mut LstmState<Self::Buffer>,
     );
 
-    /// Runs back through time, once after each forward pass; `gates` in the tape becomes their gradient.
+    /// Runs back through time, once after each forward pass; `gates` in the tape becomes what its contract says.
     fn lstm_backward(
         &self,
         pass: &Pass,
@@ -227,13 +227,14 @@ fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmT
 }
 
 /// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, the biases later with layer
-/// normalisation.
+/// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
 fn input_products<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
     params: &D::Buffer,
     x: (&D::Buffer, usize),
+    normed: bool,
     tape: &mut LstmTape<D::Buffer, D::Indices>,
 ) {
     let places = pass.shape.cell(layer, direction);
@@ -246,10 +247,11 @@ fn input_products<D: Lstm>(
         k: places.input_size,
         a,
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: 0,
+        c: if normed { pass.norm_places().ih } else { 0 },
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
-    device.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
+    let CellTape { gates, norm, .. } = &mut cells[direction];
+    device.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
 }
 
 /// Weight drop, before a recurrence.
@@ -283,7 +285,7 @@ pub(crate) fn gate_gradients<'a, B>(
 }
 
 /// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
-/// them.
+/// them, and with layer normalisation none has biases.
 fn affine_maps<'a, B>(
     pass: &Pass,
     (layer, direction): (usize, usize),
@@ -303,8 +305,7 @@ fn affine_maps<'a, B>(
     match shape.layer_norm {
         false => vec![map(d_ih, Some(input), recurrent, places.biases())],
         true => {
-            let gates = (&tape.gates, Matrix::rows(0, shape.gates()));
-            let mut maps = vec![map(d_ih, Some(input), None, Vec::new()), map(gates, None, None, places.biases())];
+            let mut maps = vec![map(d_ih, Some(input), None, Vec::new())];
             maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
             maps
         }
@@ -350,8 +351,12 @@ fn after_recurrence<D: Lstm>(
         device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
     }
     if let Some(gains) = places.layer_norm {
-        let sums = (&tape.norm, pass.norm_places().sums);
-        device.column_sums(pass.batch(), shape.norm_parameters(), sums, &[gains], d_params, scratch);
+        let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places().sums + part, shape.norm_sums()));
+        let own = shape.norm_parameters();
+        device.column_sums(pass.batch(), own, sums(0), &[gains], d_params, scratch);
+        if let biases @ [_, ..] = &places.biases()[..] {
+            device.column_sums(pass.batch(), gates, sums(own), biases, d_params, scratch);
+        }
     }
     if let Some(c) = places.weight_hr {
         let (m, n) = (shape.proj_size, shape.hidden_size);

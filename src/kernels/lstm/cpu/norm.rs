@@ -154,7 +154,7 @@ pub struct BackwardNormStep<'a, F> {
     pub c_before: &'a [F], // [n, H]
     pub d_h: &'a [F],      // [n, H]
     pub d_c: &'a mut [F],  // [n, H], in: from the step after, out: for the step before
-    pub sums: &'a mut [F], // [n, 10H], added to
+    pub sums: &'a mut [F], // [n, 14H], added to
     pub hidden: usize,
 }
 
@@ -169,10 +169,11 @@ impl<F: Real> NullaryFnOnce for BackwardNormStep<'_, F> {
         for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
             let scales = &kept.scales[3 * n..][..3];
-            let (sum_ih, rest) = sums[10 * n * hidden..].split_at_mut(4 * hidden);
+            let (sum_ih, rest) = sums[14 * n * hidden..].split_at_mut(4 * hidden);
             let (sum_hh, rest) = rest.split_at_mut(4 * hidden);
             let (sum_c, rest) = rest.split_at_mut(hidden);
-            let sum_shift = &mut rest[..hidden];
+            let (sum_shift, rest) = rest.split_at_mut(hidden);
+            let sum_biases = &mut rest[..4 * hidden];
 
             let [i, f, g, o] = quarters(gates, hidden);
             let (c_before, normed, d_h, d_c) =
@@ -201,7 +202,7 @@ impl<F: Real> NullaryFnOnce for BackwardNormStep<'_, F> {
                 g[j] = d_g;
             }
             let d = BothNorms { d_gates: gates, gains: [own.gain_ih, own.gain_hh], scales: [scales[0], scales[1]] };
-            d.back([&mut kept.ih[wide.clone()], &mut kept.hh[wide]], [sum_ih, sum_hh]);
+            d.back([&mut kept.ih[wide.clone()], &mut kept.hh[wide]], [sum_ih, sum_hh], sum_biases);
         }
     }
 }
@@ -214,13 +215,15 @@ struct BothNorms<'a, F> {
 }
 
 impl<F: Real> BothNorms<'_, F> {
-    /// The rows `normed` become the gradients of what they were before; `sums_of_gains` gets those of the gains.
+    /// The rows `normed` become the gradients of what they were before; `sums_of_gains` gets those of the gains,
+    /// `sum_of_biases` that of the biases.
     #[inline(always)]
-    fn back(self, normed: [&mut [F]; 2], sums_of_gains: [&mut [F]; 2]) {
+    fn back(self, normed: [&mut [F]; 2], sums_of_gains: [&mut [F]; 2], sum_of_biases: &mut [F]) {
         let (d, len) = (self.d_gates, self.d_gates.len());
         let [a, b] = normed.map(|row| &mut row[..len]);
         let [sum_a, sum_b] = sums_of_gains.map(|row| &mut row[..len]);
         let [gain_a, gain_b] = self.gains.map(|gain| &gain[..len]);
+        let sum_d = &mut sum_of_biases[..len];
         let share = F::one() / F::of(len as f64);
         let [mean_a, slope_a, mean_b, slope_b] = totals(len, |j| {
             let (d_a, d_b) = (d[j] * gain_a[j], d[j] * gain_b[j]);
@@ -228,6 +231,7 @@ impl<F: Real> BothNorms<'_, F> {
         })
         .map(|sum| sum * share);
         for j in 0..len {
+            sum_d[j] = sum_d[j] + d[j];
             sum_a[j] = sum_a[j] + d[j] * a[j];
             sum_b[j] = sum_b[j] + d[j] * b[j];
             a[j] = before_norm(d[j] * gain_a[j], a[j], self.scales[0], mean_a, slope_a);

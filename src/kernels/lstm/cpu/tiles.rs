@@ -26,7 +26,7 @@ pub struct Tile<'a, F> {
     pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
-    pub sums: &'a mut [F],       // [count, 10H], the gradients of its gains and bias
+    pub sums: &'a mut [F],       // [count, 14H], the gradients of its gains and biases
 }
 
 impl<F> Tile<'_, F> {
@@ -59,8 +59,8 @@ pub fn tiles<'a, F>(
     let mut y = cut(y, tile, &steps, shape.output_size());
     let places = pass.norm_places();
     let (kept, sums) = norm.split_at_mut(if norm.is_empty() { 0 } else { places.sums });
-    let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_parameters() };
-    let mut sums = sums[..sums_len].chunks_mut(tile * shape.norm_parameters());
+    let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_sums() };
+    let mut sums = sums[..sums_len].chunks_mut(tile * shape.norm_sums());
     let mut norm = cut_norm(shape, &places, kept, tile, &steps);
     let cut_one = |first: usize| Tile {
         first,

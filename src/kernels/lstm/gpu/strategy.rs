@@ -10,8 +10,8 @@ use crate::kernels::LstmShape;
 pub enum Strategy {
     /// A dispatch for every time step of one direction of one layer: for every option and every size.
     Steps,
-    /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for small sizes, without
-    /// projection and layer normalisation.
+    /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
+    /// small sizes.
     Persistent(Tiles),
 }
 
@@ -47,7 +47,7 @@ thread_local! {
     static FORCED: Cell<Option<Strategy>> = const { Cell::new(None) };
 }
 
-/// While it lives, the tapes and passes of this thread use one strategy, where that covers their shape. For tests and tuning.
+/// While it lives, the tapes and passes of this thread use one strategy. For tests and tuning.
 pub struct Forced(Option<Strategy>);
 
 impl Drop for Forced {
@@ -64,24 +64,20 @@ impl Strategy {
         Forced(FORCED.replace(Some(self)))
     }
 
-    /// The kernels that it makes for a hidden size, beside those of [`all`](crate::kernels::all).
-    pub fn kernels(self, hidden: usize) -> Vec<&'static Kernel> {
+    /// The kernels that it makes for a shape, beside those of [`all`](crate::kernels::all).
+    pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
             Self::Steps => Vec::new(),
-            Self::Persistent(tiles) => tiles.kernels(hidden),
+            Self::Persistent(tiles) => tiles.kernels(shape).into(),
         }
     }
 
     /// The strategy for a shape.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        let chosen = FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
+        FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
             true => Self::Persistent(Tiles::suited_to(gpu, shape)),
             false => Self::Steps,
-        });
-        match chosen {
-            Self::Persistent(_) if shape.proj_size > 0 || shape.layer_norm => Self::Steps,
-            chosen => chosen,
-        }
+        })
     }
 }
 
