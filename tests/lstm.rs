@@ -714,3 +714,15 @@ fn a_changed_case_fails() {
     let case = |from| LstmCase::new([3, 5, 2, 7, 2], true, from);
     assert!(!differences("from", &case(0).run(&exact), &case(1).run(&exact), case(0).tolerance()).is_empty());
 }
+
+/// So long a way that a driver which ends loops after so many turns would notice it, were it walked in one dispatch.
+#[test]
+fn long_ways() {
+    let mut cases = Vec::new();
+    for (layer_norm, batch) in [(false, 8), (true, 2)] {
+        let case = LstmCase::new([260, batch, 1, 192, 1], true, 200);
+        let noise = Noise { zoneout_h: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+        cases.push(LstmCase { shape: LstmShape { layer_norm, noise, ..case.shape }, draw: Some(1), ..case });
+    }
+    hold(&cases);
+}

@@ -40,6 +40,10 @@ const SOFTWARE_UNITS: usize = 8;
 /// Some milliseconds on a small device.
 const STEPS: usize = 256;
 
+/// On a software rasteriser: lavapipe ends every loop of an invocation once they have turned 65,535 times together, and does
+/// not say so. A step takes up to 700 turns.
+const SOFTWARE_STEPS: usize = 64;
+
 /// 16 registers each; more than this spills where an invocation has 255 registers.
 const HARDWARE_BLOCKS: usize = 10;
 
@@ -85,7 +89,7 @@ impl Tiles {
     fn suited_to(gpu: &Gpu, shape: &LstmShape) -> Self {
         if gpu.is_software() {
             let threads = shape.hidden_size.div_ceil(SOFTWARE_UNITS).next_multiple_of(8);
-            return Self { threads, sequences: 8.min(shape.batch), blocks: 0, steps: STEPS };
+            return Self { threads, sequences: 8.min(shape.batch), blocks: 0, steps: SOFTWARE_STEPS };
         }
         // One sequence a workgroup as long as there are enough multiprocessors, then as many as fit.
         let sequences = (shape.batch / 128).clamp(1, 8);
