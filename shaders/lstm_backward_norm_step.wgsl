@@ -18,9 +18,8 @@
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // [N, P], d_c [N, H], from step to step
 @group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // r̂ [rows, 4H], d_r after; â [rows, 4H], d_a after;
                                                                      // ĉ [rows, H]; 1 / σ of a, r and c̃ [rows, 3]; sums of
-                                                                     // d_γ_ih, d_γ_hh, d_γ_c, d_β_c [N, 10H], of d_gates
-                                                                     // [N, 4H]; γ_ih, γ_hh [4H], γ_c, β_c [H], [8H] of
-                                                                     // others; d_v [N, H]
+                                                                     // d_γ_ih, d_γ_hh, d_γ_c, d_β_c, d_b [N, 14H]; γ_ih, γ_hh
+                                                                     // [4H], γ_c, β_c [H], [8H] of others; d_v [N, H]
 
 @compute @workgroup_size(64)
 fn main(
@@ -90,7 +89,7 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     }
     var kept = 0.0;
     if params.zoneout != 0u {
-        kept = zone_share(zone_words(j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
+        kept = zone_share(zone_words(params.t, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
     let d_normed = norm[places.own + 8u * params.hidden + j] * norm[places.d_v + j];
     let through = norm[places.scales + 2u] * (d_normed - means.x - norm[places.c + j] * means.y);
@@ -121,7 +120,7 @@ fn product_gradients(j: u32, n: u32, means: vec4f) {
         let r = norm[places.hh + at];
         add(places.sums + at, n, d_gate * a);
         add(places.sums + 4u * params.hidden + at, n, d_gate * r);
-        add(places.biases + at, n, d_gate);
+        add(places.sums + 10u * params.hidden + at, n, d_gate);
         let d_a = norm[places.own + at] * d_gate - means.x - a * means.y;
         let d_r = norm[places.own + 4u * params.hidden + at] * d_gate - means.z - r * means.w;
         norm[places.ih + at] = norm[places.scales] * d_a;
@@ -150,7 +149,6 @@ struct Places {
     c: u32,
     scales: u32,
     sums: u32,
-    biases: u32,
     own: u32,
     d_v: u32,
 }
@@ -159,15 +157,13 @@ fn places_of(n: u32) -> Places {
     let row = params.row + n;
     let gates_len = params.rows * 4u * params.hidden;
     let sums = 9u * params.rows * params.hidden + 3u * params.rows;
-    let biases = sums + 10u * params.batch * params.hidden;
-    let own = biases + 4u * params.batch * params.hidden;
+    let own = sums + 14u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
         gates_len + row * 4u * params.hidden,
         2u * gates_len + row * params.hidden,
         9u * params.rows * params.hidden + 3u * row,
-        sums + 10u * n * params.hidden,
-        biases + 4u * n * params.hidden,
+        sums + 14u * n * params.hidden,
         own,
         own + 18u * params.hidden + n * params.hidden,
     );

@@ -26,7 +26,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     if j >= params.hidden || n >= params.present {
         return;
     }
-    let words = zone_words(j, n);
+    let words = zone_words(params.t, params.hidden, j, n);
     var d_u = vec4f();
     if params.projected != 0u {
         let rows = (params.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u))) * params.width;
@@ -50,7 +50,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
     if p >= params.width || n >= params.present {
         return;
     }
-    let d_h_t = hidden_gradient(p, n, zone_words(p, n));
+    let d_h_t = hidden_gradient(p, n, zone_words(params.t, params.hidden, p, n));
     for (var q = 0u; q < min(4u, params.present - n); q++) {
         d_h[(params.row + n + q) * params.width + p] = d_h_t[q];
     }

@@ -68,7 +68,7 @@ fn sequence_step(n: u32, local: u32) {
         if params.projected != 0u {
             u[row * params.hidden + j] = fresh;
         } else {
-            publish(j, n, fresh, zone_words(j, n)[n % 4u]);
+            publish(j, n, fresh, zone_words(params.t, params.hidden, j, n)[n % 4u]);
         }
     }
     if local == 0u {
@@ -126,7 +126,7 @@ fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
     let before = select(n, params.batch + params.before + n, n < params.ongoing);
     let c_before = c[before * params.hidden + j];
     let c_fresh = f * c_before + i * g;
-    let z_c = zone_share(zone_words(j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
+    let z_c = zone_share(zone_words(params.t, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
     let kept = z_c * c_before + (1.0 - z_c) * c_fresh;
     c[(params.batch + row) * params.hidden + j] = select(c_fresh, kept, params.zoneout != 0u);
     return c_fresh;

@@ -64,7 +64,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
             let u_j = vec4f(u[rows.x + j], u[rows.y + j], u[rows.z + j], u[rows.w + j]);
             h_t += packed[params.w_hr_t + j * params.width + p] * u_j;
         }
-        let words = zone_words(p, n);
+        let words = zone_words(params.t, params.hidden, p, n);
         for (var q = 0u; q < min(4u, params.present - n); q++) {
             publish(p, n + q, h_t[q], words[q]);
         }
@@ -103,7 +103,7 @@ fn recurrent_sums(j: u32, n: u32) -> Sums {
 fn cell_step(j: u32, n: u32) {
     let width = 4u * params.hidden;
     let sums = recurrent_sums(j, n);
-    let words = zone_words(j, n);
+    let words = zone_words(params.t, params.hidden, j, n);
     for (var q = 0u; q < min(4u, params.present - n); q++) {
         let sequence = n + q;
         let row = params.row + sequence;

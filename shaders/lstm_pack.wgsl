@@ -1,11 +1,13 @@
 // The recurrent weights as the persistent kernels take them, the four gates of a unit together and what lies beyond the last
 // unit zero:
-//   forward [k][j] = (i, f, g, o) of W_hh[unit j][k]        backward [m][gate][j / 4] = W_hh[gate of unit m][j .. j + 4]
+//   forward [k][j] = (i, f, g, o) of W_hh[unit j][k]        backward [m][gate][k / 4] = W_hh[gate of unit m][k .. k + 4]
 // One invocation per four elements of each; one layer of the grid per layer and direction of the stack.
 
 struct Params {
     hidden: u32,
+    width: u32,
     padded: u32,    // hidden, rounded up to fours
+    wide: u32,      // width, likewise
     cell: u32,      // the first layer and direction
     place: u32,     // of W_hh of number 0; those after it lie `apart`
     apart: u32,
@@ -15,8 +17,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;         // W_hh [4H, H] of each
-@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][padded, padded]
+@group(0) @binding(1) var<storage, read> weights: array<f32>;         // W_hh [4H, P] of each
+@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][wide, padded]
 
 @compute @workgroup_size(64)
 fn main(
@@ -25,7 +27,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let index = flat_index(group, groups, 64u, local);
-    let len = params.padded * params.padded;
+    let len = params.wide * params.padded;
     if index >= len {
         return;
     }
@@ -41,8 +43,8 @@ fn main(
         forward[gate] = element(place, gate, j, k);
     }
     packed[2u * cell * len + index] = forward;
-    let quads = params.padded / 4u;
-    let m = index / params.padded;
+    let quads = params.wide / 4u;
+    let m = index / params.wide;
     let gate = index / quads % 4u;
     var backward: vec4f;
     for (var q = 0u; q < 4u; q++) {
@@ -52,8 +54,8 @@ fn main(
 }
 
 fn element(place: u32, gate: u32, unit: u32, k: u32) -> f32 {
-    if unit >= params.hidden || k >= params.hidden {
+    if unit >= params.hidden || k >= params.width {
         return 0.0;
     }
-    return weights[place + (gate * params.hidden + unit) * params.hidden + k];
+    return weights[place + (gate * params.hidden + unit) * params.width + k];
 }

@@ -3,12 +3,13 @@
 //   d_c_t = d_c + d_h_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
+// With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
 // One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its fours of units u,
 // u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the gates of one unit and
 // the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
 // pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
-// kernel for one unit. With lstm_persistent_shared.wgsl.
+// kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const SEQUENCES = 1u;
@@ -17,6 +18,7 @@ const FOURS = 1u;
 const PARTS = 1u;
 const UNITS = 1u;     // blocks of a part
 const RESIDENT = 1u;
+const ZONEOUT = 0u;   // or 1
 const R = 0u;
 const M = 0u;
 const S = 0u;
@@ -42,15 +44,25 @@ struct Params {
     d_y_row: u32,
     has_final: u32,
     wants_start: u32,
+    zoneout: u32,
+    first_step: u32, // steps of the sequences before these, for the masks
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from
 @group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
-@group(0) @binding(4) var<storage, read> mask: array<f32>;           // 1, then [N, H], if masked
+@group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
-@group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then the start's
+@group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
+                                                                     // of them, then the start's
 
 var<workgroup> d_gates: array<vec4f, SEQUENCES * PARTS * UNITS>;     // d_gates_{t+1}
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_{t+1} · W_hh, each part's
@@ -181,10 +193,14 @@ struct Kept {
     c_before: f32,
     c_t: f32,
     d_y: f32,
+    d_h: f32, // what zoneout passes on
 }
 
 fn kept_of(place: Pair, step: Step) -> Kept {
     var kept: Kept;
+    if ZONEOUT != 0u && place.valid && place.n < step.joining {
+        kept.d_h = d_state[place.n * HIDDEN + place.j];
+    }
     if !place.valid || place.n >= step.present {
         return kept;
     }
@@ -209,6 +225,9 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
         }
         d_h *= recurrent_mask(place);
         d_c = d_c_after;
+        if ZONEOUT != 0u {
+            d_h += kept.d_h;
+        }
     } else if params.has_final != 0u && place.n < step.present {
         d_h = d_state[place.n * HIDDEN + place.j];
         d_c = d_state[d_c_place(place)];
@@ -225,7 +244,17 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
     let f = kept.gates.y;
     let g = kept.gates.z;
     let o = kept.gates.w;
-    let tanh_c = tangent(kept.c_t);
+    var c_t = kept.c_t;
+    var d_c_kept = 0.0;
+    if ZONEOUT != 0u {
+        let z = zone_shares(place, step);
+        d_state[place.n * HIDDEN + place.j] = z.x * d_h;
+        d_h -= z.x * d_h;
+        d_c_kept = z.y * d_c;
+        d_c -= d_c_kept;
+        c_t = f * kept.c_before + i * g;
+    }
+    let tanh_c = tangent(c_t);
     d_c += d_h * o * (1.0 - tanh_c * tanh_c);
     let d_gate = vec4f(
         d_c * g * i * (1.0 - i),
@@ -239,5 +268,9 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
     gates[at + HIDDEN] = d_gate.y;
     gates[at + 2u * HIDDEN] = d_gate.z;
     gates[at + 3u * HIDDEN] = d_gate.w;
-    return d_c * f;
+    let d_c_before = d_c * f;
+    if ZONEOUT != 0u {
+        return d_c_before + d_c_kept;
+    }
+    return d_c_before;
 }

@@ -1,12 +1,13 @@
 // All time steps of one direction of one layer in one dispatch, the recurrent weights kept in registers:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
+// With ZONEOUT, elements of c_t and h_t keep their value from the step before.
 // One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its units u,
 // u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates and four
 // columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence) pairs
 // on. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
-// kernel for four units. With lstm_persistent_shared.wgsl.
+// kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const SEQUENCES = 1u;
@@ -15,6 +16,7 @@ const UNITS = 1u;
 const PARTS = 1u;
 const QUADS = 1u;     // blocks of a part
 const RESIDENT = 1u;
+const ZONEOUT = 0u;   // or 1
 const R = 0u;
 const Q = 0u;
 const S = 0u;
@@ -40,13 +42,22 @@ struct Params {
     has_start: u32,
     start_h: u32,
     start_c: u32,
+    zoneout: u32,
+    first_step: u32, // steps of the sequences before these, for the masks
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, H] at start_h, if has_start
 @group(0) @binding(3) var<storage, read> c_0: array<f32>;          // [N, H] at start_c, if has_start
-@group(0) @binding(4) var<storage, read> mask: array<f32>;         // 1, then [N, H], if masked
+@group(0) @binding(4) var<storage, read> mask: array<u32>;         // the draw's number, [N, H] as f32 if masked
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(6) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), H]
 @group(0) @binding(7) var<storage, read_write> c: array<f32>;      // [N + rows, H]
@@ -164,13 +175,17 @@ fn enter(place: Pair) -> f32 {
 
 // A sequence starts at a step whose first row is `row`; returns c.
 fn join(place: Pair, row: u32) -> f32 {
-    var h_start = 0.0;
-    if params.has_start != 0u {
-        h_start = h_0[params.start_h + place.n * HIDDEN + place.j] * recurrent_mask(place);
-    }
+    let h_start = start_h(place) * recurrent_mask(place);
     h[h_place(place)] = h_start;
     h_in[(row + place.n) * HIDDEN + place.j] = h_start;
     return start_c(place);
+}
+
+fn start_h(place: Pair) -> f32 {
+    if params.has_start == 0u {
+        return 0.0;
+    }
+    return h_0[params.start_h + place.n * HIDDEN + place.j];
 }
 
 fn start_c(place: Pair) -> f32 {
@@ -207,9 +222,14 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     gates[at + HIDDEN] = f;
     gates[at + 2u * HIDDEN] = g;
     gates[at + 3u * HIDDEN] = o;
-    let c_t = f * c_before + i * g;
+    var c_t = f * c_before + i * g;
+    var h_t = o * tangent(c_t);
+    if ZONEOUT != 0u {
+        let z = zone_shares(place, step);
+        h_t = z.x * h_before(place, step) + (1.0 - z.x) * h_t;
+        c_t = z.y * c_before + (1.0 - z.y) * c_t;
+    }
     c[(params.batch + row) * HIDDEN + place.j] = c_t;
-    let h_t = o * tangent(c_t);
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;
     if params.shared_output == 0u {
@@ -219,4 +239,15 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
         h_in[(step.next + place.n) * HIDDEN + place.j] = masked;
     }
     return c_t;
+}
+
+// h of the step before, as it was before recurrent dropout.
+fn h_before(place: Pair, step: Step) -> f32 {
+    if params.masked == 0u {
+        return h[h_place(place)];
+    }
+    if place.n < step.ongoing {
+        return y[(step.before + place.n) * params.outputs + params.column + place.j];
+    }
+    return start_h(place);
 }

@@ -1,5 +1,5 @@
 // The way through time of the kernels that walk it inside one dispatch. Appended to those that name this file, whose
-// `params`, `packed`, `mask` and constants it uses.
+// `params`, `packed`, `mask` and constants it uses, with lstm_zone.wgsl.
 
 struct Step {
     t: u32,
@@ -46,7 +46,7 @@ fn row_of(t: u32) -> u32 {
     return bitcast<u32>(packed[params.table + t / 4u][t % 4u]);
 }
 
-// Unit j of the workgroup's sequence s, which is number n of the batch.
+// Unit or column j of the workgroup's sequence s, which is number n of the batch.
 struct Pair {
     j: u32,
     s: u32,
@@ -54,26 +54,18 @@ struct Pair {
     valid: bool,
 }
 
-// The pairs of an invocation. Loops over two may be written out by a compiler; over more that takes it seconds, so it is
-// not told how many they are.
-fn pair_count() -> u32 {
-    if PAIRS <= 2u {
-        return PAIRS;
-    }
-    return min(PAIRS, (PADDED * params.batch + THREADS - 1u) / THREADS);
-}
-
-// An invocation's pair number p.
-fn pair(p: u32, local: u32, first: u32) -> Pair {
-    let index = p * THREADS + local;
-    let j = index % PADDED;
-    let s = index / PADDED;
-    return Pair(j, s, first + s, j < HIDDEN && s < SEQUENCES && first + s < params.batch);
-}
-
 fn recurrent_mask(place: Pair) -> f32 {
     if params.masked == 0u {
         return 1.0;
     }
-    return mask[1u + place.n * HIDDEN + place.j];
+    return bitcast<f32>(mask[1u + place.n * WIDTH + place.j]);
+}
+
+// What zoneout keeps of h and of c.
+fn zone_shares(place: Pair, step: Step) -> vec2f {
+    let word = zone_words(params.first_step + step.t, HIDDEN, place.j, place.n)[place.n % 4u];
+    return vec2f(
+        zone_share(word & 0xffffu, params.limit_h, params.rate_h),
+        zone_share(word >> 16u, params.limit_c, params.rate_c),
+    );
 }

@@ -1,13 +1,13 @@
-// Zoneout's masks, for the steps of the recurrence. Appended to the kernels that name this file.
+// Zoneout's masks, for the recurrence. Appended to the kernels that name this file, whose `params` and `mask` it uses.
 
 const RANDOM = 1u;
 
-// One word for each of four sequences: its low half for h, its high half for c.
-fn zone_words(j: u32, n: u32) -> vec4u {
+// Of unit j at the sequences' step t, one word for each of four sequences from n on: its low half for h, its high half for c.
+fn zone_words(t: u32, hidden: u32, j: u32, n: u32) -> vec4u {
     if params.zoneout != RANDOM {
         return vec4u();
     }
-    let block = (params.t * ((params.batch + 3u) / 4u) + n / 4u) * params.hidden + j;
+    let block = (t * ((params.batch + 3u) / 4u) + n / 4u) * hidden + j;
     return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
 }
 

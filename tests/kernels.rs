@@ -235,14 +235,16 @@ impl Case for SumCase {
     fn run<D: Kernels>(&self, device: &D) -> Results {
         let Self { rows, columns, ref places } = *self;
         let mut numbers = Numbers::new((rows * 3 + columns) as u64);
-        let values = filled(device, &numbers.take(3 + rows * columns));
+        // Rows lie apart, and what is between them and after the last is not of them.
+        let row = columns + rows % 3;
+        let values = filled(device, &numbers.take(3 + (rows - 1) * row + columns));
         let before = numbers.take(columns);
         let mut sums = vec![UNTOUCHED; places.last().unwrap() + columns + 3];
         places.iter().for_each(|&place| sums[place..][..columns].copy_from_slice(&before));
         let len = sums.len();
         let mut sums = filled(device, &sums);
         let mut scratch = fresh(device, device.scratch_len(1, columns, rows));
-        device.column_sums(rows, columns, (&values, 3), places, &mut sums, &mut scratch);
+        device.column_sums(rows, columns, (&values, Matrix::rows(3, row)), places, &mut sums, &mut scratch);
         vec![("sums".into(), read(device, &sums, len))]
     }
     fn tolerance(&self) -> (f64, f64) {

@@ -181,14 +181,29 @@ fn strategies() {
     let tiles = |threads, sequences, blocks, steps| Tiles { threads, sequences, blocks, steps };
     let mut cases = Vec::new();
     for (index, sizes) in [[3, 5, 2, 7, 2], [4, 9, 1, 18, 1]].into_iter().enumerate() {
-        let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, seed: 5, ..Noise::default() };
+        let zoneout = Noise { zoneout_h: 0.15, zoneout_c: 0.35, seed: 5, ..Noise::default() };
+        let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, ..zoneout };
         let plain = LstmCase::new(sizes, true, index);
         cases.push(plain.clone());
+        for draw in [Some(3), None] {
+            cases.push(LstmCase { shape: LstmShape { noise: zoneout, ..plain.shape }, draw, ..plain.clone() });
+        }
         let shape = LstmShape { bidirectional: true, ragged: true, noise, ..plain.shape };
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
         let shape = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain });
+    }
+    let noise = Noise { zoneout_h: 0.15, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    for (sizes, layer_norm, proj_size) in
+        [([3, 5, 2, 22, 2], true, 0), ([4, 9, 1, 18, 1], false, 7), ([3, 7, 2, 25, 1], true, 13)]
+    {
+        let plain = LstmCase::new(sizes, true, 1);
+        let shape = LstmShape { layer_norm, proj_size, ..plain.shape };
+        cases.push(LstmCase { shape, ..plain.clone() });
+        let shape = LstmShape { bidirectional: true, ragged: true, noise, ..shape };
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
     }
     let persistent = [tiles(256, 1, 10, 256), tiles(8, 3, 2, 1), tiles(40, 2, 1, 2), tiles(16, 8, 0, 3)];
     for strategy in [Strategy::Steps].into_iter().chain(persistent.map(Strategy::Persistent)) {
@@ -201,18 +216,24 @@ fn strategies() {
 #[test]
 fn a_strategy_takes_its_dispatches() {
     let gpu = common::gpu(false);
-    let dispatches = |strategy: Strategy, steps| {
+    let with = |strategy: Strategy, steps, layer_norm, proj_size| {
         let _forced = strategy.force();
-        let case = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
+        let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
+        let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+        let case = LstmCase { shape: LstmShape { layer_norm, proj_size, noise, ..plain.shape }, ..plain };
         let before = gpu.counts().dispatches;
         case.run(&gpu);
         gpu.counts().dispatches - before
     };
+    let dispatches = |strategy, steps| with(strategy, steps, false, 0);
     let persistent = Strategy::Persistent(Tiles { threads: 8, sequences: 2, blocks: 1, steps: 4 });
     // Two passes over two layers, forward and back.
     assert_eq!(dispatches(Strategy::Steps, 9) - dispatches(Strategy::Steps, 5), 2 * 2 * 2 * 4);
     assert_eq!(dispatches(persistent, 8), dispatches(persistent, 5));
     assert_eq!(dispatches(persistent, 9) - dispatches(persistent, 8), 2 * 2 * 2);
+    for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
+        assert_eq!(with(persistent, 8, layer_norm, proj_size), with(persistent, 5, layer_norm, proj_size));
+    }
 }
 
 /// Masks of every kind at once, at rates that nothing divides.
@@ -278,6 +299,13 @@ fn lstm_options() {
         cases.push(LstmCase { shape, capacity, ..plain });
     }
     hold(&cases);
+}
+
+/// The same where a persistent kernel would be taken by itself.
+#[test]
+fn lstm_options_step_by_step() {
+    let _forced = Strategy::Steps.force();
+    hold(&option_cases());
 }
 
 // What PyTorch 2 gives for the same LSTM written with its operations:
@@ -647,6 +675,9 @@ fn checks_change_no_bit() {
         assert_eq!(bits(&once), bits(&case.run(&trusted)), "{} again", case.name());
         let case = LstmCase { shape: LstmShape { layer_norm: true, ..case.shape }, ..case };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+        let noise = Noise { zoneout_h: 0.3, ..Noise::default() };
+        let case = LstmCase { shape: LstmShape { proj_size: 3, noise, ..case.shape }, draw: Some(1), ..case };
+        assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
 }
 
@@ -682,4 +713,16 @@ fn a_changed_case_fails() {
     let exact = Cpu::<f64>::poisoned();
     let case = |from| LstmCase::new([3, 5, 2, 7, 2], true, from);
     assert!(!differences("from", &case(0).run(&exact), &case(1).run(&exact), case(0).tolerance()).is_empty());
+}
+
+/// So long a way that a driver which ends loops after so many turns would notice it, were it walked in one dispatch.
+#[test]
+fn long_ways() {
+    let mut cases = Vec::new();
+    for (layer_norm, batch) in [(false, 8), (true, 2)] {
+        let case = LstmCase::new([260, batch, 1, 192, 1], true, 200);
+        let noise = Noise { zoneout_h: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+        cases.push(LstmCase { shape: LstmShape { layer_norm, noise, ..case.shape }, draw: Some(1), ..case });
+    }
+    hold(&cases);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bptt::device::{Access, Kernel};
-use bptt::kernels::{Strategy, Tiles};
+use bptt::kernels::{LstmShape, Noise, Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
 
@@ -130,10 +130,16 @@ fn every_unrolled_kernel_is_valid() {
     let tiles = |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256 });
     let strategies =
         [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
-    let sizes = [1, 4, 7, 33, 64, 65, 128, 129, 192];
-    let kernels: Vec<_> =
-        sizes.iter().flat_map(|&hidden| strategies.iter().flat_map(move |s| s.kernels(hidden))).collect();
-    assert_eq!(kernels.len(), 2 * sizes.len() * strategies.len());
+    let sizes: [usize; 9] = [1, 4, 7, 33, 64, 65, 128, 129, 192];
+    let mut kernels = Vec::new();
+    for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
+        let proj_size = if options & 1 > 0 { hidden_size.div_ceil(3) } else { 0 };
+        let noise = Noise { zoneout_h: if options & 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
+        let layer_norm = options & 4 > 0;
+        let shape = LstmShape { hidden_size, proj_size, layer_norm, noise, ..LstmShape::default() };
+        kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
+    }
+    assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
     let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

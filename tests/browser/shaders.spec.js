@@ -90,17 +90,45 @@ const unrolled = (file, constants) => {
 };
 
 // Sizes of a hardware and of a software adapter, weights in registers and not, in one part and in several.
-const forward = (HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT) =>
-  ["lstm_persistent_forward.wgsl", { HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT }];
-const backward = (HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT) =>
-  ["lstm_persistent_backward.wgsl", { HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT }];
+const forward = (HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT, ZONEOUT) =>
+  ["lstm_persistent_forward.wgsl", { HIDDEN, SEQUENCES, UNIT_THREADS, UNITS, PARTS, QUADS, RESIDENT, ZONEOUT }];
+const backward = (HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT, ZONEOUT) =>
+  ["lstm_persistent_backward.wgsl", { HIDDEN, SEQUENCES, FOUR_THREADS, FOURS, PARTS, UNITS, RESIDENT, ZONEOUT }];
+const full = (file, constants) => [`lstm_persistent_full_${file}.wgsl`, constants];
 for (const [file, constants] of [
-  forward(64, 1, 64, 1, 4, 4, 4),
-  forward(129, 2, 132, 1, 1, 33, 10),
-  forward(65, 8, 9, 8, 1, 17, 0),
-  backward(64, 1, 16, 1, 16, 4, 4),
-  backward(129, 2, 33, 1, 7, 19, 10),
-  backward(65, 8, 8, 3, 1, 68, 0),
+  forward(64, 1, 64, 1, 4, 4, 4, 0),
+  forward(64, 1, 64, 1, 4, 4, 4, 1),
+  forward(129, 2, 132, 1, 1, 33, 10, 0),
+  forward(65, 8, 9, 8, 1, 17, 0, 1),
+  backward(64, 1, 16, 1, 16, 4, 4, 0),
+  backward(64, 1, 16, 1, 16, 4, 4, 1),
+  backward(129, 2, 33, 1, 7, 19, 10, 0),
+  backward(65, 8, 8, 3, 1, 68, 0, 1),
+  // As `full.rs` cuts them: layer normalisation, a projection, both, in slices and in one.
+  full("forward", {
+    HIDDEN: 64, WIDTH: 64, ZONEOUT: 0, NORM: 1, PROJECTED: 0, SEQUENCES: 1, UNIT_THREADS: 64, UNITS: 1, PARTS: 4, QUADS: 4,
+    RESIDENT: 4, FOUR_THREADS: 1, FOURS: 1, FOUR_PARTS: 1, FOUR_QUADS: 1,
+  }),
+  full("forward", {
+    HIDDEN: 65, WIDTH: 22, ZONEOUT: 1, NORM: 0, PROJECTED: 1, SEQUENCES: 8, UNIT_THREADS: 16, UNITS: 5, PARTS: 1, QUADS: 6,
+    RESIDENT: 0, FOUR_THREADS: 6, FOURS: 1, FOUR_PARTS: 2, FOUR_QUADS: 9,
+  }),
+  full("forward", {
+    HIDDEN: 128, WIDTH: 64, ZONEOUT: 1, NORM: 1, PROJECTED: 1, SEQUENCES: 2, UNIT_THREADS: 128, UNITS: 1, PARTS: 2, QUADS: 8,
+    RESIDENT: 8, FOUR_THREADS: 16, FOURS: 1, FOUR_PARTS: 16, FOUR_QUADS: 2,
+  }),
+  full("backward", {
+    HIDDEN: 64, WIDTH: 64, ZONEOUT: 0, NORM: 1, PROJECTED: 0, SEQUENCES: 1, FOUR_THREADS: 16, FOURS: 1, PARTS: 16, UNITS: 4,
+    RESIDENT: 4, UP_THREADS: 1, UP_FOURS: 1, UP_PARTS: 1, UP_QUADS: 1,
+  }),
+  full("backward", {
+    HIDDEN: 65, WIDTH: 22, ZONEOUT: 1, NORM: 0, PROJECTED: 1, SEQUENCES: 8, FOUR_THREADS: 6, FOURS: 1, PARTS: 2, UNITS: 34,
+    RESIDENT: 0, UP_THREADS: 12, UP_FOURS: 2, UP_PARTS: 1, UP_QUADS: 6,
+  }),
+  full("backward", {
+    HIDDEN: 128, WIDTH: 64, ZONEOUT: 1, NORM: 1, PROJECTED: 1, SEQUENCES: 1, FOUR_THREADS: 16, FOURS: 1, PARTS: 16, UNITS: 8,
+    RESIDENT: 8, UP_THREADS: 32, UP_FOURS: 1, UP_PARTS: 8, UP_QUADS: 2,
+  }),
 ]) {
   test(`${file} with ${JSON.stringify(constants)}`, async () => {
     const code = unrolled(file, constants);

@@ -380,7 +380,6 @@ impl<'a, F: Real> Recurrence<'a, F> {
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
             tile.sums.fill(F::zero());
-            tile.bias_sums.fill(F::zero());
             for step in pass.packing.walk(self.reverse()).rev() {
                 self.backward_step(&step, &mut tile, weights, upstream, mask, &mut zone, (&mut *d_h, &mut *d_c));
             }
@@ -446,7 +445,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         for ((first, gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
-                    let sums = Sums { gains: tile.sums, biases: tile.bias_sums, first };
+                    let sums = Sums { values: tile.sums, first };
                     Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before: c[0], d_h, d_c, sums, hidden });
                 }
                 _ => Arch::new().dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),

@@ -2,6 +2,7 @@
 //!
 //! [`Strategy::Steps`] is the plain one, to be read first.
 
+mod masks;
 mod persistent;
 mod steps;
 mod strategy;
@@ -18,7 +19,8 @@ use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
 /// The kernels of all strategies.
-pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[steps::KERNELS, persistent::KERNELS];
+pub(in crate::kernels) static KERNELS: &[&[&Kernel]] =
+    &[&[&masks::DRAW], steps::KERNELS, persistent::KERNELS[0], persistent::KERNELS[1]];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
@@ -41,7 +43,8 @@ impl Lstm for Gpu {
         for layer in 0..pass.shape.num_layers {
             before_layer(self, pass, layer, tape);
             for direction in 0..pass.shape.directions() {
-                input_products(self, pass, (layer, direction), params, x, tape);
+                let normed = pass.shape.layer_norm && strategy != Strategy::Steps;
+                input_products(self, pass, (layer, direction), params, x, normed, tape);
                 drop_weights(self, pass, (layer, direction), params, tape);
                 match strategy {
                     Strategy::Steps => {
@@ -120,9 +123,12 @@ impl Lstm for Gpu {
         }
     }
 
-    /// The parameters of the normalisation and the biases, then one value for each unit and sequence.
     fn norm_len(&self, shape: &LstmShape) -> usize {
-        shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size
+        match Strategy::of(self, shape) {
+            // The parameters of the normalisation and the biases, then one value for each unit and sequence.
+            Strategy::Steps => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
+            Strategy::Persistent(_) => persistent::MOMENTS * shape.rows(),
+        }
     }
 }
 

@@ -128,8 +128,7 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
         state: &mut LstmState<Self::Buffer>,
     );
 
-    /// Runs back through time, once after each forward pass; `gates` in the tape, or with layer normalisation what
-    /// [`CellTape::norm`] holds, becomes their gradient.
+    /// Runs back through time, once after each forward pass; `gates` in the tape becomes what its contract says.
     fn lstm_backward(
         &self,
         pass: &Pass,
@@ -228,13 +227,14 @@ fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmT
 }
 
 /// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, the biases later with layer
-/// normalisation.
+/// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
 fn input_products<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
     params: &D::Buffer,
     x: (&D::Buffer, usize),
+    normed: bool,
     tape: &mut LstmTape<D::Buffer, D::Indices>,
 ) {
     let places = pass.shape.cell(layer, direction);
@@ -247,10 +247,11 @@ fn input_products<D: Lstm>(
         k: places.input_size,
         a,
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: 0,
+        c: if normed { pass.norm_places().ih } else { 0 },
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
-    device.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
+    let CellTape { gates, norm, .. } = &mut cells[direction];
+    device.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
 }
 
 /// Weight drop, before a recurrence.
@@ -284,7 +285,7 @@ pub(crate) fn gate_gradients<'a, B>(
 }
 
 /// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
-/// them.
+/// them, and with layer normalisation none has biases.
 fn affine_maps<'a, B>(
     pass: &Pass,
     (layer, direction): (usize, usize),
@@ -304,8 +305,9 @@ fn affine_maps<'a, B>(
     match shape.layer_norm {
         false => vec![map(d_ih, Some(input), recurrent, places.biases())],
         true => {
-            let recurrent = recurrent.map(|input| map(d_hh, None, Some(input), Vec::new()));
-            [map(d_ih, Some(input), None, Vec::new())].into_iter().chain(recurrent).collect()
+            let mut maps = vec![map(d_ih, Some(input), None, Vec::new())];
+            maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
+            maps
         }
     }
 }
@@ -349,10 +351,11 @@ fn after_recurrence<D: Lstm>(
         device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
     }
     if let Some(gains) = places.layer_norm {
-        let NormPlaces { sums, bias_sums, .. } = pass.norm_places();
-        device.column_sums(pass.batch(), shape.norm_parameters(), (&tape.norm, sums), &[gains], d_params, scratch);
-        if places.bias.is_some() {
-            device.column_sums(pass.batch(), gates, (&tape.norm, bias_sums), &places.biases(), d_params, scratch);
+        let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places().sums + part, shape.norm_sums()));
+        let own = shape.norm_parameters();
+        device.column_sums(pass.batch(), own, sums(0), &[gains], d_params, scratch);
+        if let biases @ [_, ..] = &places.biases()[..] {
+            device.column_sums(pass.batch(), gates, sums(own), biases, d_params, scratch);
         }
     }
     if let Some(c) = places.weight_hr {

@@ -179,6 +179,11 @@ impl LstmShape {
         10 * self.hidden_size
     }
 
+    /// 14H, those and the biases, whose gradients layer normalisation sums up step by step.
+    pub(super) fn norm_sums(&self) -> usize {
+        self.norm_parameters() + self.gates()
+    }
+
     /// The stack's parameters in PyTorch's order, from place 0 of the flat buffer on; those that PyTorch does not have come
     /// last in each layer and direction.
     pub fn tensors(&self) -> Vec<Tensor> {

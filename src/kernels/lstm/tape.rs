@@ -33,7 +33,8 @@ impl<B> LstmState<B> {
 
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
-    /// Activated gates; after the backward pass, without layer normalisation, the gradients of the gates before activation.
+    /// Activated gates; after the backward pass the gradients of the gates before activation, or with layer normalisation
+    /// what a device leaves there.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -62,10 +63,8 @@ pub(super) struct NormPlaces {
     pub c: usize, // [rows, H]
     /// 1 / σ of the three.
     pub scales: usize, // [rows, 3]
-    /// The gradients of the layer's gains and of β_c, for each sequence or, with zeros for the others, the first of some.
-    pub sums: usize, // [N, 10H]
-    /// Those of the biases likewise.
-    pub bias_sums: usize, // [N, 4H]
+    /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N.
+    pub sums: usize, // [N, 14H]
     /// The device's own.
     pub own: usize,
 }
@@ -75,8 +74,7 @@ impl NormPlaces {
         let (gates, hidden) = (rows * shape.gates(), rows * shape.hidden_size);
         let scales = 2 * gates + hidden;
         let sums = scales + 3 * rows;
-        let bias_sums = sums + batch * shape.norm_parameters();
-        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, bias_sums, own: bias_sums + batch * shape.gates() }
+        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, own: sums + batch * shape.norm_sums() }
     }
 }
 
@@ -171,6 +169,7 @@ impl LstmShape {
             only(self.noise.weight_drop > 0.0, gates, self.width(), rows),
             only(self.proj_size > 0, self.proj_size, self.hidden_size, rows),
             only(self.layer_norm, 1, self.norm_parameters(), self.batch),
+            only(self.layer_norm, 1, gates, self.batch),
         ]
         .into_iter()
         .max()

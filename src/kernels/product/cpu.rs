@@ -47,19 +47,20 @@ impl<F: Real> Product for Cpu<F> {
         &self,
         rows: usize,
         columns: usize,
-        (values, place): (&Vec<F>, usize),
+        (values, from): (&Vec<F>, Matrix),
         places: &[usize],
         sums: &mut Vec<F>,
         _scratch: &mut Vec<F>,
     ) {
         // Blocks of rows in parallel, their sums added in order.
-        let block_sums = values[place..][..rows * columns].par_chunks(ROWS * columns).map(|block| {
-            let mut sum = vec![0.0f64; columns];
-            for row in block.chunks_exact(columns) {
-                sum.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value.double());
-            }
-            sum
-        });
+        let block_sums =
+            values[from.offset..][..(rows - 1) * from.row + columns].par_chunks(ROWS * from.row).map(|block| {
+                let mut sum = vec![0.0f64; columns];
+                for row in block.chunks(from.row) {
+                    sum.iter_mut().zip(&row[..columns]).for_each(|(sum, &value)| *sum += value.double());
+                }
+                sum
+            });
         let mut total = vec![0.0f64; columns];
         for sum in block_sums.collect::<Vec<_>>() {
             total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);

@@ -1,6 +1,6 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
-use super::{Onto, Product, ProductShape};
+use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
 
 params! {
@@ -14,7 +14,7 @@ params! {
     }
 }
 params! {
-    struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32 }
+    struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32, row: u32 }
 }
 params! {
     struct ReduceParams { count: u32, splits: u32, first: u32, stride: u32, place: u32 }
@@ -134,18 +134,19 @@ impl Product for Gpu {
         &self,
         rows: usize,
         columns: usize,
-        values: (&Self::Buffer, usize),
+        values: (&Self::Buffer, Matrix),
         places: &[usize],
         sums: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     ) {
         let (_, splits) = self.cut(1, columns, rows);
-        let (values, place) = values;
+        let (values, from) = values;
         let params = SumParams {
             rows: rows as u32,
             columns: columns as u32,
             rows_per_split: rows.div_ceil(splits) as u32,
-            place: place as u32,
+            place: from.offset as u32,
+            row: from.row as u32,
         };
         self.cost(Cost::new(rows * columns, rows * columns));
         self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);

@@ -78,13 +78,13 @@ pub trait Product: Device {
         c: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     );
-    /// `sums[j] += Σ_r values[r, j]` for each place of `sums` in `places`; `values` `[R, C]` from a place of its buffer on.
+    /// `sums[j] += Σ_r values[r, j]` for each place of `sums` in `places`; `values` `[R, C]` lies in its buffer in whole rows.
     /// `scratch` is long enough for `product_add` with M = 1, N = C, K = R.
     fn column_sums(
         &self,
         rows: usize,
         columns: usize,
-        values: (&Self::Buffer, usize),
+        values: (&Self::Buffer, Matrix),
         places: &[usize],
         sums: &mut Self::Buffer,
         scratch: &mut Self::Buffer,

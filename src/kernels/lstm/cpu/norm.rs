@@ -285,8 +285,7 @@ pub struct BackwardNormStep<'a, F> {
 /// The gradients of a layer's gains and biases over all steps, which each step adds to. Those of four sequences go to the
 /// first of the four, so that less of a core's own cache passes by at each step.
 pub struct Sums<'a, F> {
-    pub gains: &'a mut [F],  // [tile, 10H]
-    pub biases: &'a mut [F], // [tile, 4H]
+    pub values: &'a mut [F], // [tile, 14H]
     pub first: usize,        // the tile's sequence that comes first in the step
 }
 
@@ -295,11 +294,11 @@ impl<F: Real> Sums<'_, F> {
     #[inline(always)]
     fn of(&mut self, n: usize, hidden: usize) -> ([&mut [F]; 3], [&mut [F]; 2]) {
         let place = (self.first + n) / 4 * 4;
-        let (ih, rest) = self.gains[10 * place * hidden..].split_at_mut(4 * hidden);
+        let (ih, rest) = self.values[14 * place * hidden..].split_at_mut(4 * hidden);
         let (hh, rest) = rest.split_at_mut(4 * hidden);
         let (c, rest) = rest.split_at_mut(hidden);
-        let biases = &mut self.biases[4 * place * hidden..][..4 * hidden];
-        ([ih, hh, biases], [c, &mut rest[..hidden]])
+        let (shift, rest) = rest.split_at_mut(hidden);
+        ([ih, hh, &mut rest[..4 * hidden]], [c, shift])
     }
 }
 

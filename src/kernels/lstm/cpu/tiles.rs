@@ -26,8 +26,7 @@ pub struct Tile<'a, F> {
     pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
-    pub sums: &'a mut [F],       // [count, 10H], the gradients of its gains and of β_c
-    pub bias_sums: &'a mut [F],  // [count, 4H], those of the biases
+    pub sums: &'a mut [F],       // [count, 14H], the gradients of its gains and biases
 }
 
 impl<F> Tile<'_, F> {
@@ -60,10 +59,8 @@ pub fn tiles<'a, F>(
     let mut y = cut(y, tile, &steps, shape.output_size());
     let places = pass.norm_places();
     let (kept, sums) = norm.split_at_mut(if norm.is_empty() { 0 } else { places.sums });
-    let [gains, biases] = if sums.is_empty() { [0; 2] } else { [shape.norm_parameters(), shape.gates()] };
-    let (sums, bias_sums) = sums.split_at_mut(batch * gains);
-    let mut sums = sums.chunks_mut((tile * gains).max(1));
-    let mut bias_sums = bias_sums[..batch * biases].chunks_mut((tile * biases).max(1));
+    let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_sums() };
+    let mut sums = sums[..sums_len].chunks_mut(tile * shape.norm_sums());
     let mut norm = cut_norm(shape, &places, kept, tile, &steps);
     let cut_one = |first: usize| Tile {
         first,
@@ -75,7 +72,6 @@ pub fn tiles<'a, F>(
         y: y.next().unwrap_or_default(),
         norm: norm.next().unwrap_or_default(),
         sums: sums.next().unwrap_or_default(),
-        bias_sums: bias_sums.next().unwrap_or_default(),
     };
     (0..batch).step_by(tile).map(cut_one).collect()
 }

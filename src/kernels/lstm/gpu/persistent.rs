@@ -1,15 +1,17 @@
 //! A dispatch for all time steps of one direction of one layer, the recurrent weights in registers. Layers follow each other:
 //! their inputs are products over all steps, and their buffers are their own.
 
+mod full;
+
+use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
 use super::unroll::unrolled;
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
-use crate::kernels::dropout::{DropShape, Dropout, Masks, Source};
 
 params! {
     struct PackParams {
-        hidden: u32, padded: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
+        hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
     }
 }
 params! {
@@ -19,27 +21,33 @@ params! {
     struct ForwardParams {
         begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
         outputs: u32, column: u32, shared_output: u32, has_start: u32, start_h: u32, start_c: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
     }
 }
 params! {
     struct BackwardParams {
         begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
         outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
     }
 }
 static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
-    "lstm_persistent_forward" + "lstm_persistent_shared",
+    "lstm_persistent_forward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
     ForwardParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
-    "lstm_persistent_backward" + "lstm_persistent_shared",
+    "lstm_persistent_backward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
     BackwardParams,
     [Read, Read, Read, Read, Write, Write]
 );
-pub(super) static KERNELS: &[&Kernel] = &[&PACK, &STEPS, &FORWARD, &BACKWARD];
+pub(super) static KERNELS: &[&[&Kernel]] = &[&[&PACK, &STEPS, &FORWARD, &BACKWARD], full::KERNELS];
+
+pub(super) use full::MOMENTS;
 
 /// WebGPU's default limits.
 const INVOCATIONS: usize = 256;
@@ -65,15 +73,22 @@ fn split(count: usize, along: usize, threads: usize) -> [usize; 4] {
 }
 
 impl Tiles {
-    /// The most sequences, at most those wanted, that take no more than WebGPU's 16 KiB.
-    fn sequences_of(&self, bytes_each: usize) -> usize {
-        self.sequences.min(WORKGROUP_BYTES / bytes_each).max(1)
+    /// The most sequences, at most those wanted, that take no more than WebGPU's 16 KiB, some bytes `apart`.
+    fn sequences_of(&self, bytes_each: usize, apart: usize) -> usize {
+        self.sequences.min((WORKGROUP_BYTES - apart) / bytes_each).max(1)
     }
 
-    fn forward(&self, hidden: usize) -> Tiled {
-        let padded = padded(hidden);
-        let [threads, units, parts, quads] = split(padded, padded / 4, self.threads.min(INVOCATIONS));
-        let sequences = self.sequences_of(16 * parts * (quads + padded));
+    fn invocations(&self) -> usize {
+        self.threads.min(INVOCATIONS)
+    }
+
+    fn forward(&self, shape: &LstmShape) -> Tiled {
+        if is_full(shape) {
+            return self.full_forward(shape);
+        }
+        let (hidden, padded) = (shape.hidden_size, padded(shape.hidden_size));
+        let [threads, units, parts, quads] = split(padded, padded / 4, self.invocations());
+        let sequences = self.sequences_of(16 * parts * (quads + padded), 0);
         let constants = [
             ("HIDDEN", hidden),
             ("SEQUENCES", sequences),
@@ -82,14 +97,18 @@ impl Tiles {
             ("PARTS", parts),
             ("QUADS", quads),
             ("RESIDENT", quads.min(self.blocks / units)),
+            ("ZONEOUT", usize::from(shape.zones())),
         ];
         Tiled { kernel: unrolled(&FORWARD, &constants), sequences }
     }
 
-    fn backward(&self, hidden: usize) -> Tiled {
-        let padded = padded(hidden);
-        let [threads, fours, parts, units] = split(padded / 4, padded, self.threads.min(INVOCATIONS));
-        let sequences = self.sequences_of(16 * parts * (units + padded / 4));
+    fn backward(&self, shape: &LstmShape) -> Tiled {
+        if is_full(shape) {
+            return self.full_backward(shape);
+        }
+        let (hidden, padded) = (shape.hidden_size, padded(shape.hidden_size));
+        let [threads, fours, parts, units] = split(padded / 4, padded, self.invocations());
+        let sequences = self.sequences_of(16 * parts * (units + padded / 4), 0);
         let constants = [
             ("HIDDEN", hidden),
             ("SEQUENCES", sequences),
@@ -98,29 +117,66 @@ impl Tiles {
             ("PARTS", parts),
             ("UNITS", units),
             ("RESIDENT", units.min(self.blocks / fours)),
+            ("ZONEOUT", usize::from(shape.zones())),
         ];
         Tiled { kernel: unrolled(&BACKWARD, &constants), sequences }
     }
 
-    /// The kernels that these tiles make for a hidden size.
-    pub fn kernels(&self, hidden: usize) -> [&'static Kernel; 2] {
-        [self.forward(hidden).kernel, self.backward(hidden).kernel]
+    /// The kernels that these tiles make for a shape.
+    pub fn kernels(&self, shape: &LstmShape) -> [&'static Kernel; 2] {
+        [self.forward(shape).kernel, self.backward(shape).kernel]
     }
 }
 
-/// Elements of [`Tape::packed`]: the weights twice, and the first row of each step and their end.
+/// Whether it takes more than the plain kernels do.
+fn is_full(shape: &LstmShape) -> bool {
+    shape.layer_norm || shape.proj_size > 0
+}
+
+/// What [`Tape::packed`] holds. Places are counted in fours but for that of the start states.
+struct Packed {
+    cells: usize,
+    weights: usize,    // fours of one arrangement of one cell's weights
+    table: usize,      // of the first row of each step and their end
+    projection: usize, // of one arrangement of one cell's projection
+    gains: usize,      // of what layer normalisation needs of one cell's parameters
+    start: usize,      // elements of one cell's start states
+}
+
+impl Packed {
+    fn of(shape: &LstmShape) -> Self {
+        let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
+        let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
+        Self {
+            cells: shape.cells(),
+            weights: padded * wide,
+            table: (shape.steps + 1).div_ceil(4),
+            projection: only(shape.proj_size > 0, padded * wide / 4),
+            gains: only(shape.layer_norm, 4 * padded),
+            start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
+        }
+    }
+    fn weights(&self, cell: usize, backward: bool) -> usize {
+        (2 * cell + usize::from(backward)) * self.weights
+    }
+    fn table(&self) -> usize {
+        2 * self.cells * self.weights
+    }
+    fn w_hr(&self, cell: usize, backward: bool) -> usize {
+        self.table() + self.table + (2 * cell + usize::from(backward)) * self.projection
+    }
+    fn gains(&self, cell: usize) -> usize {
+        self.w_hr(self.cells, false) + cell * self.gains
+    }
+    fn start(&self) -> usize {
+        4 * self.gains(self.cells)
+    }
+}
+
+/// Elements of [`Tape::packed`].
 pub(super) fn packed_len(shape: &LstmShape) -> usize {
-    table(shape) + (shape.steps + 1).next_multiple_of(4)
-}
-
-/// Elements of one arrangement of one cell's weights.
-fn weights_len(shape: &LstmShape) -> usize {
-    4 * padded(shape.hidden_size).pow(2)
-}
-
-/// Where the first rows lie.
-fn table(shape: &LstmShape) -> usize {
-    2 * shape.cells() * weights_len(shape)
+    let packed = Packed::of(shape);
+    (packed.start() + packed.start).next_multiple_of(4)
 }
 
 /// The arrangement of the weights of all layers, and the first rows of the steps.
@@ -138,17 +194,19 @@ pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
     }
     if !pass.packing.is_even() {
         let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
-        let params = StepsParams { rows, steps, place: table(shape) as u32 };
+        let params = StepsParams { rows, steps, place: 4 * Packed::of(shape).table() as u32 };
         gpu.run(&STEPS, &params, &[&tape.sequences, &tape.packed], [1, 1, 1]);
     }
 }
 
 fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
-    let padded = padded(shape.hidden_size);
+    let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
     let [cell, place, apart, early, late_place, late_apart] = places.map(|place| place as u32);
     let params = PackParams {
         hidden: shape.hidden_size as u32,
+        width: shape.width() as u32,
         padded: padded as u32,
+        wide: wide as u32,
         cell,
         place,
         apart,
@@ -156,7 +214,7 @@ fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], c
         late_place,
         late_apart,
     };
-    let [x, y, _] = grid(padded * padded, 64);
+    let [x, y, _] = grid(padded * wide, 64);
     gpu.run(&PACK, &params, &[weights, &tape.packed], [x, y, cells as u32]);
 }
 
@@ -184,30 +242,22 @@ impl<'a> Recurrence<'a> {
         })
     }
 
-    /// Places in the packed weights, counted in fours: this cell's, and the first rows of the steps.
-    fn places(&self, backward: bool) -> [u32; 2] {
-        let shape = self.pass.shape;
-        let weights = (2 * self.cell + usize::from(backward)) * weights_len(shape);
-        [weights, table(shape)].map(|place| (place / 4) as u32)
-    }
-
     pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         if pass.weight_drop(self.cell).is_some() {
-            let places = [self.cell, 0, shape.gates() * shape.hidden_size, shape.cells(), 0, 0];
+            let places = [self.cell, 0, shape.gates() * shape.width(), shape.cells(), 0, 0];
             pack(gpu, shape, &tape.dropped, places, 1, tape);
         }
         let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
         let cell = &mut cells[self.direction];
-        let masked = pass.recurrent_drop(self.cell);
-        if let Some(drop) = &masked {
-            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
-            gpu.dropout(drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
+        masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
+        if is_full(shape) {
+            return self.full_forward(start, params, tape);
         }
-        let [weights, table] = self.places(false);
+        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
         let buffers = [&tape.packed, h_0, c_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y];
-        let Tiled { kernel, sequences } = self.tiles.forward(shape.hidden_size);
+        let Tiled { kernel, sequences } = self.tiles.forward(shape);
         for [begin, end] in self.chunks() {
             let params = ForwardParams {
                 begin,
@@ -216,15 +266,24 @@ impl<'a> Recurrence<'a> {
                 batch: pass.batch() as u32,
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
-                table,
-                weights,
-                masked: u32::from(masked.is_some()),
+                table: packed.table() as u32,
+                weights: packed.weights(self.cell, false) as u32,
+                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,
                 shared_output: u32::from(shape.shares_output()),
                 has_start: u32::from(start.is_some()),
                 start_h: pass.h_at(self.cell) as u32,
                 start_c: pass.c_at(self.cell) as u32,
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
             };
             gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
         }
@@ -234,7 +293,7 @@ impl<'a> Recurrence<'a> {
         &self,
         (d_y, from): (&GpuBuffer, usize),
         d_final: Option<&LstmState<GpuBuffer>>,
-        packed: &GpuBuffer,
+        packed_weights: &GpuBuffer,
         cell: &mut CellTape<GpuBuffer>,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
@@ -242,9 +301,27 @@ impl<'a> Recurrence<'a> {
         if let Some(state) = d_final {
             take_final(gpu, pass, self.cell, state, cell);
         }
-        let [weights, table] = self.places(true);
-        let buffers = [packed, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state];
-        let Tiled { kernel, sequences } = self.tiles.backward(shape.hidden_size);
+        match is_full(shape) {
+            true => self.full_backward((d_y, from), d_final.is_some(), packed_weights, cell, d_start.is_some()),
+            false => self.plain_backward((d_y, from), d_final.is_some(), packed_weights, cell, d_start.is_some()),
+        }
+        if let Some(state) = d_start {
+            give_start(gpu, pass, self.cell, cell, state);
+        }
+    }
+
+    fn plain_backward(
+        &self,
+        (d_y, from): (&GpuBuffer, usize),
+        has_final: bool,
+        packed_weights: &GpuBuffer,
+        cell: &CellTape<GpuBuffer>,
+        wants_start: bool,
+    ) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state];
+        let Tiled { kernel, sequences } = self.tiles.backward(shape);
         for [begin, end] in self.chunks().rev() {
             let params = BackwardParams {
                 begin,
@@ -253,20 +330,26 @@ impl<'a> Recurrence<'a> {
                 batch: pass.batch() as u32,
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
-                table,
-                weights,
+                table: packed.table() as u32,
+                weights: packed.weights(self.cell, true) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,
                 d_y_from: from as u32,
                 d_y_row: pass.packing.row(from) as u32,
-                has_final: u32::from(d_final.is_some()),
-                wants_start: u32::from(d_start.is_some()),
+                has_final: u32::from(has_final),
+                wants_start: u32::from(wants_start),
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
             };
             gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
-        }
-        if let Some(state) = d_start {
-            give_start(gpu, pass, self.cell, cell, state);
         }
     }
 }

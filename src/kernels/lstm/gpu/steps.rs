@@ -1,19 +1,15 @@
 //! A dispatch for every time step of one direction of one layer: for every option and every size. Two with a projection or with
 //! layer normalisation, which needs whole rows of gates, and three forwards with both.
 
+use super::masks::{self, Zoneout};
 use super::{CellTape, LayerTape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
-use crate::kernels::dropout::{DropShape, Dropout, Masks, Source};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
-use crate::rng::Purpose;
 
 params! {
     struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32 }
-}
-params! {
-    struct DrawParams { draw: u32 }
 }
 params! {
     struct StartParams {
@@ -40,7 +36,6 @@ params! {
     }
 }
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
-static DRAW: Kernel = kernel!("lstm_draw", DrawParams, [Write], varying);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
 static FORWARD_STEP: Kernel = kernel!(
     "lstm_forward_step" + "lstm_forward_shared" + "lstm_zone",
@@ -68,7 +63,6 @@ static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
 static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
 pub(super) static KERNELS: &[&Kernel] = &[
     &TRANSPOSE,
-    &DRAW,
     &START,
     &FORWARD_STEP,
     &FORWARD_RECUR,
@@ -92,18 +86,13 @@ pub(super) struct Recurrence<'a> {
     layer: usize,
     direction: usize,
     cell: usize,
-    zoneout: u32, // none, random, expected
+    zoneout: Zoneout,
 }
 
 impl<'a> Recurrence<'a> {
     pub fn new(gpu: &'a Gpu, pass: &'a Pass, layer: usize, direction: usize) -> Self {
         let cell = layer * pass.shape.directions() + direction;
-        let zoneout = match (pass.shape.zones(), pass.draw) {
-            (false, _) => 0,
-            (true, Some(_)) => 1,
-            (true, None) => 2,
-        };
-        Self { gpu, pass, layer, direction, cell, zoneout }
+        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass) }
     }
 
     fn masked(&self) -> bool {
@@ -134,13 +123,7 @@ impl<'a> Recurrence<'a> {
         }
         let cell = &mut tape.layers[self.layer].cells[self.direction];
         self.prepare_norm(params, &mut cell.norm);
-        if let Some(key) = pass.key(Purpose::Zoneout, self.cell).filter(|_| shape.zones()) {
-            gpu.run(&DRAW, &DrawParams { draw: key.draw }, &[&cell.mask], [1, 1, 1]);
-        }
-        if let Some(drop) = pass.recurrent_drop(self.cell) {
-            let elements = DropShape { rows: pass.batch(), columns: shape.width(), first: 0, masks: Masks::Each };
-            gpu.dropout(&drop, &elements, &tape.sequences, Source::Ones, (&mut cell.mask, 1), false);
-        }
+        masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
         if keeps_zeros {
             return;
         }
@@ -206,9 +189,9 @@ impl<'a> Recurrence<'a> {
     }
 
     fn forward_params(&self, step: &Step, has_start: bool) -> ForwardParams {
-        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
+        let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
         ForwardParams {
-            t: self.step_number(step),
+            t: self.zoneout.step(pass.first_step + step.t),
             row: step.row as u32,
             present: step.present as u32,
             before: step.before as u32,
@@ -228,13 +211,13 @@ impl<'a> Recurrence<'a> {
             has_start: u32::from(has_start),
             start_h: pass.h_at(self.cell) as u32,
             masked: u32::from(self.masked()),
-            zoneout: self.zoneout,
-            limit_h: limit(noise.zoneout_h),
-            limit_c: limit(noise.zoneout_c),
-            rate_h: noise.zoneout_h as f32,
-            rate_c: noise.zoneout_c as f32,
-            seed_0: noise.seed as u32,
-            seed_1: (noise.seed >> 32) as u32,
+            zoneout: zoneout.kind,
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
             cell: self.cell as u32,
         }
     }
@@ -278,12 +261,12 @@ impl<'a> Recurrence<'a> {
     }
 
     fn backward_params(&self, step: &Step, from: usize, has_final: bool) -> BackwardParams {
-        let (pass, shape, noise) = (self.pass, self.pass.shape, &self.pass.shape.noise);
+        let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
         let places = shape.cell(self.layer, self.direction);
         let d_y = step.row.saturating_sub(pass.packing.row(from)) * shape.output_size();
         let w_hh = if pass.weight_drop(self.cell).is_some() { pass.dropped_at(self.cell) } else { places.weight_hh };
         BackwardParams {
-            t: self.step_number(step),
+            t: self.zoneout.step(pass.first_step + step.t),
             row: step.row as u32,
             present: step.present as u32,
             before: step.before as u32,
@@ -303,24 +286,14 @@ impl<'a> Recurrence<'a> {
             d_y: d_y as u32,
             has_final: u32::from(has_final),
             masked: u32::from(self.masked()),
-            zoneout: self.zoneout,
-            limit_h: limit(noise.zoneout_h),
-            limit_c: limit(noise.zoneout_c),
-            rate_h: noise.zoneout_h as f32,
-            rate_c: noise.zoneout_c as f32,
-            seed_0: noise.seed as u32,
-            seed_1: (noise.seed >> 32) as u32,
+            zoneout: zoneout.kind,
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
             cell: self.cell as u32,
         }
     }
-
-    /// The step's number in its whole sequence, where the masks depend on it; else 0, so that equal steps share parameters.
-    fn step_number(&self, step: &Step) -> u32 {
-        if self.zoneout == 1 { (self.pass.first_step + step.t) as u32 } else { 0 }
-    }
-}
-
-/// Half words below this are kept at `rate`.
-fn limit(rate: f64) -> u32 {
-    (rate * 65_536.0).round() as u32
 }

@@ -10,8 +10,8 @@ use crate::kernels::LstmShape;
 pub enum Strategy {
     /// A dispatch for every time step of one direction of one layer: for every option and every size.
     Steps,
-    /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for small sizes, without
-    /// projection, layer normalisation and zoneout.
+    /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
+    /// small sizes.
     Persistent(Tiles),
 }
 
@@ -40,6 +40,10 @@ const SOFTWARE_UNITS: usize = 8;
 /// Some milliseconds on a small device.
 const STEPS: usize = 256;
 
+/// On a software rasteriser: lavapipe ends every loop of an invocation once they have turned 65,535 times together, and does
+/// not say so. A step takes up to 700 turns.
+const SOFTWARE_STEPS: usize = 64;
+
 /// 16 registers each; more than this spills where an invocation has 255 registers.
 const HARDWARE_BLOCKS: usize = 10;
 
@@ -47,7 +51,7 @@ thread_local! {
     static FORCED: Cell<Option<Strategy>> = const { Cell::new(None) };
 }
 
-/// While it lives, the tapes and passes of this thread use one strategy, where that covers their shape. For tests and tuning.
+/// While it lives, the tapes and passes of this thread use one strategy. For tests and tuning.
 pub struct Forced(Option<Strategy>);
 
 impl Drop for Forced {
@@ -64,24 +68,20 @@ impl Strategy {
         Forced(FORCED.replace(Some(self)))
     }
 
-    /// The kernels that it makes for a hidden size, beside those of [`all`](crate::kernels::all).
-    pub fn kernels(self, hidden: usize) -> Vec<&'static Kernel> {
+    /// The kernels that it makes for a shape, beside those of [`all`](crate::kernels::all).
+    pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
             Self::Steps => Vec::new(),
-            Self::Persistent(tiles) => tiles.kernels(hidden).into(),
+            Self::Persistent(tiles) => tiles.kernels(shape).into(),
         }
     }
 
     /// The strategy for a shape.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        let chosen = FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
+        FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
             true => Self::Persistent(Tiles::suited_to(gpu, shape)),
             false => Self::Steps,
-        });
-        match chosen {
-            Self::Persistent(_) if shape.proj_size > 0 || shape.layer_norm || shape.zones() => Self::Steps,
-            chosen => chosen,
-        }
+        })
     }
 }
 
@@ -89,7 +89,7 @@ impl Tiles {
     fn suited_to(gpu: &Gpu, shape: &LstmShape) -> Self {
         if gpu.is_software() {
             let threads = shape.hidden_size.div_ceil(SOFTWARE_UNITS).next_multiple_of(8);
-            return Self { threads, sequences: 8.min(shape.batch), blocks: 0, steps: STEPS };
+            return Self { threads, sequences: 8.min(shape.batch), blocks: 0, steps: SOFTWARE_STEPS };
         }
         // One sequence a workgroup as long as there are enough multiprocessors, then as many as fit.
         let sequences = (shape.batch / 128).clamp(1, 8);

@@ -12,16 +12,14 @@ use crate::device::Kernel;
 /// A constant's name in the file and its value.
 pub(super) type Constant = (&'static str, usize);
 
-/// How many constants such a kernel has.
-const CONSTANTS: usize = 7;
-
 /// `kernel` with these constants. What was once made stays, as pipelines do.
-pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant; CONSTANTS]) -> &'static Kernel {
-    type Made = HashMap<(&'static str, [usize; CONSTANTS]), &'static Kernel>;
+pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
+    type Made = HashMap<(&'static str, Vec<usize>), &'static Kernel>;
     static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    made.entry((kernel.name, constants.map(|(_, value)| value))).or_insert_with(|| {
-        let values = constants.map(|(name, value)| format!("{name}={value}"));
+    let values = constants.iter().map(|(_, value)| *value).collect();
+    made.entry((kernel.name, values)).or_insert_with(|| {
+        let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let name = format!("{} {}", kernel.name, values.join(" "));
         let source = with_constants(kernel.source, constants);
         let lines: Vec<_> = source.lines().collect();

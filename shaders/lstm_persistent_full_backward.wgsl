@@ -1,0 +1,655 @@
+// All time steps of one direction of one layer backwards in one dispatch, as lstm_persistent_backward, with layer
+// normalisation or a projection; v is what enters the last tanh, γ_c ∘ ĉ + β_c, and c̃_t without NORM:
+//   d_u_t = d_h_t · W_hr if PROJECTED, else d_h_t
+//   d_v = d_u_t ∘ o ∘ (1 − tanh²(v))                  d_o = d_u_t ∘ tanh(v) ∘ o(1 − o)
+//   d_c_t = d_c + back(d_v, γ_c, ĉ)                   and d_i, d_f, d_g and d_c for the step before as there
+//   d_a = back(d_gates, γ_ih, â)                      d_r = back(d_gates, γ_hh, r̂), which goes on to the step before
+//   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
+// With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
+// Workgroups and parts of the first product are those of lstm_persistent_backward. In the second an invocation has, of the
+// fours of units, u, u + UP_THREADS, … (UP_FOURS of them), and its part's columns of d_h. With lstm_persistent_shared.wgsl,
+// lstm_persistent_full_shared.wgsl and lstm_zone.wgsl.
+
+const HIDDEN = 1u;
+const WIDTH = 1u;     // of h
+const SEQUENCES = 1u;
+const FOUR_THREADS = 1u;
+const FOURS = 1u;
+const PARTS = 1u;
+const UNITS = 4u;     // blocks of a part
+const RESIDENT = 1u;
+const ZONEOUT = 0u;   // or 1, as the two below
+const NORM = 1u;
+const PROJECTED = 1u;
+const UP_THREADS = 1u;
+const UP_FOURS = 1u;
+const UP_PARTS = 1u;
+const UP_QUADS = 1u;  // blocks of a part on the way up through the projection
+const R = 0u;
+const M = 0u;
+const S = 0u;
+
+const THREADS = FOUR_THREADS * PARTS;
+const FOUR_COUNT = WIDE / 4u;
+const UP_COUNT = PADDED / 4u;
+const D_LEN = PARTS * UNITS;
+const D_H_LEN = 4u * UP_PARTS * UP_QUADS;
+// Whether an invocation asks for what it needs before the products, so that it is there after them. One with many units
+// would only carry it from place to place.
+const AHEAD = OWN <= 2u;
+
+struct Params {
+    begin: u32,   // walked back are steps begin .. end of the direction's way
+    end: u32,
+    steps: u32,   // T
+    batch: u32,
+    reverse: u32,
+    even: u32,
+    table: u32,   // place of the steps' first rows, unless even
+    weights: u32, // place of W_hh, [H, 4, P]
+    w_hr: u32,    // place of W_hr, [P, H], if PROJECTED
+    gains: u32,   // place of γ_ih, γ_hh, biases, (γ_c, β_c), [H] each, if NORM
+    masked: u32,
+    outputs: u32,
+    column: u32,
+    d_y_from: u32,
+    d_y_row: u32,
+    has_final: u32,
+    wants_start: u32,
+    rows: u32,
+    moments: u32,
+    sums: u32,
+    zoneout: u32,
+    first_step: u32, // steps of the sequences before these, for the masks
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+    cell: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · P], none before d_y_from
+@group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, their gradients after without NORM
+@group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], the final ones, then what
+                                                                     // is kept of them, then the start's
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // r̂ [rows, 4H], d_r after; a [rows, 4H], d_a after;
+                                                                     // at moments [rows, 5]: mean and 1 / σ of a, 1 / σ
+                                                                     // of r, mean and 1 / σ of c̃; at sums [N, 14H] what added
+                                                                     // up is d_γ_ih, d_γ_hh, d_γ_c, d_β_c and d_b
+@group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if PROJECTED
+
+var<workgroup> d_gates: array<vec4f, SEQUENCES * D_LEN>;             // d_gates_{t+1}; after the product the terms of sums
+                                                                     // over a row, one for each invocation
+var<workgroup> sums: array<vec4f, SUMS>;                             // of both products, each part's
+var<workgroup> d_h_t: array<f32, max(PROJECTED * SEQUENCES * D_H_LEN, 1u)>;
+var<workgroup> totals: array<vec4f, SEQUENCES * SLICES>;             // of the terms
+
+const SUMS = SEQUENCES * max(PARTS * FOUR_COUNT, PROJECTED * UP_PARTS * UP_COUNT);
+
+// Of an invocation's units and sequences: (d_v, ĉ or c̃, d_o), f and what d_c becomes d_i, d_f and d_g by, d_gates_t, d_c, and
+// â and r̂.
+var<private> d_out: array<vec3f, OWN>;
+var<private> factors: array<vec4f, OWN>;
+var<private> d_gate: array<vec4f, OWN>;
+var<private> d_c: array<f32, OWN>;
+var<private> normed: array<Normed, OWN>;
+// What is asked for ahead.
+const KEPT = select(1u, OWN, AHEAD);
+const ABOVE = select(1u, COLUMN_OWN, AHEAD);
+var<private> kept: array<Kept, KEPT>;
+var<private> above: array<Above, ABOVE>;
+// Of its sequences.
+var<private> rows: array<Row, TURNS>;
+var<private> means: array<vec4f, TURNS>;
+// Of its units: the gains, and the sums for their gradients.
+var<private> gains: array<Gains, SLOTS>;
+var<private> d_gains: array<Sums, SLOTS>;
+
+struct Kept {
+    gates: vec4f,
+    c_before: f32,
+}
+
+struct Normed {
+    a: vec4f,
+    r: vec4f,
+}
+
+struct Above {
+    d_y: f32,
+    d_h: f32, // what zoneout passes on
+}
+
+struct Row {
+    mean_a: f32,
+    scale_a: f32,
+    scale_r: f32,
+    mean_c: f32,
+    scale_c: f32,
+}
+
+struct Gains {
+    ih: vec4f,
+    hh: vec4f,
+    c: vec2f,
+}
+
+struct Sums {
+    ih: vec4f,
+    hh: vec4f,
+    c: vec2f,
+    biases: vec4f,
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let first = group.x * SEQUENCES;
+    let slots = hidden_count(SLOTS);
+    let turns = hidden_count(TURNS);
+    let column_slots = hidden_count(COLUMN_SLOTS);
+    let column_turns = hidden_count(COLUMN_TURNS);
+    let part = local / FOUR_THREADS;
+    let column = local % FOUR_THREADS;
+    // repeat R in FOURS
+    // repeat M in RESIDENT
+    let w_R_M = weights(part * UNITS + M, column + R * FOUR_THREADS);
+    // end
+    // end
+    // Units beyond the last and sequences that have no step yet are multiplied too.
+    for (var at = local; at < SEQUENCES * D_LEN; at += THREADS) {
+        d_gates[at] = vec4f();
+    }
+    if PROJECTED != 0u {
+        for (var at = local; at < SEQUENCES * D_H_LEN; at += THREADS) {
+            d_h_t[at] = 0.0;
+        }
+    }
+    workgroupBarrier();
+    for (var slot = 0u; slot < slots; slot++) {
+        for (var turn = 0u; turn < turns; turn++) {
+            enter(unit_at(slot, turn, local, first), slot, turn);
+        }
+    }
+    // The gradient of the start state takes the products once more.
+    let walks = params.end - params.begin + select(0u, 1u, params.begin == 0u && params.wants_start != 0u);
+    for (var walk = 0u; walk < walks; walk++) {
+        let walked = params.end - walk;
+        let step = step_before(walked);
+        if first >= max(step.present, step.joining) {
+            continue;
+        }
+        if AHEAD {
+            for (var own = 0u; own < COLUMN_OWN; own++) {
+                let place = column_at(own % COLUMN_SLOTS, own / COLUMN_SLOTS, local, first);
+                above[own % ABOVE] = above_of(place, step);
+            }
+            for (var own = 0u; own < OWN; own++) {
+                let place = unit_at(own % SLOTS, own / SLOTS, local, first);
+                kept[own % KEPT] = kept_of(place, step);
+                normed[own] = normed_of(place, step, moments_of(place, step));
+            }
+        }
+        workgroupBarrier();
+        // repeat S in SEQUENCES
+        // repeat R in FOURS
+        var sum_S_R = vec4f();
+        // end
+        // end
+        // repeat M in RESIDENT
+        // repeat S in SEQUENCES
+        let d_M_S = d_gates[S * D_LEN + part * UNITS + M];
+        // repeat R in FOURS
+        sum_S_R += w_R_M * d_M_S;
+        // end
+        // end
+        // end
+        for (var m = part * UNITS + RESIDENT; m < (part + 1u) * UNITS; m++) {
+            // repeat R in FOURS
+            let w_R = weights(m, column + R * FOUR_THREADS);
+            // end
+            // repeat S in SEQUENCES
+            let d_S = d_gates[S * D_LEN + m];
+            // repeat R in FOURS
+            sum_S_R += w_R * d_S;
+            // end
+            // end
+        }
+        // repeat S in SEQUENCES
+        // repeat R in FOURS
+        if column + R * FOUR_THREADS < FOUR_COUNT {
+            sums[(part * SEQUENCES + S) * FOUR_COUNT + column + R * FOUR_THREADS] = sum_S_R;
+        }
+        // end
+        // end
+        workgroupBarrier();
+        if PROJECTED != 0u {
+            for (var turn = 0u; turn < column_turns; turn++) {
+                for (var slot = 0u; slot < column_slots; slot++) {
+                    let place = column_at(slot, turn, local, first);
+                    let d_h_p = hidden_gradient(place, step, turn * COLUMN_SLOTS + slot);
+                    if place.valid {
+                        d_h_t[place.s * D_H_LEN + place.j] = d_h_p;
+                    }
+                    if place.valid && place.n < step.present {
+                        d_h[(step.row + place.n) * WIDTH + place.j] = d_h_p;
+                    }
+                }
+            }
+            workgroupBarrier();
+            go_up(local);
+            workgroupBarrier();
+        }
+        for (var turn = 0u; turn < turns; turn++) {
+            let row = moments_of(unit_at(0u, turn, local, first), step);
+            rows[turn] = row;
+            var term = vec2f();
+            for (var slot = 0u; slot < slots; slot++) {
+                let place = unit_at(slot, turn, local, first);
+                let at = turn * SLOTS + slot;
+                var d_u = 0.0;
+                if PROJECTED == 0u {
+                    d_u = hidden_gradient(place, step, at);
+                } else if place.valid {
+                    d_u = up_sum(place);
+                }
+                term += output_gradient(place, step, at, d_u, gains[slot].c, row);
+            }
+            keep_term(turn, local, vec4f(term, 0.0, 0.0));
+        }
+        if NORM != 0u {
+            workgroupBarrier();
+            add_terms(local);
+            workgroupBarrier();
+        }
+        for (var turn = 0u; turn < turns; turn++) {
+            let mean = row_total(turn, local) / f32(HIDDEN);
+            let row = rows[turn];
+            var term = vec4f();
+            for (var slot = 0u; slot < slots; slot++) {
+                let place = unit_at(slot, turn, local, first);
+                term += cell_gradient(place, step, turn * SLOTS + slot, gains[slot], row, mean.xy);
+            }
+            keep_term(turn, local, term);
+        }
+        if NORM != 0u {
+            workgroupBarrier();
+            add_terms(local);
+            workgroupBarrier();
+            for (var turn = 0u; turn < turns; turn++) {
+                means[turn] = row_total(turn, local) / f32(4u * HIDDEN);
+            }
+        }
+        for (var slot = 0u; slot < slots; slot++) {
+            let own = gains[slot];
+            var sum = d_gains[slot];
+            for (var turn = 0u; turn < turns; turn++) {
+                let place = unit_at(slot, turn, local, first);
+                sum = product_gradients(place, step, turn * SLOTS + slot, turn, own, sum);
+                if place.valid && place.n < step.present && walked > 1u && walked == params.begin + 1u {
+                    d_state[d_c_place(place)] = d_c[turn * SLOTS + slot];
+                }
+            }
+            d_gains[slot] = sum;
+        }
+    }
+    if NORM != 0u {
+        for (var slot = 0u; slot < slots; slot++) {
+            for (var turn = 0u; turn < turns; turn++) {
+                leave(unit_at(slot, turn, local, first), slot, turn);
+            }
+        }
+    }
+}
+
+// The block of one unit's gates and the d_h of four columns: a column for each gate, a row for each of the four.
+fn weights(unit: u32, quad: u32) -> mat4x4f {
+    if unit >= PADDED || quad >= FOUR_COUNT {
+        return mat4x4f();
+    }
+    let at = params.weights + 4u * unit * FOUR_COUNT + quad;
+    return mat4x4f(packed[at], packed[at + FOUR_COUNT], packed[at + 2u * FOUR_COUNT], packed[at + 3u * FOUR_COUNT]);
+}
+
+fn d_c_place(place: Pair) -> u32 {
+    return params.batch * WIDTH + place.n * HIDDEN + place.j;
+}
+
+// The step before `walked` of the direction's way; before the first there is none.
+fn step_before(walked: u32) -> Step {
+    if walked > 0u {
+        return step_at(walked - 1u);
+    }
+    var step: Step;
+    step.joining = step_at(0u).present;
+    return step;
+}
+
+// A unit's gains, and what a pair takes over from the dispatch before.
+fn enter(place: Pair, slot: u32, turn: u32) {
+    if !place.valid {
+        return;
+    }
+    if NORM != 0u && turn == 0u {
+        let at = params.gains + place.j;
+        gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 3u * PADDED].xy);
+    }
+    if params.end == params.steps || place.n >= step_at(params.end).present {
+        return;
+    }
+    let at = (step_at(params.end).row + place.n) * 4u * HIDDEN + place.j;
+    if NORM != 0u {
+        d_gates[place.s * D_LEN + place.j] = four_of_norm(at);
+    } else {
+        d_gates[place.s * D_LEN + place.j] = four_gates(at);
+    }
+    d_c[turn * SLOTS + slot] = d_state[d_c_place(place)];
+}
+
+fn four_gates(at: u32) -> vec4f {
+    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
+}
+
+fn four_of_norm(at: u32) -> vec4f {
+    return vec4f(norm[at], norm[at + HIDDEN], norm[at + 2u * HIDDEN], norm[at + 3u * HIDDEN]);
+}
+
+fn moments_of(place: Pair, step: Step) -> Row {
+    if NORM == 0u || place.n >= step.present {
+        return Row();
+    }
+    let at = params.moments + 5u * (step.row + place.n);
+    return Row(norm[at], norm[at + 1u], norm[at + 2u], norm[at + 3u], norm[at + 4u]);
+}
+
+// What the forward pass kept of a pair.
+fn kept_of(place: Pair, step: Step) -> Kept {
+    if !place.valid || place.n >= step.present {
+        return Kept();
+    }
+    let before = select(place.n, params.batch + step.before + place.n, place.n < step.ongoing);
+    return Kept(four_gates((step.row + place.n) * 4u * HIDDEN + place.j), c[before * HIDDEN + place.j]);
+}
+
+fn normed_of(place: Pair, step: Step, row: Row) -> Normed {
+    if NORM == 0u || !place.valid || place.n >= step.present {
+        return Normed();
+    }
+    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
+    let a = four_of_norm(params.rows * 4u * HIDDEN + at);
+    return Normed((a - row.mean_a) * row.scale_a, four_of_norm(at));
+}
+
+// The gradient from above.
+fn above_of(place: Pair, step: Step) -> Above {
+    var d: Above;
+    if ZONEOUT != 0u && place.valid && place.n < step.joining {
+        d.d_h = d_state[place.n * WIDTH + place.j];
+    }
+    if place.valid && place.n < step.present && step.t >= params.d_y_from {
+        d.d_y = d_y[(step.row + place.n - params.d_y_row) * params.outputs + params.column + place.j];
+    }
+    return d;
+}
+
+// d_h_t of one column, without the share that zoneout passes on.
+fn hidden_gradient(place: Pair, step: Step, at: u32) -> f32 {
+    if !place.valid {
+        return 0.0;
+    }
+    var d: Above;
+    if AHEAD {
+        d = above[at % ABOVE];
+    } else {
+        d = above_of(place, step);
+    }
+    var d_h_p = 0.0;
+    if place.n < step.joining {
+        for (var part = 0u; part < PARTS; part++) {
+            d_h_p += sums[(part * SEQUENCES + place.s) * FOUR_COUNT + place.j / 4u][place.j % 4u];
+        }
+        d_h_p *= recurrent_mask(place);
+        if ZONEOUT != 0u {
+            d_h_p += d.d_h;
+        }
+    } else if params.has_final != 0u && place.n < step.present {
+        d_h_p = d_state[place.n * WIDTH + place.j];
+    }
+    if place.n >= step.present {
+        if place.n < step.joining && params.wants_start != 0u {
+            d_state[place.n * WIDTH + place.j] = d_h_p;
+        }
+        return 0.0;
+    }
+    d_h_p += d.d_y;
+    if ZONEOUT != 0u {
+        let passed_on = zone_shares(place, step).x * d_h_p;
+        d_state[place.n * WIDTH + place.j] = passed_on;
+        d_h_p -= passed_on;
+    }
+    return d_h_p;
+}
+
+// The sums of d_h_t · W_hr of this invocation's part.
+fn go_up(local: u32) {
+    let part = local / UP_THREADS;
+    let quad = local % UP_THREADS;
+    if part >= UP_PARTS {
+        return;
+    }
+    // repeat S in SEQUENCES
+    // repeat R in UP_FOURS
+    var sum_S_R = vec4f();
+    // end
+    // end
+    for (var q = part * UP_QUADS; q < (part + 1u) * UP_QUADS; q++) {
+        // repeat R in UP_FOURS
+        let w_R = projection(q, quad + R * UP_THREADS);
+        // end
+        // repeat S in SEQUENCES
+        let d_S = d_h_four(S, q);
+        // repeat R in UP_FOURS
+        sum_S_R += w_R * d_S;
+        // end
+        // end
+    }
+    // repeat S in SEQUENCES
+    // repeat R in UP_FOURS
+    if quad + R * UP_THREADS < UP_COUNT {
+        sums[((part * SEQUENCES + S) * UP_COUNT + quad + R * UP_THREADS) % SUMS] = sum_S_R;
+    }
+    // end
+    // end
+}
+
+// The block of four columns of h and four units: a column for each of h's, a row for each unit.
+fn projection(columns: u32, quad: u32) -> mat4x4f {
+    if 4u * columns >= WIDE || quad >= UP_COUNT {
+        return mat4x4f();
+    }
+    let at = params.w_hr + 4u * columns * UP_COUNT + quad;
+    return mat4x4f(packed[at], packed[at + UP_COUNT], packed[at + 2u * UP_COUNT], packed[at + 3u * UP_COUNT]);
+}
+
+fn d_h_four(s: u32, quad: u32) -> vec4f {
+    let at = (s * D_H_LEN + 4u * quad) % (SEQUENCES * D_H_LEN);
+    return vec4f(d_h_t[at], d_h_t[at + 1u], d_h_t[at + 2u], d_h_t[at + 3u]);
+}
+
+fn up_sum(place: Pair) -> f32 {
+    var sum = 0.0;
+    if place.valid {
+        for (var part = 0u; part < UP_PARTS; part++) {
+            sum += sums[(part * SEQUENCES + place.s) * UP_COUNT + place.j / 4u][place.j % 4u];
+        }
+    }
+    return sum;
+}
+
+fn keep_term(turn: u32, local: u32, value: vec4f) {
+    let s = turn * SIDE + local / PADDED;
+    if NORM != 0u && local / PADDED < SIDE && s < SEQUENCES {
+        d_gates[s * D_LEN + local % PADDED] = value;
+    }
+}
+
+fn add_terms(local: u32) {
+    for (var index = local; index < SEQUENCES * SLICES; index += THREADS) {
+        let begin = index % SLICES * SLICE;
+        let end = min(begin + hidden_count(SLICE), TERMS);
+        var sum = vec4f();
+        for (var lane = begin; lane < end; lane++) {
+            sum += d_gates[index / SLICES * D_LEN + lane];
+        }
+        totals[index] = sum;
+    }
+}
+
+fn row_total(turn: u32, local: u32) -> vec4f {
+    var sum = vec4f();
+    if NORM != 0u {
+        let s = min(turn * SIDE + local / PADDED, SEQUENCES - 1u);
+        for (var slice = 0u; slice < SLICES; slice++) {
+            sum += totals[s * SLICES + slice];
+        }
+    }
+    return sum;
+}
+
+// d_v and d_o of one unit; its share in the sums of γ_c ∘ d_v and γ_c ∘ d_v ∘ ĉ.
+fn output_gradient(place: Pair, step: Step, at: u32, d_u: f32, own: vec2f, row: Row) -> vec2f {
+    if !place.valid {
+        return vec2f();
+    }
+    if place.n >= step.present {
+        if place.n < step.joining && params.wants_start != 0u {
+            d_state[d_c_place(place)] = d_c[at];
+        }
+        d_c[at] = 0.0;
+        return vec2f();
+    }
+    if place.n >= step.joining {
+        d_c[at] = 0.0;
+        if params.has_final != 0u {
+            d_c[at] = d_state[d_c_place(place)];
+        }
+    }
+    var before: Kept;
+    if AHEAD {
+        before = kept[at % KEPT];
+    } else {
+        before = kept_of(place, step);
+    }
+    let i = before.gates.x;
+    let f = before.gates.y;
+    let g = before.gates.z;
+    let o = before.gates.w;
+    factors[at] = vec4f(g * i * (1.0 - i), before.c_before * f * (1.0 - f), i * (1.0 - g * g), f);
+    var c_normed = f * before.c_before + i * g;
+    var v = c_normed;
+    if NORM != 0u {
+        c_normed = (c_normed - row.mean_c) * row.scale_c;
+        v = own.x * c_normed + own.y;
+    }
+    let tanh_v = tangent(v);
+    let d_v = d_u * o * (1.0 - tanh_v * tanh_v);
+    d_out[at] = vec3f(d_v, c_normed, d_u * tanh_v * o * (1.0 - o));
+    return own.x * d_v * vec2f(1.0, c_normed);
+}
+
+// The gradients of one unit's gates and of its c before the step; its share in the sums for `product_gradients`.
+fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: vec2f) -> vec4f {
+    if !place.valid || place.n >= step.present {
+        return vec4f();
+    }
+    let d_v = d_out[at];
+    var through = d_v.x;
+    if NORM != 0u {
+        through = row.scale_c * (own.c.x * d_v.x - mean.x - d_v.y * mean.y);
+    }
+    let d_c_after = d_c[at];
+    var d_c_kept = 0.0;
+    if ZONEOUT != 0u {
+        d_c_kept = zone_shares(place, step).y * d_c_after;
+    }
+    let d_c_t = d_c_after - d_c_kept + through;
+    let factor = factors[at];
+    let d = vec4f(d_c_t * factor.xyz, d_v.z);
+    d_gate[at] = d;
+    d_c[at] = d_c_t * factor.w + d_c_kept;
+    if NORM == 0u {
+        return vec4f();
+    }
+    if !AHEAD {
+        normed[at] = normed_of(place, step, row);
+    }
+    let d_a = own.ih * d;
+    let d_r = own.hh * d;
+    return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, normed[at].a), dot(d_r, vec4f(1.0)), dot(d_r, normed[at].r));
+}
+
+// What goes to the products, and the sums for the gradients of the gains with this step's.
+fn product_gradients(place: Pair, step: Step, at: u32, turn: u32, own: Gains, before: Sums) -> Sums {
+    var sum = before;
+    let d = d_gate[at];
+    var d_r = d;
+    let row = step.row + place.n;
+    let gate = row * 4u * HIDDEN + place.j;
+    if place.valid && place.n < step.present {
+        if NORM != 0u {
+            let row = normed[at];
+            let mean = means[turn];
+            let d_a = rows[turn].scale_a * (own.ih * d - mean.x - row.a * mean.y);
+            d_r = rows[turn].scale_r * (own.hh * d - mean.z - row.r * mean.w);
+            let a = params.rows * 4u * HIDDEN + gate;
+            norm[a] = d_a.x;
+            norm[a + HIDDEN] = d_a.y;
+            norm[a + 2u * HIDDEN] = d_a.z;
+            norm[a + 3u * HIDDEN] = d_a.w;
+            norm[gate] = d_r.x;
+            norm[gate + HIDDEN] = d_r.y;
+            norm[gate + 2u * HIDDEN] = d_r.z;
+            norm[gate + 3u * HIDDEN] = d_r.w;
+            sum.ih += d * row.a;
+            sum.hh += d * row.r;
+            sum.c += d_out[at].x * vec2f(d_out[at].y, 1.0);
+            sum.biases += d;
+        } else {
+            gates[gate] = d.x;
+            gates[gate + HIDDEN] = d.y;
+            gates[gate + 2u * HIDDEN] = d.z;
+            gates[gate + 3u * HIDDEN] = d.w;
+        }
+        d_gates[place.s * D_LEN + place.j] = d_r;
+    }
+    return sum;
+}
+
+// The sums for the gradients of the gains: those of all an invocation's sequences in the row of the first.
+fn leave(place: Pair, slot: u32, turn: u32) {
+    if !place.valid {
+        return;
+    }
+    let at = params.sums + place.n * 14u * HIDDEN + place.j;
+    var sum = d_gains[slot];
+    if turn > 0u {
+        sum = Sums();
+    } else if params.end < params.steps {
+        sum.ih += four_of_norm(at);
+        sum.hh += four_of_norm(at + 4u * HIDDEN);
+        sum.c += vec2f(norm[at + 8u * HIDDEN], norm[at + 9u * HIDDEN]);
+        sum.biases += four_of_norm(at + 10u * HIDDEN);
+    }
+    for (var gate = 0u; gate < 4u; gate++) {
+        norm[at + gate * HIDDEN] = sum.ih[gate];
+        norm[at + (4u + gate) * HIDDEN] = sum.hh[gate];
+        norm[at + (10u + gate) * HIDDEN] = sum.biases[gate];
+    }
+    norm[at + 8u * HIDDEN] = sum.c.x;
+    norm[at + 9u * HIDDEN] = sum.c.y;
+}

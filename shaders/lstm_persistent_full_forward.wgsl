@@ -1,0 +1,576 @@
+// All time steps of one direction of one layer in one dispatch, as lstm_persistent_forward, with layer normalisation or a
+// projection; x̂ is a row less its mean, divided by √(its variance + 1e-5):
+//   (i, f, g, o) = γ_ih ∘ â + γ_hh ∘ r̂ + b_ih + b_hh, where r = h_{t−1} · W_hhᵀ; without NORM a + r, where a has the biases
+//   c̃_t = f ∘ c_{t−1} + i ∘ g        u_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t; without NORM o ∘ tanh(c̃_t)
+//   h_t = u_t · W_hrᵀ if PROJECTED, else u_t
+// With ZONEOUT, elements of c_t and h_t keep their value from the step before.
+// Workgroups and parts of the first product are those of lstm_persistent_forward. In the second an invocation has, of the
+// fours of h's columns, u, u + FOUR_THREADS, … (FOURS of them), and its part's units. With lstm_persistent_shared.wgsl,
+// lstm_persistent_full_shared.wgsl and lstm_zone.wgsl.
+
+const HIDDEN = 4u;
+const WIDTH = 4u;       // of h
+const SEQUENCES = 1u;
+const UNIT_THREADS = 4u;
+const UNITS = 1u;
+const PARTS = 1u;
+const QUADS = 1u;       // blocks of a part
+const RESIDENT = 1u;
+const ZONEOUT = 0u;     // or 1, as the two below
+const NORM = 1u;
+const PROJECTED = 1u;
+const FOUR_THREADS = 1u;
+const FOURS = 1u;
+const FOUR_PARTS = 1u;
+const FOUR_QUADS = 1u;  // blocks of a part of the projection
+const R = 0u;
+const Q = 0u;
+const S = 0u;
+
+const THREADS = UNIT_THREADS * PARTS;
+const COLUMNS = 4u * QUADS;
+const FOUR_COUNT = WIDE / 4u;
+const U_LEN = 4u * FOUR_PARTS * FOUR_QUADS;
+const TOTALS = SEQUENCES * TERMS;
+const EPS = 1e-5;
+
+struct Params {
+    begin: u32,   // walked are steps begin .. end of the direction's way
+    end: u32,
+    steps: u32,   // T
+    batch: u32,
+    reverse: u32,
+    even: u32,
+    table: u32,   // place of the steps' first rows, unless even
+    weights: u32, // place of W_hh, [P, H, 4]
+    w_hr: u32,    // place of W_hr, [H, P], if PROJECTED
+    gains: u32,   // place of γ_ih, γ_hh, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
+    start: u32,   // place of the start states, h [N, P] and c [N, H], counted in single elements
+    has_start: u32,
+    masked: u32,
+    outputs: u32,
+    column: u32,
+    shared_output: u32,
+    rows: u32,
+    moments: u32,
+    zoneout: u32,
+    first_step: u32, // steps of the sequences before these, for the masks
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+    cell: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(2) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(3) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in without NORM: a
+@group(0) @binding(4) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;      // [N + rows, H]
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(7) var<storage, read_write> u: array<f32>;      // [rows, H], if PROJECTED
+@group(0) @binding(8) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H]; in: a [rows, 4H]; at moments [rows, 5]:
+                                                                   // mean and 1 / σ of a, 1 / σ of r, mean and 1 / σ of c̃
+
+var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;         // h_{t−1}
+var<workgroup> sums: array<vec4f, SUMS>;                           // of both products, each part's
+var<workgroup> u_t: array<f32, max(PROJECTED * SEQUENCES * U_LEN, 1u)>;
+var<workgroup> terms: array<vec4f, max(NORM * SEQUENCES * (TERMS + SLICES), 1u)>; // moments of each invocation's units
+
+// The sums of one part are those of the invocation's own units.
+const SUMS = SEQUENCES * max(max(min(PARTS - 1u, 1u) * PARTS * PADDED, PROJECTED * FOUR_PARTS * FOUR_COUNT), 1u);
+
+// Of an invocation's units and sequences: a, r, c_{t−1}, and (c̃_t, o).
+var<private> inputs: array<vec4f, OWN>;
+var<private> recurrent: array<vec4f, OWN>;
+var<private> c_before: array<f32, OWN>;
+var<private> fresh: array<vec2f, OWN>;
+// Of its sequences: the sums over its units of a and r; means of a and r, 1 / σ of both; mean and 1 / σ of c̃.
+var<private> input_sums: array<vec4f, TURNS>;
+var<private> recurrent_sums: array<vec4f, TURNS>;
+var<private> gate_rows: array<vec4f, TURNS>;
+var<private> cell_rows: array<vec2f, TURNS>;
+// Of its units.
+var<private> gains: array<Gains, SLOTS>;
+
+struct Gains {
+    ih: vec4f,
+    hh: vec4f,
+    biases: vec4f,
+    c: vec2f,
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let first = group.x * SEQUENCES;
+    let slots = hidden_count(SLOTS);
+    let turns = hidden_count(TURNS);
+    let part = local / UNIT_THREADS;
+    let unit = local % UNIT_THREADS;
+    // repeat R in UNITS
+    // repeat Q in RESIDENT
+    let w_R_Q = weights(part * QUADS + Q, unit + R * UNIT_THREADS);
+    // end
+    // end
+    // Columns beyond the last and sequences that are not there yet are multiplied too.
+    for (var at = local; at < SEQUENCES * PARTS * COLUMNS; at += THREADS) {
+        h[at] = 0.0;
+    }
+    if PROJECTED != 0u {
+        for (var at = local; at < SEQUENCES * U_LEN; at += THREADS) {
+            u_t[at] = 0.0;
+        }
+    }
+    workgroupBarrier();
+    enter(local, first);
+    for (var index = params.begin; index < params.end; index++) {
+        let step = step_at(index);
+        if first >= max(step.present, step.joining) {
+            continue;
+        }
+        // Asked for before the products, so that they are there after them.
+        for (var turn = 0u; turn < turns; turn++) {
+            var sum = vec4f();
+            for (var slot = 0u; slot < slots; slot++) {
+                let a = input_gates(unit_at(slot, turn, local, first), step);
+                inputs[turn * SLOTS + slot] = a;
+                sum += a;
+            }
+            input_sums[turn] = sum;
+        }
+        workgroupBarrier();
+        // repeat S in SEQUENCES
+        // repeat R in UNITS
+        var sum_S_R = vec4f();
+        // end
+        // end
+        // repeat Q in RESIDENT
+        // repeat S in SEQUENCES
+        let h_Q_S = four(S, part * QUADS + Q);
+        // repeat R in UNITS
+        sum_S_R += w_R_Q * h_Q_S;
+        // end
+        // end
+        // end
+        for (var q = part * QUADS + RESIDENT; q < (part + 1u) * QUADS; q++) {
+            // repeat R in UNITS
+            let w_R = weights(q, unit + R * UNIT_THREADS);
+            // end
+            // repeat S in SEQUENCES
+            let h_S = four(S, q);
+            // repeat R in UNITS
+            sum_S_R += w_R * h_S;
+            // end
+            // end
+        }
+        // repeat S in SEQUENCES
+        // repeat R in UNITS
+        if PARTS == 1u {
+            recurrent[(S * SLOTS + R) % OWN] = sum_S_R;
+        } else if unit + R * UNIT_THREADS < PADDED {
+            sums[((part * SEQUENCES + S) * PADDED + unit + R * UNIT_THREADS) % SUMS] = sum_S_R;
+        }
+        // end
+        // end
+        if PARTS == 1u {
+            // repeat S in SEQUENCES
+            var total_S = vec4f();
+            // repeat R in UNITS
+            total_S += sum_S_R;
+            // end
+            recurrent_sums[S % TURNS] = total_S;
+            // end
+        } else {
+            workgroupBarrier();
+            for (var turn = 0u; turn < turns; turn++) {
+                var sum = vec4f();
+                for (var slot = 0u; slot < slots; slot++) {
+                    let r = recurrent_sum(unit_at(slot, turn, local, first));
+                    recurrent[turn * SLOTS + slot] = r;
+                    sum += r;
+                }
+                recurrent_sums[turn] = sum;
+            }
+        }
+        if NORM != 0u {
+            for (var turn = 0u; turn < turns; turn++) {
+                keep_term(turn, local, gate_moments(turn, slots, local));
+            }
+            workgroupBarrier();
+            merge_terms(4.0, local);
+            workgroupBarrier();
+            for (var turn = 0u; turn < turns; turn++) {
+                let row = row_moments(turn, 4.0, local);
+                gate_rows[turn] = vec4f(row.xy, 1.0 / sqrt(row.zw / f32(4u * HIDDEN) + EPS));
+            }
+        }
+        for (var slot = 0u; slot < slots; slot++) {
+            let own = gains[slot];
+            for (var turn = 0u; turn < turns; turn++) {
+                cell_step(unit_at(slot, turn, local, first), step, turn * SLOTS + slot, own, gate_rows[turn]);
+            }
+        }
+        if NORM != 0u {
+            for (var turn = 0u; turn < turns; turn++) {
+                keep_term(turn, local, cell_moments(turn, slots, local));
+            }
+            workgroupBarrier();
+            merge_terms(1.0, local);
+            workgroupBarrier();
+            for (var turn = 0u; turn < turns; turn++) {
+                let row = row_moments(turn, 1.0, local);
+                cell_rows[turn] = vec2f(row.x, 1.0 / sqrt(row.z / f32(HIDDEN) + EPS));
+            }
+        }
+        for (var slot = 0u; slot < slots; slot++) {
+            let own = gains[slot].c;
+            for (var turn = 0u; turn < turns; turn++) {
+                output_step(unit_at(slot, turn, local, first), step, fresh[turn * SLOTS + slot], own, cell_rows[turn]);
+            }
+        }
+        if PROJECTED != 0u {
+            workgroupBarrier();
+            project(local);
+            workgroupBarrier();
+            for (var turn = 0u; turn < hidden_count(COLUMN_TURNS); turn++) {
+                for (var slot = 0u; slot < hidden_count(COLUMN_SLOTS); slot++) {
+                    let place = column_at(slot, turn, local, first);
+                    var h_t = 0.0;
+                    if place.valid {
+                        h_t = projection_sum(place);
+                    }
+                    publish(place, step, h_t);
+                }
+            }
+        }
+    }
+}
+
+// The block of four columns of h and one unit: a column for each of h's, a row for each gate.
+fn weights(quad: u32, unit: u32) -> mat4x4f {
+    if 4u * quad >= WIDE || unit >= PADDED {
+        return mat4x4f();
+    }
+    let at = params.weights + 4u * quad * PADDED + unit;
+    return mat4x4f(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED]);
+}
+
+fn four(s: u32, quad: u32) -> vec4f {
+    let at = s * PARTS * COLUMNS + 4u * quad;
+    return vec4f(h[at], h[at + 1u], h[at + 2u], h[at + 3u]);
+}
+
+fn recurrent_sum(place: Pair) -> vec4f {
+    var sum = vec4f();
+    if place.valid {
+        for (var part = 0u; part < PARTS; part++) {
+            sum += sums[(part * SEQUENCES + place.s) * PADDED + place.j];
+        }
+    }
+    return sum;
+}
+
+// The state that the invocation's units and columns enter the dispatch with.
+fn enter(local: u32, first: u32) {
+    let step = step_at(params.begin);
+    for (var slot = 0u; slot < hidden_count(SLOTS); slot++) {
+        for (var turn = 0u; turn < hidden_count(TURNS); turn++) {
+            let place = unit_at(slot, turn, local, first);
+            if !place.valid {
+                continue;
+            }
+            if turn == 0u && NORM != 0u {
+                let at = params.gains + place.j;
+                gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED].xy);
+            }
+            var before = start_c(place);
+            if params.begin > 0u && place.n < step.ongoing {
+                before = c[(params.batch + step.before + place.n) * HIDDEN + place.j];
+            }
+            c_before[turn * SLOTS + slot] = before;
+            if params.begin == 0u {
+                c[place.n * HIDDEN + place.j] = before;
+            }
+        }
+    }
+    for (var slot = 0u; slot < hidden_count(COLUMN_SLOTS); slot++) {
+        for (var turn = 0u; turn < hidden_count(COLUMN_TURNS); turn++) {
+            let place = column_at(slot, turn, local, first);
+            if place.valid && params.begin > 0u && place.n < step.ongoing {
+                h[h_place(place)] = h_in[(step.row + place.n) * WIDTH + place.j];
+            } else if place.valid && place.n < step.present {
+                join(place, step.row);
+            }
+        }
+    }
+}
+
+// A sequence starts at a step whose first row is `row`.
+fn join(place: Pair, row: u32) {
+    let h_start = start_h(place) * recurrent_mask(place);
+    h[h_place(place)] = h_start;
+    h_in[(row + place.n) * WIDTH + place.j] = h_start;
+}
+
+fn start_h(place: Pair) -> f32 {
+    return start_element(place.n * WIDTH + place.j);
+}
+
+fn start_c(place: Pair) -> f32 {
+    return start_element(params.batch * WIDTH + place.n * HIDDEN + place.j);
+}
+
+fn start_element(index: u32) -> f32 {
+    if params.has_start == 0u {
+        return 0.0;
+    }
+    let at = params.start + index;
+    return packed[at / 4u][at % 4u];
+}
+
+fn h_place(place: Pair) -> u32 {
+    return place.s * PARTS * COLUMNS + place.j;
+}
+
+fn input_gates(place: Pair, step: Step) -> vec4f {
+    if !place.valid || place.n >= step.present {
+        return vec4f();
+    }
+    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
+    if NORM != 0u {
+        let a = params.rows * 4u * HIDDEN + at;
+        return vec4f(norm[a], norm[a + HIDDEN], norm[a + 2u * HIDDEN], norm[a + 3u * HIDDEN]);
+    }
+    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
+}
+
+// Moments of a group of elements, of two kinds of rows: the means, and the sums of squares about them.
+fn gate_moments(turn: u32, slots: u32, local: u32) -> vec4f {
+    let sum = vec2f(dot(input_sums[turn], vec4f(1.0)), dot(recurrent_sums[turn], vec4f(1.0)));
+    let mean = sum / max(4.0 * units_of(local % PADDED, 1u), 1.0);
+    var squares = vec2f();
+    for (var slot = 0u; slot < slots; slot++) {
+        if slot * THREADS + local % PADDED < HIDDEN {
+            let a = inputs[turn * SLOTS + slot] - mean.x;
+            let r = recurrent[turn * SLOTS + slot] - mean.y;
+            squares += vec2f(dot(a, a), dot(r, r));
+        }
+    }
+    return vec4f(mean, squares);
+}
+
+fn cell_moments(turn: u32, slots: u32, local: u32) -> vec4f {
+    var mean = 0.0;
+    for (var slot = 0u; slot < slots; slot++) {
+        mean += fresh[turn * SLOTS + slot].x;
+    }
+    mean /= max(units_of(local % PADDED, 1u), 1.0);
+    var squares = 0.0;
+    for (var slot = 0u; slot < slots; slot++) {
+        if slot * THREADS + local % PADDED < HIDDEN {
+            let apart = fresh[turn * SLOTS + slot].x - mean;
+            squares += apart * apart;
+        }
+    }
+    return vec4f(mean, 0.0, squares, 0.0);
+}
+
+fn keep_term(turn: u32, local: u32, value: vec4f) {
+    let s = turn * SIDE + local / PADDED;
+    if local / PADDED < SIDE && s < SEQUENCES {
+        terms[s * TERMS + local % PADDED] = value;
+    }
+}
+
+// The moments of each sequence's slices, each of `each` elements a unit.
+fn merge_terms(each: f32, local: u32) {
+    for (var index = local; index < SEQUENCES * SLICES; index += THREADS) {
+        let begin = index % SLICES * SLICE;
+        let end = min(begin + hidden_count(SLICE), TERMS);
+        terms[TOTALS + index] = merged(index / SLICES * TERMS, begin, end, 1u, each);
+    }
+}
+
+// The moments of a sequence's row.
+fn row_moments(turn: u32, each: f32, local: u32) -> vec4f {
+    let totals = TOTALS + min(turn * SIDE + local / PADDED, SEQUENCES - 1u) * SLICES;
+    if SLICES == 1u {
+        return terms[totals];
+    }
+    return merged(totals, 0u, SLICES, SLICE, each);
+}
+
+// The moments of groups `begin` to `end` of `width` invocations each as one (Chan, Golub & LeVeque 1979).
+fn merged(base: u32, begin: u32, end: u32, width: u32, each: f32) -> vec4f {
+    var units = 0.0;
+    var mean = vec2f();
+    for (var group = begin; group < end; group++) {
+        let count = units_of(group * width, width);
+        units += count;
+        mean += count * terms[base + group].xy;
+    }
+    mean /= max(units, 1.0);
+    var squares = vec2f();
+    for (var group = begin; group < end; group++) {
+        let apart = terms[base + group].xy - mean;
+        squares += terms[base + group].zw + each * units_of(group * width, width) * apart * apart;
+    }
+    return vec4f(mean, squares);
+}
+
+fn cell_step(place: Pair, step: Step, at: u32, own: Gains, rows: vec4f) {
+    if !place.valid || place.n >= step.present {
+        if place.valid && place.n < step.joining {
+            c_before[at] = start_c(place);
+        }
+        return;
+    }
+    let row = step.row + place.n;
+    let gate = row * 4u * HIDDEN + place.j;
+    var z = inputs[at] + recurrent[at];
+    if NORM != 0u {
+        let r = (recurrent[at] - rows.y) * rows.w;
+        norm[gate] = r.x;
+        norm[gate + HIDDEN] = r.y;
+        norm[gate + 2u * HIDDEN] = r.z;
+        norm[gate + 3u * HIDDEN] = r.w;
+        z = own.ih * ((inputs[at] - rows.x) * rows.z) + own.hh * r + own.biases;
+        if place.j == 0u {
+            norm[params.moments + 5u * row] = rows.x;
+            norm[params.moments + 5u * row + 1u] = rows.z;
+            norm[params.moments + 5u * row + 2u] = rows.w;
+        }
+    }
+    let i = sigmoid(z.x);
+    let f = sigmoid(z.y);
+    let g = tangent(z.z);
+    let o = sigmoid(z.w);
+    gates[gate] = i;
+    gates[gate + HIDDEN] = f;
+    gates[gate + 2u * HIDDEN] = g;
+    gates[gate + 3u * HIDDEN] = o;
+    let c_fresh = f * c_before[at] + i * g;
+    var c_t = c_fresh;
+    if ZONEOUT != 0u {
+        let z_c = zone_shares(place, step).y;
+        c_t = z_c * c_before[at] + (1.0 - z_c) * c_fresh;
+    }
+    c[(params.batch + row) * HIDDEN + place.j] = c_t;
+    c_before[at] = c_t;
+    fresh[at] = vec2f(c_fresh, o);
+}
+
+// u_t of one unit from (c̃_t, o).
+fn output_step(place: Pair, step: Step, fresh: vec2f, own: vec2f, row: vec2f) {
+    var u_fresh = 0.0;
+    if place.valid && place.n < step.present {
+        var v = fresh.x;
+        if NORM != 0u {
+            v = own.x * ((v - row.x) * row.y) + own.y;
+            if place.j == 0u {
+                let at = params.moments + 5u * (step.row + place.n);
+                norm[at + 3u] = row.x;
+                norm[at + 4u] = row.y;
+            }
+        }
+        u_fresh = fresh.y * tangent(v);
+        if PROJECTED != 0u {
+            u_t[place.s * U_LEN + place.j] = u_fresh;
+            u[(step.row + place.n) * HIDDEN + place.j] = u_fresh;
+        }
+    }
+    if PROJECTED == 0u {
+        publish(place, step, u_fresh);
+    }
+}
+
+// The sums of u_t · W_hrᵀ of this invocation's part.
+fn project(local: u32) {
+    let part = local / FOUR_THREADS;
+    let column = local % FOUR_THREADS;
+    if part >= FOUR_PARTS {
+        return;
+    }
+    // repeat S in SEQUENCES
+    // repeat R in FOURS
+    var sum_S_R = vec4f();
+    // end
+    // end
+    for (var q = part * FOUR_QUADS; q < (part + 1u) * FOUR_QUADS; q++) {
+        // repeat R in FOURS
+        let w_R = projection(q, column + R * FOUR_THREADS);
+        // end
+        // repeat S in SEQUENCES
+        let u_S = u_four(S, q);
+        // repeat R in FOURS
+        sum_S_R += w_R * u_S;
+        // end
+        // end
+    }
+    // repeat S in SEQUENCES
+    // repeat R in FOURS
+    if column + R * FOUR_THREADS < FOUR_COUNT {
+        sums[((part * SEQUENCES + S) * FOUR_COUNT + column + R * FOUR_THREADS) % SUMS] = sum_S_R;
+    }
+    // end
+    // end
+}
+
+// The block of four units and four columns of h: a column for each unit, a row for each of h's.
+fn projection(quad: u32, column: u32) -> mat4x4f {
+    if 4u * quad >= PADDED || column >= FOUR_COUNT {
+        return mat4x4f();
+    }
+    let at = params.w_hr + 4u * quad * FOUR_COUNT + column;
+    return mat4x4f(packed[at], packed[at + FOUR_COUNT], packed[at + 2u * FOUR_COUNT], packed[at + 3u * FOUR_COUNT]);
+}
+
+fn u_four(s: u32, quad: u32) -> vec4f {
+    let at = (s * U_LEN + 4u * quad) % (SEQUENCES * U_LEN);
+    return vec4f(u_t[at], u_t[at + 1u], u_t[at + 2u], u_t[at + 3u]);
+}
+
+fn projection_sum(place: Pair) -> f32 {
+    var sum = 0.0;
+    for (var part = 0u; part < FOUR_PARTS; part++) {
+        sum += sums[(part * SEQUENCES + place.s) * FOUR_COUNT + place.j / 4u][place.j % 4u];
+    }
+    return sum;
+}
+
+// One column of h_t goes to the output and into the next step; a sequence that starts there joins.
+fn publish(place: Pair, step: Step, h_fresh: f32) {
+    if !place.valid || place.n >= step.present {
+        if place.valid && place.n < step.joining {
+            join(place, step.next);
+        }
+        return;
+    }
+    var h_t = h_fresh;
+    if ZONEOUT != 0u {
+        let z_h = zone_shares(place, step).x;
+        h_t = z_h * h_before(place, step) + (1.0 - z_h) * h_fresh;
+    }
+    let masked = h_t * recurrent_mask(place);
+    h[h_place(place)] = masked;
+    if params.shared_output == 0u {
+        y[(step.row + place.n) * params.outputs + params.column + place.j] = h_t;
+    }
+    if params.shared_output != 0u || place.n < step.following {
+        h_in[(step.next + place.n) * WIDTH + place.j] = masked;
+    }
+}
+
+// h of the step before, as it was before recurrent dropout.
+fn h_before(place: Pair, step: Step) -> f32 {
+    if params.masked == 0u {
+        return h[h_place(place)];
+    }
+    if place.n < step.ongoing {
+        return y[(step.before + place.n) * params.outputs + params.column + place.j];
+    }
+    return start_h(place);
+}

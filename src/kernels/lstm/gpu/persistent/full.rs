@@ -1,0 +1,254 @@
+//! The kernels for layer normalisation and projections. Beside the recurrent weights they take those of the projection and
+//! what normalisation needs of the parameters, and the start states from where the packed weights lie: their buffers are as
+//! many as every adapter binds.
+
+use super::{Packed, Recurrence, Tiled, grid_of, padded, split};
+use crate::device::{GpuBuffer, Kernel, grid, kernel, params};
+use crate::kernels::lstm::gpu::masks::Zoneout;
+use crate::kernels::lstm::gpu::strategy::Tiles;
+use crate::kernels::lstm::gpu::unroll::unrolled;
+use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
+use crate::kernels::rows::{Listed, Rows, RowsShape};
+use crate::kernels::{Matrix, lstm::tape::NormPlaces};
+
+params! {
+    struct PackParams {
+        hidden: u32, width: u32, padded: u32, wide: u32, projected: u32, w_hr: u32, normed: u32, gains: u32,
+        biases: u32, b_ih: u32, b_hh: u32, to_w_hr: u32, to_gains: u32,
+    }
+}
+params! {
+    struct ForwardParams {
+        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32,
+        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, column: u32, shared_output: u32,
+        rows: u32, moments: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
+    }
+}
+params! {
+    struct BackwardParams {
+        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32,
+        w_hr: u32, gains: u32, masked: u32, outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
+        wants_start: u32, rows: u32, moments: u32, sums: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
+        seed_0: u32, seed_1: u32, cell: u32,
+    }
+}
+static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
+static FORWARD: Kernel = kernel!(
+    "lstm_persistent_full_forward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
+    ForwardParams,
+    [Read, Read, Write, Write, Write, Write, Write, Write]
+);
+static BACKWARD: Kernel = kernel!(
+    "lstm_persistent_full_backward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
+    BackwardParams,
+    [Read, Read, Read, Read, Write, Write, Write, Write]
+);
+pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
+
+/// What arrays of one element take that stand where an option is off.
+const EMPTY_BYTES: usize = 32;
+
+/// Elements of what the forward pass keeps of each row beside [`NormPlaces`].
+pub(in crate::kernels::lstm::gpu) const MOMENTS: usize = 5;
+
+/// How many terms a sum over the units of a sequence has, and slices it is added in, as in the WGSL.
+fn terms(padded: usize, threads: usize) -> usize {
+    let terms = threads.min(padded);
+    terms + if terms > 32 { 8 } else { 1 }
+}
+
+/// The constants of the options.
+fn options(shape: &LstmShape) -> [(&'static str, usize); 5] {
+    [
+        ("HIDDEN", shape.hidden_size),
+        ("WIDTH", shape.width()),
+        ("ZONEOUT", usize::from(shape.zones())),
+        ("NORM", usize::from(shape.layer_norm)),
+        ("PROJECTED", usize::from(shape.proj_size > 0)),
+    ]
+}
+
+impl Tiles {
+    pub(super) fn full_forward(&self, shape: &LstmShape) -> Tiled {
+        let (padded, fours) = (padded(shape.hidden_size), padded(shape.width()) / 4);
+        let [threads, units, parts, quads] = split(padded, fours, self.invocations());
+        let own = threads * parts;
+        let [four_threads, four_each, four_parts, four_quads] = match shape.proj_size {
+            0 => [1; 4],
+            _ => split(fours, padded / 4, own),
+        };
+        let (projected, normed) = (usize::from(shape.proj_size > 0), usize::from(shape.layer_norm));
+        let sums = (parts * padded * usize::from(parts > 1)).max(projected * four_parts * fours).max(1);
+        let bytes = 16 * (parts * quads + sums + projected * four_parts * four_quads + normed * terms(padded, own));
+        let sequences = self.sequences_of(bytes, EMPTY_BYTES);
+        let tiles = [
+            ("SEQUENCES", sequences),
+            ("UNIT_THREADS", threads),
+            ("UNITS", units),
+            ("PARTS", parts),
+            ("QUADS", quads),
+            ("RESIDENT", quads.min(self.blocks / units)),
+            ("FOUR_THREADS", four_threads),
+            ("FOURS", four_each),
+            ("FOUR_PARTS", four_parts),
+            ("FOUR_QUADS", four_quads),
+        ];
+        Tiled { kernel: unrolled(&FORWARD, &[&options(shape)[..], &tiles].concat()), sequences }
+    }
+
+    pub(super) fn full_backward(&self, shape: &LstmShape) -> Tiled {
+        let (padded, fours) = (padded(shape.hidden_size), padded(shape.width()) / 4);
+        let [threads, four_each, parts, units] = split(fours, padded, self.invocations());
+        let own = threads * parts;
+        let [up_threads, up_fours, up_parts, up_quads] = match shape.proj_size {
+            0 => [1; 4],
+            _ => split(padded / 4, fours, own),
+        };
+        let (projected, normed) = (usize::from(shape.proj_size > 0), usize::from(shape.layer_norm));
+        let sums = (parts * fours).max(projected * up_parts * padded / 4);
+        let slices = normed * (terms(padded, own) - own.min(padded));
+        let bytes = 16 * (parts * units + sums + projected * up_parts * up_quads + slices.max(1));
+        let sequences = self.sequences_of(bytes, EMPTY_BYTES);
+        let tiles = [
+            ("SEQUENCES", sequences),
+            ("FOUR_THREADS", threads),
+            ("FOURS", four_each),
+            ("PARTS", parts),
+            ("UNITS", units),
+            ("RESIDENT", units.min(self.blocks / four_each)),
+            ("UP_THREADS", up_threads),
+            ("UP_FOURS", up_fours),
+            ("UP_PARTS", up_parts),
+            ("UP_QUADS", up_quads),
+        ];
+        Tiled { kernel: unrolled(&BACKWARD, &[&options(shape)[..], &tiles].concat()), sequences }
+    }
+}
+
+impl Recurrence<'_> {
+    /// The weights of the projection, what normalisation needs, and the start states.
+    fn prepare_full(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (places, packed) = (shape.cell(self.layer, self.direction), Packed::of(shape));
+        let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
+        let [b_ih, b_hh] = places.bias.map_or([0; 2], |(ih, hh)| [ih, hh]).map(|place| place as u32);
+        let pack = PackParams {
+            hidden: shape.hidden_size as u32,
+            width: shape.width() as u32,
+            padded: padded as u32,
+            wide: wide as u32,
+            projected: u32::from(places.weight_hr.is_some()),
+            w_hr: places.weight_hr.unwrap_or(0) as u32,
+            normed: u32::from(shape.layer_norm),
+            gains: places.layer_norm.unwrap_or(0) as u32,
+            biases: u32::from(places.bias.is_some()),
+            b_ih,
+            b_hh,
+            to_w_hr: packed.w_hr(self.cell, false) as u32,
+            to_gains: packed.gains(self.cell) as u32,
+        };
+        gpu.run(&PACK, &pack, &[params, &tape.packed], grid(padded * (wide / 4).max(1), 64));
+        let Some(start) = start else { return };
+        let (h, c) = (pass.batch() * shape.width(), pass.batch() * shape.hidden_size);
+        let parts = [(&start.h, pass.h_at(self.cell), 0, h), (&start.c, pass.c_at(self.cell), h, c)];
+        for (values, from, to, width) in parts {
+            let (from, to) = (Matrix::rows(from, width), Matrix::rows(packed.start() + to, width));
+            gpu.copy_rows(&RowsShape { rows: 1, width, from, to }, Listed::No, values, &mut tape.packed);
+        }
+    }
+
+    pub(super) fn full_forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
+        self.prepare_full(start, params, tape);
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let LayerTape { cells, y, .. } = &tape.layers[self.layer];
+        let cell = &cells[self.direction];
+        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let norm = NormPlaces::new(shape, pass.rows(), pass.batch());
+        let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
+        let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
+        for [begin, end] in self.chunks() {
+            let params = ForwardParams {
+                begin,
+                end,
+                steps: pass.packing.steps() as u32,
+                batch: pass.batch() as u32,
+                reverse: self.direction as u32,
+                even: u32::from(pass.packing.is_even()),
+                table: packed.table() as u32,
+                weights: packed.weights(self.cell, false) as u32,
+                w_hr: packed.w_hr(self.cell, false) as u32,
+                gains: packed.gains(self.cell) as u32,
+                start: packed.start() as u32,
+                has_start: u32::from(start.is_some()),
+                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                outputs: shape.output_size() as u32,
+                column: (self.direction * shape.width()) as u32,
+                shared_output: u32::from(shape.shares_output()),
+                rows: pass.rows() as u32,
+                moments: norm.own as u32,
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
+            };
+            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+        }
+    }
+
+    pub(super) fn full_backward(
+        &self,
+        (d_y, from): (&GpuBuffer, usize),
+        has_final: bool,
+        packed_weights: &GpuBuffer,
+        cell: &CellTape<GpuBuffer>,
+        wants_start: bool,
+    ) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let norm = NormPlaces::new(shape, pass.rows(), pass.batch());
+        let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
+        let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
+        for [begin, end] in self.chunks().rev() {
+            let params = BackwardParams {
+                begin,
+                end,
+                steps: pass.packing.steps() as u32,
+                batch: pass.batch() as u32,
+                reverse: self.direction as u32,
+                even: u32::from(pass.packing.is_even()),
+                table: packed.table() as u32,
+                weights: packed.weights(self.cell, true) as u32,
+                w_hr: packed.w_hr(self.cell, true) as u32,
+                gains: packed.gains(self.cell) as u32,
+                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                outputs: shape.output_size() as u32,
+                column: (self.direction * shape.width()) as u32,
+                d_y_from: from as u32,
+                d_y_row: pass.packing.row(from) as u32,
+                has_final: u32::from(has_final),
+                wants_start: u32::from(wants_start),
+                rows: pass.rows() as u32,
+                moments: norm.own as u32,
+                sums: norm.sums as u32,
+                zoneout: zoneout.kind,
+                first_step: zoneout.step(pass.first_step),
+                limit_h: zoneout.limit_h,
+                limit_c: zoneout.limit_c,
+                rate_h: zoneout.rate_h,
+                rate_c: zoneout.rate_c,
+                seed_0: zoneout.seed[0],
+                seed_1: zoneout.seed[1],
+                cell: self.cell as u32,
+            };
+            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+        }
+    }
+}
