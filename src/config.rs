@@ -2,6 +2,7 @@
 
 mod checks;
 mod choices;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -491,10 +492,5 @@ impl Config {
     pub fn median(&self) -> usize {
         let far = |place: &usize| (self.quantiles[*place] - 0.5).abs();
         (0..self.quantiles.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0)
-    }
-
-    /// The config file's text.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a config is a flat table")
     }
 }
