@@ -8,7 +8,7 @@
 //   for await (const event of run) show(event);               // until it has ended
 //   const report = await run.report;
 //
-// Options are those of the command line's config.toml, typed in `package/options.d.ts` with their help texts in `options.js`.
+// Options are those of the command line's config.toml, typed in `options.d.ts` with their help texts in `options.js`.
 // Whatever is left out has the default of its task. Objects have the keys of config.toml and metrics.jsonl.
 //
 // ENGINE
