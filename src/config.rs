@@ -2,6 +2,7 @@
 
 mod checks;
 mod choices;
+mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ pub const BPTT_JITTER: usize = 15;
 /// Everything that decides what a training run computes. Names are PyTorch's where PyTorch has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
-#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case", remote = "Self")]
 pub struct Config {
     /// CSV file with a header line, or a text file; without it the built-in monthly sunspot numbers
     #[cfg_attr(feature = "cli", arg(value_name = "FILE", help_heading = "Data"))]
@@ -491,10 +492,5 @@ impl Config {
     pub fn median(&self) -> usize {
         let far = |place: &usize| (self.quantiles[*place] - 0.5).abs();
         (0..self.quantiles.len()).min_by(|a, b| far(a).total_cmp(&far(b))).unwrap_or(0)
-    }
-
-    /// The config file's text.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a config is a flat table")
     }
 }

@@ -96,10 +96,18 @@ pub enum Error {
         /// What to lower.
         remedy: String,
     },
-    /// No device, a lost device, or a device that refused a command.
+    /// No device, or a device that refused a command.
     #[error("{problem}\n  {remedy}")]
     Device {
         /// What happened.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The device is gone, with all that was on it: its driver was reset, or it was taken away.
+    #[error("{problem}\n  {remedy}")]
+    Lost {
+        /// Which device, and why as far as it is known.
         problem: String,
         /// What to do.
         remedy: String,
@@ -129,7 +137,7 @@ impl Error {
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.as_ref().display().to_string(), source }
     }
-    /// The device is missing, lost, or refused.
+    /// The device is missing or refused.
     pub fn device(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Device { problem: problem.into(), remedy: remedy.into() }
     }

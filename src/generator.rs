@@ -75,6 +75,7 @@ pub struct Generator<D: Kernels> {
     alphabet: Vec<char>,
     net: Network<D>,
     rng: Rng,
+    logits: Vec<f64>, // of the next character; none before there was a prompt
 }
 
 impl<D: Kernels> Generator<D> {
@@ -97,14 +98,19 @@ impl<D: Kernels> Generator<D> {
         device.check(&shape.needs(&device))?;
         let mut net = Network::new(&device, shape);
         device.write_f32(&mut net.params, &model.parameters);
-        Ok(Self { device, alphabet: alphabet.chars().collect(), net, rng: Rng::new(seed, Stream::Choice) })
+        Ok(Self {
+            device,
+            alphabet: alphabet.chars().collect(),
+            net,
+            rng: Rng::new(seed, Stream::Choice),
+            logits: Vec::new(),
+        })
     }
 
-    /// `length` characters that follow `prompt`; after an empty prompt, those that follow a line's end or the first
-    /// character of the alphabet. `each` is called with every one as it comes.
+    /// `length` characters that follow `prompt`. `each` is called with every one as it comes.
     ///
     /// # Errors
-    /// Characters in the prompt that the model has never seen, or those of the device.
+    /// Those of [`begin`](Generator::begin) and [`next`](Generator::next).
     pub async fn write(
         &mut self,
         prompt: &str,
@@ -113,6 +119,18 @@ impl<D: Kernels> Generator<D> {
         mut each: impl FnMut(char),
     ) -> Result<()> {
         sampling.validate()?;
+        self.begin(prompt).await?;
+        for _ in 0..length {
+            each(self.next(sampling).await?);
+        }
+        Ok(())
+    }
+
+    /// Forgets what was before and reads `prompt`; an empty one is a line's end, or the first character of the alphabet.
+    ///
+    /// # Errors
+    /// Characters that the model has never seen, or those of the device.
+    pub async fn begin(&mut self, prompt: &str) -> Result<()> {
         let mut read = Vec::new();
         for letter in prompt.chars() {
             read.push(self.place(letter).ok_or_else(|| {
@@ -123,16 +141,24 @@ impl<D: Kernels> Generator<D> {
         if read.is_empty() {
             read.push(self.place('\n').unwrap_or(0));
         }
-        let mut logits = Vec::new();
         for (index, &class) in read.iter().enumerate() {
-            logits = self.read(class, index > 0).await?;
-        }
-        for _ in 0..length {
-            let class = sampling.choose(&logits, self.rng.uniform());
-            each(self.alphabet[class]);
-            logits = self.read(class, true).await?;
+            self.logits = self.read(class, index > 0).await?;
         }
         Ok(())
+    }
+
+    /// The next character.
+    ///
+    /// # Errors
+    /// A sampling that cannot be used, or those of the device.
+    pub async fn next(&mut self, sampling: &Sampling) -> Result<char> {
+        sampling.validate()?;
+        if self.logits.is_empty() {
+            self.begin("").await?;
+        }
+        let class = sampling.choose(&self.logits, self.rng.uniform());
+        self.logits = self.read(class, true).await?;
+        Ok(self.alphabet[class])
     }
 
     fn place(&self, letter: char) -> Option<usize> {

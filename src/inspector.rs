@@ -62,6 +62,23 @@ pub struct Cell {
     pub gates: Gates,
 }
 
+/// One window as it went through one direction of one layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trace {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// Whether it takes the steps from the last to the first.
+    pub reverse: bool,
+    /// The activated gates i, f, g, o.
+    pub gates: Vec<f32>, // [T, 4H]
+    /// The cell states after each step.
+    pub c: Vec<f32>, // [T, H]
+    /// The hidden states after each step.
+    pub h: Vec<f32>, // [T, P]
+    /// The norm of the gradient of the window's loss.
+    pub gradient: Curve,
+}
+
 /// The most windows worth looking at, as evenly spread as they come: those to test on, or all where there are none.
 pub fn sample(windows: &Windows, most: usize) -> Vec<u32> {
     let all = match windows.test.is_empty() {
@@ -125,18 +142,19 @@ impl<D: Kernels> Inspector<D> {
     /// Without a window.
     pub async fn inspect(&mut self, inputs: &[f32], targets: &[f32], starts: &[u32]) -> Result<Inspection> {
         assert!(!starts.is_empty(), "no window to look at");
-        self.device.write_f32(&mut self.inputs, inputs);
-        self.device.write_f32(&mut self.targets, targets);
-        self.device.write_indices(&mut self.starts, starts);
+        self.write(inputs, targets, starts);
         let lstm = self.net.shape.lstm;
         let empty = || vec![Squares::new(lstm.steps); lstm.cells()];
         let (mut own, mut last) = (empty(), empty());
         let mut counts = vec![Count::new(lstm.hidden_size); lstm.cells()];
         for first in (0..starts.len()).step_by(lstm.batch) {
             let batch = Batch::even(lstm.steps, lstm.batch.min(starts.len() - first));
-            self.pass(&batch, first, false, &mut own, Some(&mut counts)).await?;
+            self.forward(&batch, first);
+            self.count_gates(&batch, &mut counts).await?;
+            self.backward(&batch, false, &mut own).await?;
             if self.net.shape.head == Head::Every {
-                self.pass(&batch, first, true, &mut last, None).await?;
+                self.forward(&batch, first);
+                self.backward(&batch, true, &mut last).await?;
             }
         }
         let last = if self.net.shape.head == Head::Every { last } else { own.clone() };
@@ -150,25 +168,42 @@ impl<D: Kernels> Inspector<D> {
         Ok(Inspection { windows: starts.len(), window: lstm.steps, cells: cells.collect() })
     }
 
-    /// One batch, forward and back; `counts` sees the gates in between, `squares` the gradients of the hidden states of each
-    /// window's own loss, or of the loss at its last step alone.
-    async fn pass(
-        &mut self,
-        batch: &Batch,
-        first: usize,
-        last_step: bool,
-        squares: &mut [Squares],
-        counts: Option<&mut Vec<Count>>,
-    ) -> Result<()> {
-        let windows = batch.packing.batch();
+    /// Follows the one window that begins at `start`, of the same series, step by step.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn trace(&mut self, inputs: &[f32], targets: &[f32], start: u32) -> Result<Vec<Trace>> {
+        self.write(inputs, targets, &[start]);
+        let lstm = self.net.shape.lstm;
+        let batch = Batch::even(lstm.steps, 1);
+        self.forward(&batch, 0);
+        let mut traces = self.activations(&batch).await?;
+        let mut squares = vec![Squares::new(lstm.steps); lstm.cells()];
+        self.backward(&batch, false, &mut squares).await?;
+        for (trace, squares) in traces.iter_mut().zip(squares) {
+            trace.gradient = squares.curve();
+        }
+        Ok(traces)
+    }
+
+    fn write(&mut self, inputs: &[f32], targets: &[f32], starts: &[u32]) {
+        self.device.write_f32(&mut self.inputs, inputs);
+        self.device.write_f32(&mut self.targets, targets);
+        self.device.write_indices(&mut self.starts, starts);
+    }
+
+    /// The windows of `batch`, whose starts lie from place `first` on, through the network.
+    fn forward(&mut self, batch: &Batch, first: usize) {
         let (device, net) = (&self.device, &mut self.net);
-        let (sequences, steps) = (first..first + windows, 0..batch.packing.steps());
+        let (sequences, steps) = (first..first + batch.packing.batch(), 0..batch.packing.steps());
         net.gather_inputs(device, &self.inputs, &self.starts, sequences.clone(), steps.clone());
         net.gather_targets(device, (&self.targets, self.channels), &self.starts, sequences, steps);
         net.forward(device, batch);
-        if let Some(counts) = counts {
-            self.count_gates(batch, counts).await?;
-        }
+    }
+
+    /// And back: `squares` sees the gradients of the hidden states of each window's own loss, or of the loss at its last step
+    /// alone.
+    async fn backward(&mut self, batch: &Batch, last_step: bool, squares: &mut [Squares]) -> Result<()> {
         let (device, net) = (&self.device, &mut self.net);
         let loss = net.shape.loss(&self.config, &batch.packing, 1.0);
         net.loss(device, &loss, Record { row: 0, add: false }, &mut self.history);
@@ -183,6 +218,30 @@ impl<D: Kernels> Inspector<D> {
             squares.add(&batch.packing, &gradient.d_h, &shares);
         }
         Ok(())
+    }
+
+    /// What the forward pass of one window has left.
+    async fn activations(&self, batch: &Batch) -> Result<Vec<Trace>> {
+        let (lstm, device, packing) = (&self.net.shape.lstm, &self.device, &batch.packing);
+        let (steps, hidden, width) = (packing.steps(), lstm.hidden_size, lstm.width());
+        let mut traces = Vec::with_capacity(lstm.cells());
+        for (layer, kept) in self.net.tape.layers.iter().enumerate() {
+            let (y, place) = self.net.tape.output(lstm, packing, layer);
+            let y = device.read_f32(y, place.offset..place.offset + steps * place.row).await?;
+            for (direction, cell) in kept.cells.iter().enumerate() {
+                let h = y.chunks_exact(place.row).flat_map(|row| &row[direction * width..][..width]);
+                traces.push(Trace {
+                    layer,
+                    reverse: direction == 1,
+                    gates: device.read_f32(&cell.gates, 0..steps * lstm.gates()).await?,
+                    // The start state lies before the first step's.
+                    c: device.read_f32(&cell.c, hidden..(1 + steps) * hidden).await?,
+                    h: h.copied().collect(),
+                    gradient: Curve(Vec::new()),
+                });
+            }
+        }
+        Ok(traces)
     }
 
     async fn count_gates(&self, batch: &Batch, counts: &mut [Count]) -> Result<()> {

@@ -11,6 +11,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | `main.rs`, `cli/` | the command line: parse → [`config`] → pull events → print |
+//! | `web.rs`, `web/` | the browser: JavaScript's values → [`config`] → pull events → JavaScript's values |
 //! | [`trainer`] | the loop: batch → forward → loss → backward → clip → step |
 //! | [`forecaster`], [`generator`], [`inspector`] | a trained model at work on numbers, on text; its gradient through time |
 //! | [`checkpoint`] | everything a run is, as bytes, to go on later |
@@ -50,6 +51,9 @@
 //! ```
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[cfg(all(target_arch = "wasm32", feature = "web"))]
+pub mod web;
 
 pub mod forecaster;
 pub mod generator;

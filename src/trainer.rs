@@ -5,12 +5,16 @@
 
 mod average;
 mod batches;
+mod change;
 mod divergence;
 mod events;
+mod look;
+mod needs;
 mod schedule;
 mod state;
 mod streams;
 
+pub use change::Change;
 pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
@@ -22,6 +26,7 @@ use crate::interop::{Model, ModelInfo};
 use crate::kernels::{Kernels, LstmState, Rule};
 use crate::model::{Average, Network, NetworkShape, Optimizer, start_parameters};
 use batches::{Batch, InOrder, Part, streams};
+use needs::Needs;
 
 /// A training run on one device.
 pub struct Trainer<D: Kernels> {
@@ -92,6 +97,18 @@ impl<D: Kernels> Trainer<D> {
         Ok(trainer)
     }
 
+    /// The buffers that a run of `config` on `data` needs on `device`, for a shell that wants to know before it begins.
+    ///
+    /// # Errors
+    /// Options that do not fit the data.
+    pub fn needs(device: &D, config: &Config, data: &Dataset) -> Result<Vec<Need>> {
+        config.validate()?;
+        let (inputs, targets) = data.widths();
+        let shape = NetworkShape::new(config, inputs, targets);
+        let streams = streams(config, data)?;
+        Ok(Needs::new(device, config, data, &shape, streams.as_ref()).all(device, &shape))
+    }
+
     fn allocate(device: D, config: Config, data: Dataset, shape: NetworkShape) -> Result<Self> {
         let streams = streams(&config, &data)?;
         let validates = match &streams {
@@ -106,42 +123,14 @@ impl<D: Kernels> Trainer<D> {
                 remedy,
             ));
         }
-        let rule = Rule::from(&config);
-        let (windows, bptt) = (&data.windows, config.bptt.unwrap_or(1));
-        let history = match &streams {
-            Some(parts) => parts.iter().map(|part| part.most_parts(&config, bptt)).max(),
-            None => [
-                windows.train.len().div_ceil(config.batch_size * config.accumulate),
-                windows.validation.len().div_ceil(config.batch_size),
-                windows.test.len().div_ceil(config.batch_size),
-            ]
-            .into_iter()
-            .max(),
-        };
-        let history = history.unwrap_or(0);
-        let rows = "the rows of the file";
-        let own = [
-            Need::new("the features", data.series.rows() * data.columns.features.len(), rows),
-            Need::new("the targets", data.series.rows() * data.columns.targets.len(), rows),
-            Need::new("the losses of an epoch", 2 * history, rows),
-        ];
-        let starts = [
-            Need::new("the order of the windows", windows.train.len().max(config.batch_size), rows),
-            Need::new("the validation windows", windows.validation.len().max(config.batch_size), rows),
-            Need::new("the test windows", windows.test.len().max(config.batch_size), rows),
-        ];
-        let optimizer = Optimizer::needs(&device, &rule, shape.parameters());
-        let average = (config.ema > 0.0).then(|| Average::<D>::need(shape.parameters()));
-        let waiting = streams.as_ref().map(|_| LstmState::<D::Buffer>::needs(&shape.lstm));
-        let known =
-            own.iter().chain(&starts).chain(&optimizer).chain(&average).chain(waiting.iter().flatten()).cloned();
-        device.check(&known.chain(shape.needs(&device)).collect::<Vec<_>>())?;
+        let needs = Needs::new(&device, &config, &data, &shape, streams.as_ref());
+        device.check(&needs.all(&device, &shape))?;
 
-        let [inputs, targets, history] = own.map(|need| device.buffer(need.name, need.len));
-        let [order, validation, test] = starts.map(|need| device.indices(need.name, need.len));
+        let [inputs, targets, history] = needs.own.map(|need| device.buffer(need.name, need.len));
+        let [order, validation, test] = needs.starts.map(|need| device.indices(need.name, need.len));
         let net = Network::new(&device, shape);
-        let optimizer = Optimizer::new(&device, rule, shape.parameters());
-        let average = average.map(|_| Average::new(&device, config.ema, shape.parameters()));
+        let optimizer = Optimizer::new(&device, Rule::from(&config), shape.parameters());
+        let average = needs.average.map(|_| Average::new(&device, config.ema, shape.parameters()));
         let in_order = streams.map(|streams| InOrder::new(streams, LstmState::new(&device, &shape.lstm)));
         let (position, epochs, seen) = Default::default();
         let mut trainer = Self {
@@ -192,6 +181,11 @@ impl<D: Kernels> Trainer<D> {
     /// How far the run has come.
     pub fn position(&self) -> &Position {
         &self.position
+    }
+    /// The learning rate of the last step; before the first, that of the first.
+    pub fn rate(&self) -> f64 {
+        let (step, row) = (self.position.steps.saturating_sub(1), self.position.step.saturating_sub(1));
+        self.learning_rate(step) * self.share_of_bptt(row)
     }
     /// The epochs behind it.
     pub fn epochs(&self) -> &[EpochReport] {
@@ -381,7 +375,7 @@ impl<D: Kernels> Trainer<D> {
     }
 
     /// The head's outputs as forecasts in the data's units.
-    fn forecasts(&self, outputs: &[f32]) -> Forecasts {
+    fn in_units(&self, outputs: &[f32]) -> Forecasts {
         self.data.unscale(&Forecasts::read(&self.config, self.data.columns.targets.len(), outputs))
     }
 
@@ -394,6 +388,8 @@ impl<D: Kernels> Trainer<D> {
         self.device.write_f32(&mut self.net.params, &model.parameters);
         // What is kept is the average already.
         self.average = None;
+        // A forecast in between has left its own starts there.
+        self.upload_starts();
         let (test, test_forecasts, ahead) = match self.data.task {
             Task::Forecast => self.test_forecasts().await?,
             _ => Default::default(),
@@ -420,12 +416,12 @@ impl<D: Kernels> Trainer<D> {
         let (starts, window) = (self.data.windows.test.clone(), self.config.window);
         self.device.write_indices(&mut self.test, &starts);
         let scaled = self.net.predict(&self.device, &self.inputs, &self.test, starts.len(), window).await?;
-        let forecasts = self.forecasts(&scaled);
+        let forecasts = self.in_units(&scaled);
         let test = (!starts.is_empty()).then(|| self.data.evaluate(&starts, &forecasts));
         let end = (self.data.series.rows() - window) as u32;
         self.device.write_indices(&mut self.test, &[end]);
         let ahead = self.net.predict(&self.device, &self.inputs, &self.test, 1, window).await?;
-        Ok((test, forecasts, self.forecasts(&ahead)))
+        Ok((test, forecasts, self.in_units(&ahead)))
     }
 }
 

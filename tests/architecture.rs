@@ -109,6 +109,11 @@ impl Source {
         if !matches!(top, "device" | "kernels") && self.names("wgpu") {
             problems.push("names wgpu".into());
         }
+        for word in ["wasm_bindgen", "wasm_bindgen_futures", "js_sys", "web_sys"] {
+            if top != "web" && self.names(word) {
+                problems.push("names JavaScript".into());
+            }
+        }
         for print in ["println", "eprintln", "print", "eprint", "dbg"] {
             if !shell && self.names(&format!("{print}!")) {
                 problems.push(format!("calls {print}!"));
@@ -253,6 +258,7 @@ fn the_words_are_found_where_they_belong() {
     };
     assert!(naming("wgpu").contains(&"device/gpu.rs"));
     assert!(naming("std::fs").contains(&"data/csv_file.rs"));
+    assert!(naming("wasm_bindgen").contains(&"web/run.rs"));
     assert!(naming("GpuBuffer").contains(&"kernels/lstm/gpu.rs"));
 }
 
@@ -278,6 +284,11 @@ fn breaches_are_noticed() {
         ("model/mod.rs", "use crate::helpers::f;", "stands in no layer"),
         ("cli/run.rs", "use wgpu::Adapter;", "names wgpu"),
         ("model/mod.rs", "let limits = ::wgpu::Limits::default();", "names wgpu"),
+        ("device/gpu.rs", "use js_sys::Array;", "names JavaScript"),
+        ("trainer/events.rs", "#[wasm_bindgen::prelude::wasm_bindgen] struct S;", "names JavaScript"),
+        ("web/run.rs", "use wgpu::Device;", "names wgpu"),
+        ("trainer.rs", "use crate::web::Run;", "imports `web`"),
+        ("web.rs", "fn f() { println!(\"{}\", 1) }", "calls println!"),
         ("trainer.rs", "fn f() { println!(\"{}\", 1) }", "calls println!"),
         ("device/cpu.rs", "fn f() { std::eprintln!() }", "calls eprintln!"),
         ("data/mod.rs", "fn f() { print!(\"a\") }", "calls print!"),
@@ -297,7 +308,8 @@ fn what_is_allowed_is_no_breach() {
     let allowed = [
         ("main.rs", "mod cli; use bptt::{trainer::Trainer, config::Config}; fn main() { println!(\"{}\", 1) }"),
         ("cli/run.rs", "use bptt::trainer::Event; use crate::cli::plot; use super::plot; fn f() { eprintln!() }"),
-        ("web.rs", "use crate::{trainer::Event, device::Gpu};"),
+        ("web.rs", "use crate::{trainer::Event, device::Gpu}; use wasm_bindgen::prelude::*;"),
+        ("web/run.rs", "use super::values::to_js; use js_sys::Array; use crate::web::source::Source;"),
         ("trainer.rs", "use crate::{checkpoint::Checkpoint, interop::Model, rng::Rng};"),
         ("kernels/lstm/gpu.rs", "use super::super::product::Matrix; use crate::{config::Head, device::{Gpu, Need}};"),
         ("device/gpu.rs", "use wgpu::Device; use crate::error::Result;"),

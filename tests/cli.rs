@@ -272,7 +272,7 @@ fn starts_schedules_and_averages_train() {
         }
     }
     let go_on = ["train", "--device", "cpu", "--resume", "run4", "--epochs", "3"];
-    bptt(at.path(), &go_on).refused("--resume: ", "follows a curve over all its epochs", "begin a new run");
+    bptt(at.path(), &go_on).refused("option `epochs`: ", "follows a curve over all its epochs", "begin a new run");
     // run7 is a plateau: what lies ahead does not hang on the number of epochs.
     bptt(at.path(), &["train", "--device", "cpu", "--resume", "run7", "--epochs", "3"]).ok();
     train(at.path(), &[cases[7].0, &["--epochs", "3", "--out", "whole"][..]].concat()).ok();
@@ -396,7 +396,7 @@ fn a_run_goes_on_with_its_own_options_and_data_alone() {
     write(at.path(), "x.csv", table(300));
     train(at.path(), &["x.csv", "--out", "run"]).ok();
     let go_on = |args: &[&str]| bptt(at.path(), &[&["train", "--device", "cpu", "--resume", "run"], args].concat());
-    go_on(&["--window", "12"]).refused("--resume: ", "`window` is given", "--epochs can change");
+    go_on(&["--window", "12"]).refused("--resume: ", "`window` is given", "--epochs and the data's place can change");
     go_on(&["--seed", "1"]).refused("--resume: ", "`seed` is given", "begin a new run");
     go_on(&["--out", "other"]).exits_with(2);
     assert_eq!(go_on(&["--epochs", "3", "--json"]).ok().json()["epochs"], 3);

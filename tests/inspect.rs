@@ -363,6 +363,41 @@ fn config(window: usize, head: Head, loss: LossKind) -> Config {
     Config { window, horizon: 1, hidden_size: 6, batch_size: 3, head, loss, seed: 5, ..Config::default() }
 }
 
+/// What a trace shows is one window's forward pass, and its gradient is that of an inspection of this window alone.
+#[test]
+fn a_trace_is_one_window_step_by_step() {
+    for head in [Head::Last, Head::Every] {
+        let subject = Subject::new(config(7, head, LossKind::Mse));
+        let hidden = 6;
+        let mut inspector = Inspector::new(Cpu::<f64>::poisoned(), &subject.model, subject.targets.len(), 1).unwrap();
+        let traces = block_on(inspector.trace(&subject.inputs, &subject.targets, 4)).expect("a trace");
+        let alone = subject.inspect_windows(Cpu::<f64>::poisoned(), &[4]);
+        assert_eq!(traces.len(), 2);
+        for (trace, cell) in traces.iter().zip(&alone.cells) {
+            assert_eq!((trace.layer, trace.gradient.clone()), (cell.layer, cell.gradient.clone()));
+            let mut c_before = vec![0.0f32; hidden];
+            for t in 0..7 {
+                let [c, h] = [&trace.c, &trace.h].map(|all| &all[t * hidden..][..hidden]);
+                let gate = |gate: usize| &trace.gates[(4 * t + gate) * hidden..][..hidden];
+                for j in 0..hidden {
+                    let (want_c, o) = (gate(1)[j] * c_before[j] + gate(0)[j] * gate(2)[j], gate(3)[j]);
+                    compare("c, h", &doubles(&[c[j], h[j]]), &doubles(&[want_c, o * c[j].tanh()]), 1e-6, 0.0).unwrap();
+                }
+                c_before.copy_from_slice(c);
+            }
+        }
+        let device = common::gpu(false);
+        let mut inspector = Inspector::new(device, &subject.model, subject.targets.len(), 1).unwrap();
+        let on_gpu = block_on(inspector.trace(&subject.inputs, &subject.targets, 4)).expect("a trace");
+        for (got, want) in on_gpu.iter().zip(&traces) {
+            compare("gates", &doubles(&got.gates), &doubles(&want.gates), 1e-5, 1e-5).unwrap();
+            compare("c", &doubles(&got.c), &doubles(&want.c), 1e-5, 1e-5).unwrap();
+            compare("h", &doubles(&got.h), &doubles(&want.h), 1e-5, 1e-5).unwrap();
+            compare_to_largest("gradient", &got.gradient.0, &want.gradient.0, 1e-4).unwrap();
+        }
+    }
+}
+
 /// However the windows lie in batches, the curve is the root mean square of each window's own gradients.
 #[test]
 fn each_window_counts_with_its_own_loss() {

@@ -13,7 +13,7 @@ use bptt::interop::{Model, ModelInfo};
 use bptt::kernels::{Kernels, Packing, Rule, Status};
 use bptt::model::{Network, NetworkShape, initial_parameters};
 use bptt::rng::{Rng, Stream};
-use bptt::trainer::{Event, Report, Trainer};
+use bptt::trainer::{Change, Event, Report, Trainer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
 
@@ -545,6 +545,111 @@ fn validation_touches_nothing<D: Kernels>(device: impl Fn() -> D) {
 fn validation_touches_no_training_state() {
     validation_touches_nothing(single);
     validation_touches_nothing(gpu);
+}
+
+/// Whoever asks a run for its losses, its forecasts and its model after every event gets them, and the run is the same to
+/// the bit.
+fn looking_touches_nothing<D: Kernels>(device: impl Fn() -> D, config: &Config) {
+    let whole = outcome(trainer(device(), config));
+    let mut watched = trainer(device(), config);
+    let (mut seen, mut losses) = (Vec::new(), Vec::new());
+    let starts: Vec<u32> = watched.data().windows.test.iter().step_by(3).copied().collect();
+    while let Some(event) = next(&mut watched) {
+        if matches!(event, Event::Epoch(_)) {
+            let forecasts = block_on(watched.forecasts(&starts)).expect("forecasts");
+            assert_eq!(forecasts.point.len(), starts.len() * config.horizon);
+            // The same as a forecaster makes of the same model.
+            let model = block_on(watched.current()).expect("a model");
+            let mut forecaster = Forecaster::new(device(), &model, watched.data().series.rows(), starts.len()).unwrap();
+            let want = block_on(forecaster.predict(&watched.data().inputs(), &starts)).expect("forecasts");
+            compare("forecasts", &forecasts.point, &watched.data().unscale(&want).point, 1e-6, 1e-6).unwrap();
+        } else {
+            losses.push(block_on(watched.losses()).expect("losses").to_vec());
+        }
+        seen.push(event);
+    }
+    assert_eq!(seen, whole.events);
+    assert!(losses.iter().all(|losses| !losses.is_empty() && losses.len() % 2 == 0));
+    assert!(checkpoint(&mut watched).to_bytes() == whole.checkpoint, "the last checkpoints differ");
+    let (report, _) = block_on(watched.finish()).expect("a report");
+    assert_eq!(report, whole.report);
+}
+
+#[test]
+fn looking_touches_no_training_state() {
+    let streams = Config { bptt: Some(10), head: Head::Every, ..config() };
+    for config in [config(), Config { ema: 0.9, ..config() }, streams] {
+        looking_touches_nothing(single, &config);
+        looking_touches_nothing(gpu, &config);
+    }
+}
+
+/// A run whose options change on its way goes on from its checkpoint as if it had not stopped.
+fn options_change<D: Kernels>(device: impl Fn() -> D) {
+    let change = Change { lr: Some(0.002), max_norm: Some(0.05), epochs: Some(3), ..Change::default() };
+    let mut changed = trainer(device(), &config());
+    (0..7).for_each(|_| _ = next(&mut changed));
+    let before = checkpoint(&mut changed);
+    changed.change(&change).expect("a change");
+    assert_eq!((changed.config().lr, changed.config().max_norm, changed.config().epochs), (0.002, 0.05, 3));
+    let saved = checkpoint(&mut changed);
+    assert_eq!(before.parameters, saved.parameters);
+    let resumed = Trainer::resume(device(), saved, dataset(noisy_sine(), changed.config())).expect("a trainer");
+    let (rest, as_if) = (outcome(changed), outcome(resumed));
+    assert_eq!(rest.events, as_if.events);
+    assert!(rest.checkpoint == as_if.checkpoint, "the last checkpoints differ");
+    let steps = rest.events.iter().filter(|event| matches!(event, Event::Step(_))).count();
+    assert_eq!(steps, 3 * 13 - 7);
+    let rate = rest.events.iter().find_map(|event| match event {
+        Event::Step(step) => step.means.map(|means| means.lr),
+        Event::Epoch(_) => None,
+    });
+    assert_eq!(rate, Some(0.002));
+
+    let mut unchanged = trainer(device(), &config());
+    (0..7).for_each(|_| _ = next(&mut unchanged));
+    unchanged.change(&Change::default()).expect("no change");
+    let whole = outcome(trainer(device(), &config()));
+    assert!(outcome(unchanged).checkpoint == whole.checkpoint, "a change of nothing changes the run");
+    assert_ne!(rest.model, whole.model);
+}
+
+#[test]
+fn options_change_while_a_run_goes_on() {
+    options_change(single);
+    options_change(gpu);
+}
+
+#[test]
+fn a_finished_run_goes_on_when_it_gets_more_epochs() {
+    let mut run = trainer(single(), &config());
+    events(&mut run);
+    assert!(run.position().finished);
+    run.change(&Change { epochs: Some(3), ..Change::default() }).expect("a change");
+    let longer = outcome(trainer(single(), &Config { epochs: 3, ..config() }));
+    assert_eq!(events(&mut run), longer.events[2 * 14..]);
+    run.change(&Change { epochs: Some(1), ..Change::default() }).expect("a change");
+    assert!(run.position().finished && next(&mut run).is_none());
+}
+
+#[test]
+fn a_change_that_cannot_be_is_refused() {
+    let refusal = |config: Config, change: Change| {
+        let mut run = trainer(single(), &config);
+        let error = run.change(&change).expect_err("this cannot be").to_string();
+        assert_eq!(*run.config(), config);
+        error
+    };
+    let rate = Change { lr: Some(-1.0), ..Change::default() };
+    assert!(refusal(config(), rate).starts_with("option `lr`: is -1"));
+    let more = Change { epochs: Some(3), ..Change::default() };
+    let curve = refusal(Config { lr_schedule: LrSchedule::Cosine, ..config() }, more);
+    assert!(curve.starts_with("option `epochs`: ") && curve.contains("curve"), "{curve}");
+    // The norm takes the place of the value, and the other way round.
+    let by_value = Change { clip_value: Some(0.1), ..Change::default() }.of(&config()).expect("a config");
+    assert_eq!((by_value.clip_value, by_value.max_norm), (Some(0.1), 1.0));
+    let by_norm = Change { max_norm: Some(2.0), ..Change::default() }.of(&by_value).expect("a config");
+    assert_eq!((by_norm.clip_value, by_norm.max_norm), (None, 2.0));
 }
 
 /// Pulls until the run fails.

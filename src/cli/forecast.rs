@@ -11,7 +11,7 @@ use serde_json::json;
 use super::run_folder::replace;
 use super::source::Source;
 use super::train::open_engine;
-use super::{Global, print, results};
+use super::{Global, print};
 
 #[derive(clap::Args)]
 pub struct ForecastArgs {
@@ -37,7 +37,7 @@ pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
         let mut forecaster = Forecaster::new(device, &source.model, info.config.window, 1)?;
         block_on(forecaster.ahead(&series, horizon))?
     });
-    let text = results::csv(&series, &info.targets, &ahead)?;
+    let text = ahead.to_csv(&series, &info.targets);
     match &args.output {
         Some(path) => {
             replace(path, &text)?;
@@ -45,7 +45,7 @@ pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
         }
         None => print::to_stdout(format_args!("{}", String::from_utf8_lossy(&text))),
     }
-    let (_, labels) = results::labels_ahead(&series, horizon);
+    let (_, labels) = series.labels_after(horizon);
     let mut object = json!({ "targets": info.targets, "labels": labels, "values": ahead.point });
     if !ahead.quantiles.is_empty() {
         object["quantiles"] = json!(ahead.quantiles);

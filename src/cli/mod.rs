@@ -136,7 +136,7 @@ fn exit_code(error: &Error) -> ExitCode {
     match error {
         Error::File { .. } | Error::Option { .. } | Error::Memory { .. } => ExitCode::from(2),
         Error::Io { source, .. } if source.kind() == ErrorKind::NotFound => ExitCode::from(2),
-        Error::Io { .. } | Error::Device { .. } | Error::Diverged { .. } => ExitCode::FAILURE,
+        Error::Io { .. } | Error::Device { .. } | Error::Lost { .. } | Error::Diverged { .. } => ExitCode::FAILURE,
     }
 }
 

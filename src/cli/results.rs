@@ -1,8 +1,8 @@
 //! The end of a run: the kept model, its scores beside the naive forecasts, its forecast and the pictures.
 
 use bptt::config::Task;
-use bptt::data::{Dataset, Evaluation, Forecasts, Scores, repeat_last, seasonal};
-use bptt::error::{Error, Result};
+use bptt::data::{Dataset, Evaluation, Scores, repeat_last, seasonal};
+use bptt::error::Result;
 use bptt::kernels::Kernels;
 use bptt::trainer::{Report, Trainer};
 use pollster::block_on;
@@ -25,7 +25,7 @@ pub fn write<D: Kernels>(trainer: Trainer<D>, folder: &RunFolder, seconds: f64, 
     folder.write("model.safetensors", &model.to_bytes())?;
     folder.write("loss.svg", plot::loss(&points).as_bytes())?;
     if data.task == Task::Forecast {
-        folder.write("forecast.csv", &forecast_csv(&data, &report.ahead)?)?;
+        folder.write("forecast.csv", &report.ahead.to_csv(&data.series, &data.target_names()))?;
         folder.write("forecast.svg", plot::forecast(&figure(&data, &report, window, horizon)).as_bytes())?;
     }
 
@@ -113,49 +113,14 @@ fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The time column's name and the labels of `count` rows after the last one; row numbers where there is no time.
-pub fn labels_ahead(data: &bptt::data::Series, count: usize) -> (String, Vec<String>) {
-    match &data.time {
-        Some(time) => (time.name.clone(), time.after(count)),
-        None => ("row".into(), (data.rows() + 1..=data.rows() + count).map(|row| row.to_string()).collect()),
-    }
-}
-
-/// `ahead` `[horizon, targets]` as CSV with the timestamps continued.
-fn forecast_csv(data: &Dataset, ahead: &Forecasts) -> Result<Vec<u8>> {
-    let names: Vec<_> = data.columns.targets.iter().map(|&column| data.series.columns[column].clone()).collect();
-    csv(&data.series, &names, ahead)
-}
-
-/// Forecasts `[rows, targets]` after the last row of `series` as CSV: each target, then its quantiles.
-pub fn csv(series: &bptt::data::Series, targets: &[String], ahead: &Forecasts) -> Result<Vec<u8>> {
-    let (time, labels) = labels_ahead(series, ahead.point.len() / targets.len());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let failed = |error: csv::Error| Error::io("write", "the forecast", error.into());
-    let of_target = |name: &String| {
-        let quantiles = ahead.quantiles.iter().map(|quantile| format!("{name}_q{}", quantile.level));
-        std::iter::once(name.clone()).chain(quantiles).collect::<Vec<_>>()
-    };
-    writer.write_record(std::iter::once(time).chain(targets.iter().flat_map(of_target))).map_err(failed)?;
-    for (row, label) in labels.into_iter().enumerate() {
-        let places = row * targets.len()..(row + 1) * targets.len();
-        let values = places.flat_map(|place| {
-            let quantiles = ahead.quantiles.iter().map(move |quantile| quantile.values[place]);
-            std::iter::once(ahead.point[place]).chain(quantiles)
-        });
-        writer.write_record(std::iter::once(label).chain(values.map(|value| value.to_string()))).map_err(failed)?;
-    }
-    writer.into_inner().map_err(|error| Error::io("write", "the forecast", error.into_error()))
-}
-
 /// The first target: its test part with every horizon-th forecast, and the forecast beyond the data.
 fn figure(data: &Dataset, report: &Report, window: usize, horizon: usize) -> plot::Forecast {
     let (series, column, targets) = (&data.series, data.columns.targets[0], data.columns.targets.len());
     let rows = series.rows();
     // Long tests show their last part: a line of thousands of rows shows nothing of a forecast.
     let from = data.split.test.start.saturating_sub(2 * horizon).max(rows.saturating_sub(40 * horizon.max(12)));
-    let labels = (from..rows).map(|row| series.time.as_ref().map_or((row + 1).to_string(), |time| time.label(row)));
-    let labels = labels.chain(labels_ahead(series, horizon).1).collect();
+    let labels = (from..rows).map(|row| series.label(row));
+    let labels = labels.chain(series.labels_after(horizon).1).collect();
     let (mut model, mut naive, mut bands) = (Vec::new(), Vec::new(), Vec::new());
     let cycle = report.test.filter(|test| test.best_naive().0 != "repeating the last value").and(data.season);
     for (index, &start) in data.windows.test.iter().enumerate().step_by(horizon) {

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bptt::checkpoint::Checkpoint;
-use bptt::config::{Config, DeviceKind, InitScheme, LrSchedule, Task};
+use bptt::config::{Config, DeviceKind, InitScheme, Task};
 use bptt::data::Dataset;
 use bptt::device::{Device, Engine, Tuned};
 use bptt::error::{Error, Place, Result};
 use bptt::interop::read_parameters;
 use bptt::kernels::Kernels;
 use bptt::model::NetworkShape;
-use bptt::trainer::{Event, Trainer};
+use bptt::trainer::{Change, Event, Trainer};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use pollster::block_on;
@@ -119,8 +119,8 @@ impl Start {
         })?;
         let mut checkpoint = Checkpoint::from_bytes(&file.display().to_string(), &bytes)?;
         let given = |id: &str| matches.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
-        let known = layers::table(flags)?;
-        let fixed = known.keys().find(|key| *key != "seed" && *key != "epochs" && given(key));
+        let known = flags.to_table()?;
+        let fixed = known.keys().find(|key| !["seed", "epochs", "data"].contains(&key.as_str()) && given(key));
         if let Some(key) =
             fixed.cloned().or(global.seed.map(|_| "seed".into())).or(global.config.as_ref().map(|_| "config".into()))
         {
@@ -128,16 +128,17 @@ impl Start {
             return Err(Error::file(
                 Place::file("--resume"),
                 problem,
-                "leave it out (--epochs can change), or begin a new run",
+                "leave it out (--epochs and the data's place can change), or begin a new run",
             ));
         }
         if given("epochs") {
-            let schedule = checkpoint.info.config.lr_schedule;
-            if matches!(schedule, LrSchedule::Cosine | LrSchedule::OneCycle) {
-                let problem = "`epochs` is given, but the run's learning rate follows a curve over all its epochs";
-                return Err(Error::file(Place::file("--resume"), problem, "leave it out, or begin a new run"));
-            }
-            checkpoint.info.config.epochs = flags.epochs;
+            let change = Change { epochs: Some(flags.epochs), ..Change::default() };
+            checkpoint.info.config = change.of(&checkpoint.info.config)?;
+        }
+        if given("data") {
+            // A run that was begun elsewhere knows its file by another path; that it holds the same is checked.
+            let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            checkpoint.info.config.data = flags.data.as_ref().map(absolute);
         }
         let config = checkpoint.info.config.clone();
         let data = Dataset::load(&config)?;

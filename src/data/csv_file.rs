@@ -10,9 +10,12 @@ use crate::error::{Error, Place, Result};
 
 use super::series::list;
 use super::{Series, TimeIndex};
-use crate::config::Missing;
+use crate::config::{Config, Missing};
 use column::{Column, Role, is_missing, is_value};
 use source::Source;
+
+/// Rows between two reports of how far a file is read.
+const WATCHED_ROWS: usize = 8192;
 
 /// How a CSV file is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,18 @@ pub struct CsvOptions {
     pub missing: Missing,
     /// The columns that are needed; none: every column of numbers.
     pub columns: Vec<String>,
+}
+
+/// What a run reads of its file.
+impl From<&Config> for CsvOptions {
+    fn from(config: &Config) -> Self {
+        let columns = match config.features.is_empty() {
+            // Without a list of features every numeric column is one.
+            true => Vec::new(),
+            false => config.features.iter().chain(&config.target).cloned().collect(),
+        };
+        Self { time: config.time.clone(), missing: config.missing, columns }
+    }
 }
 
 /// A file that was read.
@@ -63,8 +78,21 @@ pub fn read_csv(path: &Path, options: &CsvOptions) -> Result<Parsed> {
 /// A file that is not such a table, at its first wrong line: no header, columns of one name, lines with too many or too few
 /// fields, text among numbers, infinite numbers, missing values (as `options` say), time that does not increase.
 pub fn parse_csv(file_name: &str, bytes: &[u8], options: &CsvOptions) -> Result<Parsed> {
+    parse_csv_watched(file_name, bytes, options, &mut |_| {})
+}
+
+/// [`parse_csv`], which tells `watch` every few thousand rows what share of the bytes is read.
+///
+/// # Errors
+/// Those of [`parse_csv`].
+pub fn parse_csv_watched(
+    file_name: &str,
+    bytes: &[u8],
+    options: &CsvOptions,
+    watch: &mut dyn FnMut(f64),
+) -> Result<Parsed> {
     let source = Source::new(file_name, bytes)?;
-    let mut table = Table::read(&source, options)?;
+    let mut table = Table::read(&source, options, watch)?;
     let mut time = table.take_time(&source, options)?;
     let Table { columns, mut offsets, mut notes } = table;
     let mut columns = numeric(&source, columns, &offsets, &mut notes)?;
@@ -101,7 +129,7 @@ struct Table {
 }
 
 impl Table {
-    fn read(source: &Source, options: &CsvOptions) -> Result<Self> {
+    fn read(source: &Source, options: &CsvOptions, watch: &mut dyn FnMut(f64)) -> Result<Self> {
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(source.separator)
             .has_headers(false)
@@ -116,6 +144,9 @@ impl Table {
         let mut last = None;
         while read_record(source, &mut reader, &mut record)? {
             let offset = start_of(source, &record);
+            if table.offsets.len() % WATCHED_ROWS == WATCHED_ROWS - 1 {
+                watch(offset as f64 / source.text.len() as f64);
+            }
             last = record.iter().next_back().filter(|field| field.contains(['\n', '\r'])).map(|_| offset);
             if table.columns.len() == 1 {
                 blank.extend(blank_lines(source, &record, offset));

@@ -74,13 +74,7 @@ impl Evaluation {
 /// What is wrong with the file, with its place and a remedy.
 pub(crate) fn read_series(config: &Config) -> Result<(Series, Vec<String>)> {
     let Some(path) = &config.data else { return Ok((Series::sunspots(), Vec::new())) };
-    let columns = match (config.features.is_empty(), config.target.is_empty()) {
-        // Without a list of features every numeric column is one.
-        (true, _) => Vec::new(),
-        (false, _) => config.features.iter().chain(&config.target).cloned().collect(),
-    };
-    let options = CsvOptions { time: config.time.clone(), missing: config.missing, columns };
-    let parsed = read_csv(path, &options)?;
+    let parsed = read_csv(path, &CsvOptions::from(config))?;
     Ok((parsed.series, parsed.notes))
 }
 
@@ -113,6 +107,14 @@ impl Dataset {
         text::load(path, config, Some(alphabet))
     }
 
+    /// The text in `bytes`; `file` names it in messages. Its alphabet is `alphabet`, or what characters it has.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, is too short for its parts, or has characters outside `alphabet`.
+    pub fn read_text(file: &str, bytes: &[u8], config: &Config, alphabet: Option<&str>) -> Result<Self> {
+        text::read(file.to_owned(), bytes.to_vec(), config, alphabet)
+    }
+
     /// Prepares `series` as `config` says.
     ///
     /// # Errors
@@ -141,6 +143,11 @@ impl Dataset {
         }
     }
 
+    /// The names of the target columns.
+    pub fn target_names(&self) -> Vec<String> {
+        self.columns.targets.iter().map(|&column| self.series.columns[column].clone()).collect()
+    }
+
     /// What a model that has learnt nothing loses on the test part, and what that is; for a series there are naive
     /// forecasts instead.
     pub fn naive_loss(&self) -> Option<(f64, &'static str)> {
@@ -167,6 +174,27 @@ impl Dataset {
     /// The scaled target columns `[R, targets]`.
     pub fn targets(&self) -> Vec<f32> {
         self.scaler.transform(&self.series, &self.columns.targets)
+    }
+
+    /// The scaled inputs and targets, as [`inputs`](Dataset::inputs) and [`targets`](Dataset::targets) have them, of no more
+    /// rows than the windows at `starts` and their targets reach, and where these windows begin among them.
+    pub fn excerpt(&self, starts: &[u32]) -> (Vec<f32>, Vec<f32>, Vec<u32>) {
+        let (reach, width) = (self.window + self.horizon, self.series.columns.len());
+        let rows = |start: u32| start as usize..self.series.rows().min(start as usize + reach);
+        let mut next = 0;
+        let place = |&start: &u32| {
+            next += rows(start).len();
+            (next - rows(start).len()) as u32
+        };
+        let places = starts.iter().map(place).collect();
+        let values = starts.iter().flat_map(|&start| {
+            let rows = rows(start);
+            self.series.values[rows.start * width..rows.end * width].iter().copied()
+        });
+        let (file, columns) = (self.series.file.clone(), self.series.columns.clone());
+        let part = Series { file, columns, values: values.collect(), time: None };
+        let scaled = |columns: &[usize]| self.scaler.transform(&part, columns);
+        (scaled(&self.columns.features), scaled(&self.columns.targets), places)
     }
 
     /// Scaled `forecasts` in the data's own units.

@@ -24,7 +24,7 @@ mod tasks;
 mod text;
 mod time;
 
-pub use csv_file::{CsvOptions, Parsed, parse_csv, read_csv};
+pub use csv_file::{CsvOptions, Parsed, parse_csv, parse_csv_watched, read_csv};
 pub use dataset::{Dataset, Evaluation, NaiveScores};
 pub use forecast::{Scorer, Scores, repeat_last, seasonal};
 pub use outputs::{Calibration, Forecasts, Quantile};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
+use super::Series;
 use crate::config::{Config, LossKind};
 use crate::kernels::{freedom_from_raw, scale_from_raw};
 
@@ -118,6 +119,30 @@ impl Forecasts {
             [low, .., high] => Some((low, high)),
             _ => None,
         }
+    }
+
+    /// Forecasts `[rows, targets]` of the rows after the last one of `series` as CSV: the time, each target, then its
+    /// quantiles.
+    pub fn to_csv(&self, series: &Series, targets: &[String]) -> Vec<u8> {
+        let (time, labels) = series.labels_after(self.point.len() / targets.len());
+        let of_target = |name: &String| {
+            let quantiles = self.quantiles.iter().map(|quantile| format!("{name}_q{}", quantile.level));
+            std::iter::once(name.clone()).chain(quantiles).collect::<Vec<_>>()
+        };
+        let header = std::iter::once(time).chain(targets.iter().flat_map(of_target)).collect();
+        let row = |(row, label): (usize, String)| -> Vec<String> {
+            let places = row * targets.len()..(row + 1) * targets.len();
+            let values = places.flat_map(|place| {
+                let quantiles = self.quantiles.iter().map(move |quantile| quantile.values[place]);
+                std::iter::once(self.point[place]).chain(quantiles)
+            });
+            std::iter::once(label).chain(values.map(|value| value.to_string())).collect()
+        };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for record in std::iter::once(header).chain(labels.into_iter().enumerate().map(row)) {
+            writer.write_record(record).expect("a vector takes everything, and all rows are as long as the header");
+        }
+        writer.into_inner().expect("a vector takes everything")
     }
 
     /// The fit of the quantiles to `truth`, which is laid out as they are; `None` without quantiles.

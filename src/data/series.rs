@@ -43,6 +43,19 @@ impl Series {
         self.values.len() / self.columns.len().max(1)
     }
 
+    /// What `row`, counted from 0, is called: its time as the file writes it, or its number counted from 1.
+    pub fn label(&self, row: usize) -> String {
+        self.time.as_ref().map_or_else(|| (row + 1).to_string(), |time| time.label(row))
+    }
+
+    /// What such names are of, the time column or `row`, and those of the `count` rows after the last one.
+    pub fn labels_after(&self, count: usize) -> (String, Vec<String>) {
+        match &self.time {
+            Some(time) => (time.name.clone(), time.after(count)),
+            None => ("row".into(), (self.rows()..self.rows() + count).map(|row| self.label(row)).collect()),
+        }
+    }
+
     /// The value in `row` and `column`.
     ///
     /// # Panics

@@ -17,6 +17,14 @@ const MOST_CLASSES: usize = 10_000;
 pub(super) fn load(path: &Path, config: &Config, alphabet: Option<&str>) -> Result<Dataset> {
     let file = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| Error::io("read", path, error))?;
+    read(file, bytes, config, alphabet)
+}
+
+/// The same of the bytes of `file`.
+///
+/// # Errors
+/// If they are not UTF-8, or too few for the parts.
+pub(super) fn read(file: String, bytes: Vec<u8>, config: &Config, alphabet: Option<&str>) -> Result<Dataset> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
         let remedy = "convert it, for instance with iconv -t UTF-8";
@@ -24,7 +32,11 @@ pub(super) fn load(path: &Path, config: &Config, alphabet: Option<&str>) -> Resu
     })?;
     let alphabet: Vec<char> = match alphabet {
         Some(alphabet) => alphabet.chars().collect(),
-        None => text.chars().collect::<BTreeSet<_>>().into_iter().collect(),
+        None => {
+            let mut letters = BTreeSet::new();
+            letters.extend(text.chars());
+            letters.into_iter().collect()
+        }
     };
     if alphabet.len() > MOST_CLASSES {
         let problem = format!("has {} different characters, and {MOST_CLASSES} is the most", alphabet.len());

@@ -171,7 +171,7 @@ pub struct Cpu<F> {
 impl<F: Real> Cpu<F> {
     /// All cores of this machine.
     pub fn new() -> Self {
-        let adapter = format!("{}, {} threads", processor(), rayon::current_num_threads());
+        let adapter = format!("{}, {} threads", processor(), super::threads::current_num_threads());
         Self { adapter, allocated: AtomicU64::new(0), poison: false, element: PhantomData }
     }
 
@@ -179,12 +179,6 @@ impl<F: Real> Cpu<F> {
     pub fn poisoned() -> Self {
         Self { poison: true, ..Self::new() }
     }
-}
-
-/// Does work of several parallel parts on a thread of the pool: from outside of it each part would wake a thread and be waited
-/// for by another.
-pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    rayon::scope(|_| work())
 }
 
 impl<F: Real> Default for Cpu<F> {

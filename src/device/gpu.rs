@@ -75,11 +75,17 @@ pub struct Gpu {
     kind: wgpu::DeviceType,
     tuned: Tuned,
     options: GpuOptions,
-    faults: Arc<Mutex<Option<String>>>,
+    faults: Arc<Mutex<Option<Fault>>>,
     allocated: Cell<u64>,
     next_id: Cell<u64>,
     dropped: Rc<RefCell<Vec<u64>>>,
     recorder: RefCell<Recorder>,
+}
+
+/// What went wrong since somebody last asked.
+enum Fault {
+    Refused(String),
+    Lost(String),
 }
 
 #[derive(Default)]
@@ -128,11 +134,11 @@ impl Gpu {
     pub async fn open(options: GpuOptions) -> Result<Self> {
         let found = adapter::found().await;
         let names: Vec<_> = found.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
-        let wanted = options.adapter.as_deref().map(str::to_lowercase);
+        let wanted = options.adapter.as_deref().map(str::to_ascii_lowercase);
         let adapter = found.into_iter().find(|adapter| {
             let info = adapter.get_info();
             let software = info.device_type == wgpu::DeviceType::Cpu;
-            wanted.as_ref().is_none_or(|name| info.name.to_lowercase().contains(name))
+            wanted.as_ref().is_none_or(|name| info.name.to_ascii_lowercase().contains(name))
                 && !(software && options.hardware_only)
         });
         let Some(adapter) = adapter else {
@@ -167,26 +173,15 @@ impl Gpu {
                 "use another --adapter, or `--device cpu`",
             )
         })?;
-        let faults = Arc::new(Mutex::new(None));
-        let note = |faults: &Arc<Mutex<Option<String>>>| {
-            let faults = faults.clone();
-            move |what: String| _ = faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(what)
-        };
-        let uncaptured = note(&faults);
-        device.on_uncaptured_error(Arc::new(move |error| uncaptured(error.to_string())));
-        let lost = note(&faults);
-        device.set_device_lost_callback(move |reason, message| {
-            // Dropping the last handle also "loses" the device; nobody waits for it then.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lost(format!("the device was lost: {message}"));
-            }
-        });
+        let faults = watch(&device);
         let key = adapter::key(&info);
         let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| tuned.tuning);
         let by_kind = if info.device_type == wgpu::DeviceType::Cpu { Tuning::SOFTWARE } else { Tuning::HARDWARE };
         let profiler = options.profile.then(|| Profiler::new(&device));
+        // Browsers mostly keep it to themselves.
+        let name = if info.name.is_empty() { "WebGPU".to_owned() } else { info.name };
         Ok(Self {
-            name: info.name,
+            name,
             device,
             queue,
             kind: info.device_type,
@@ -305,14 +300,48 @@ impl Gpu {
     }
 
     fn fault(&self) -> Result<()> {
-        match self.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
-            Some(problem) => Err(Error::device(
-                format!("`{}`: {problem}", self.name),
-                "go on from the last checkpoint with `--resume`, with a smaller model or batch, or with `--device cpu`",
-            )),
+        const REMEDY: &str =
+            "go on from the last checkpoint with `--resume`, with a smaller model or batch, or with `--device cpu`";
+        let mut faults = self.faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*faults {
+            // It stays lost, however often one asks.
+            Some(Fault::Lost(problem)) => {
+                let problem = format!("`{}` was lost: {problem}", self.name);
+                Err(Error::Lost { problem, remedy: REMEDY.into() })
+            }
+            Some(Fault::Refused(problem)) => {
+                let problem = format!("`{}`: {problem}", self.name);
+                *faults = None;
+                Err(Error::device(problem, REMEDY))
+            }
             None => Ok(()),
         }
     }
+}
+
+/// Where the errors of `device` are kept that nobody waits for: the first refusal, unless the device is lost.
+fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<Fault>>> {
+    let faults = Arc::new(Mutex::new(None));
+    let note = |faults: &Arc<Mutex<Option<Fault>>>| {
+        let faults = faults.clone();
+        move |fault| {
+            let mut kept = faults.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if kept.is_none() || matches!((&*kept, &fault), (Some(Fault::Refused(_)), Fault::Lost(_))) {
+                *kept = Some(fault);
+            }
+        }
+    };
+    let refused = note(&faults);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| refused(Fault::Refused(error.to_string()))));
+    let lost = note(&faults);
+    device.set_device_lost_callback(move |reason, message| {
+        // Dropping the last handle natively also "loses" the device, and nobody waits for it then; in a browser it says that a
+        // page has destroyed its device.
+        if reason != wgpu::DeviceLostReason::Destroyed || cfg!(target_arch = "wasm32") {
+            lost(Fault::Lost(message));
+        }
+    });
+    faults
 }
 
 impl Device for Gpu {

@@ -5,10 +5,10 @@
 mod cpu;
 mod engine;
 mod gpu;
+pub(crate) mod threads;
 mod tuning;
 pub(crate) mod wide;
 
-pub(crate) use cpu::in_pool;
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
 pub use gpu::{

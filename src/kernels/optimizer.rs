@@ -15,9 +15,9 @@
 //! ```
 
 use pulp::{Arch, NullaryFnOnce};
-use rayon::prelude::*;
 
 use crate::config::{Config, OptimizerKind};
+use crate::device::threads::prelude::*;
 use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// How gradients are clipped.

@@ -6,14 +6,14 @@ mod tiles;
 mod zone;
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::packing::Step;
 use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
     drop_weights, input_of, weight_gradients,
 };
-use crate::device::{Cpu, Real, in_pool};
+use crate::device::threads::{in_pool, prelude::*};
+use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
 use crate::kernels::{DropShape, LayerTape, Matrix};

@@ -1,0 +1,3 @@
+import { Engine } from "./engine.js";
+
+globalThis.engine = Engine.start();

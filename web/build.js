@@ -1,0 +1,93 @@
+// Builds the wasm module and the page.
+//
+//   node web/build.js wasm     Rust → wasm → its JavaScript side → smaller wasm, in web/wasm/
+//   node web/build.js page     that, then the page in dist/, with a check of what a visitor loads
+//
+// cargo and rustc stand for the toolchain; everything else comes from Cargo.lock and package-lock.json.
+
+import { spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const target = "wasm32-unknown-unknown";
+const wasm = join(root, "web", "wasm");
+
+// What a visitor may load, compressed.
+const MOST_PAGE = 600_000;
+const MOST_WASM = 400_000;
+
+function run(program, ...args) {
+  const { status, error } = spawnSync(program, args, { cwd: root, stdio: "inherit" });
+  if (status !== 0) throw new Error(`${program} ${args[0]} failed: ${error?.message ?? `exit status ${status}`}`);
+}
+
+function metadata() {
+  const { stdout } = spawnSync("cargo", ["metadata", "--format-version=1", "--no-deps"], { cwd: root });
+  return JSON.parse(stdout);
+}
+
+function buildWasm() {
+  // As a library for Rust, too, it would not be optimised as a whole. And no path of this machine is anybody's business.
+  const registry = join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "registry", "src");
+  const flags = `target.${target}.rustflags=["--remap-path-prefix=${registry}=.", "--remap-path-prefix=${root}=."]`;
+  const only = ["--lib", "--crate-type=cdylib", "--no-default-features", "--features=web"];
+  run("cargo", "--config", flags, "rustc", ...only, "--profile=web", `--target=${target}`);
+  const built = join(metadata().target_directory, target, "web", "bptt.wasm");
+  const made = join(metadata().target_directory, "bindgen");
+  run("cargo", "run", "--quiet", "--package=bindgen", "--profile=tool", "--", built, made);
+  mkdirSync(wasm, { recursive: true });
+  for (const file of ["bptt.js", "bptt.d.ts"]) copyFileSync(join(made, file), join(wasm, file));
+  // What rustc and wasm-bindgen use, all of it older than the SIMD instructions.
+  const features = ["simd", "bulk-memory", "sign-ext", "mutable-globals", "nontrapping-float-to-int", "reference-types"];
+  const enabled = [...features, "multivalue"].map((feature) => `--enable-${feature}`);
+  const optimizer = join(root, "node_modules", ".bin", "wasm-opt");
+  run(optimizer, "-O3", ...enabled, join(made, "bptt_bg.wasm"), "-o", join(wasm, "bptt_bg.wasm"));
+}
+
+const compressed = (bytes) => ({
+  bytes: bytes.length,
+  gzip: gzipSync(bytes, { level: 9 }).length,
+  brotli: brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } }).length,
+});
+
+function* filesIn(folder) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesIn(path);
+    else if (statSync(path).size > 0) yield path;
+  }
+}
+
+function checkSize(folder) {
+  const line = (name, { bytes, gzip, brotli }) =>
+    console.log(name.padEnd(48), ...[bytes, gzip, brotli].map((size) => size.toLocaleString("en").padStart(11)));
+  console.log("what a visitor loads".padEnd(48), ...["bytes", "gzip", "brotli"].map((head) => head.padStart(11)));
+  const sums = { all: 0, wasm: 0 };
+  for (const path of filesIn(folder)) {
+    const size = compressed(readFileSync(path));
+    line(path.slice(folder.length + 1), size);
+    sums.all += size.brotli;
+    if (extname(path) === ".wasm") sums.wasm += size.brotli;
+  }
+  console.log(`together ${sums.all.toLocaleString("en")} bytes in brotli, of which wasm ${sums.wasm.toLocaleString("en")}`);
+  if (sums.all > MOST_PAGE || sums.wasm > MOST_WASM) {
+    throw new Error(`too much: at most ${MOST_PAGE} bytes in all and ${MOST_WASM} of wasm`);
+  }
+}
+
+async function buildPage() {
+  const { build } = await import("vite");
+  const folder = join(root, "dist");
+  rmSync(folder, { recursive: true, force: true });
+  await build({ root });
+  checkSize(folder);
+}
+
+const [what] = process.argv.slice(2);
+if (!["wasm", "page"].includes(what)) throw new Error("say what: wasm or page");
+buildWasm();
+if (what === "page") await buildPage();
