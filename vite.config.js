@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
-import { join, sep } from "node:path";
+import { join, resolve, sep } from "node:path";
 import { defineConfig } from "vite";
 
 // The service worker, which has to know every file of the build.
@@ -20,7 +20,7 @@ function serviceWorker() {
   return {
     name: "service-worker",
     apply: "build",
-    configResolved: ({ root, build }) => (folder = join(root, build.outDir)),
+    configResolved: ({ root, build }) => (folder = resolve(root, build.outDir)),
     closeBundle: write,
   };
 }
