@@ -18,6 +18,7 @@
 //   address(q)    this door's whole address with such a query
 //   own(run)      `run` is now the page's run; the one before it has ended (there is one at a time)
 //   run           the page's run, or null
+//   leave()       ends it, after it was stored, and offers to go on with it
 //   restart(e)    after a panic: tells it, starts another engine and offers the kept run
 
 import { Engine } from "./engine.js";
@@ -45,6 +46,7 @@ function parsed() {
 
 const context = {
   notices,
+  leave: () => leave(),
   run: null,
   device: "auto",
   link: new URLSearchParams(),
@@ -87,7 +89,7 @@ const context = {
   },
 };
 
-// What a run has learnt is stored before it is left.
+// Ends the page's run; what it has learnt is stored before.
 async function leave() {
   const { run } = context;
   context.run = null;

@@ -69,11 +69,12 @@ class Field {
 
   control() {
     const { attributes } = this;
-    const { kind, choices, optional } = this.option;
+    const { kind, choices, optional, value } = this.option;
     if (kind === "flag") return el("input", { type: "checkbox", ...attributes });
     if (kind === "choice") {
       const empty = optional && el("option", { value: "" }, "automatic");
-      const shown = choices.map(({ name, help }) => el("option", { value: name, title: help }, name));
+      const offered = choices.filter(({ name }) => !value.includes("|") || value.split("|").includes(name));
+      const shown = offered.map(({ name, help }) => el("option", { value: name, title: help }, name));
       return el("select", attributes, empty, shown);
     }
     if (kind === "integer" || kind === "number") {

@@ -8,6 +8,7 @@
 //   bar.element  bar.run  bar.disabled = true | false
 
 import { button, el, perFrame, replace } from "./dom.js";
+import { download } from "./files.js";
 import * as format from "./format.js";
 import { labelOf, optionOf, ownField, select } from "./form.js";
 import { sentence } from "./notices.js";
@@ -215,7 +216,9 @@ export class RunBar {
   }
 
   #told({ code, message }) {
-    this.#context.notices.tell({ kind: code === "software" ? "info" : "warning", id: `run-${code}`, text: message });
+    const save = { label: "Save last.ckpt", act: () => this.#ask(async (run) => download("last.ckpt", await run.checkpoint())) };
+    const actions = code === "storage" ? [save] : [];
+    this.#context.notices.tell({ kind: code === "software" ? "info" : "warning", id: `run-${code}`, text: message, actions });
   }
 
   // The run stopped. What it needs to go on is kept.
@@ -261,8 +264,16 @@ export class RunBar {
     this.details.hidden = !state;
     this.progress.hidden = !state;
     if (!this.#busy) this.state.textContent = state ? STATES[state] : "Ready";
+    this.#refocus();
     this.element.dataset.state = state ?? "ready";
     this.#paint();
+  }
+
+  // A button that goes away hands the focus on.
+  #refocus() {
+    const { activeElement: focused } = document;
+    if (!this.element.contains(focused) || !focused.hidden) return;
+    [this.pause, this.go, this.train].find((button) => !button.hidden)?.focus();
   }
 
   #draw() {
