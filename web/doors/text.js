@@ -9,7 +9,7 @@ import { BASIC, firstWord, GROUPS, suggested, WITHOUT } from "./text/plan.js";
 import { SAMPLE, SAMPLE_NAME } from "./text/sample.js";
 import { Samples } from "./text/samples.js";
 import { WritePanel } from "./text/writer.js";
-import { button, el, settled } from "../parts/dom.js";
+import { button, el, replace, settled } from "../parts/dom.js";
 import { dropZone } from "../parts/files.js";
 import { OptionsForm } from "../parts/form.js";
 import { bytes, count, counted, number } from "../parts/format.js";
@@ -33,6 +33,7 @@ class TextDoor {
   #context;
   #about = null; // of the text that is opened
   #loaded = false; // a model in the engine that is not the run's
+  wide = matchMedia("(min-width: 1000px)");
   #touched = false; // whether options were chosen by hand
 
   constructor(root, context) {
@@ -70,24 +71,32 @@ class TextDoor {
       link: async () => context.address(await this.#query()),
       name: () => this.#about?.name,
     });
-    root.append(...this.#laidOut());
+    this.learnt = el("p", { role: "status" });
+    this.#laidOut(root);
     this.opened = this.#open(new File([SAMPLE], SAMPLE_NAME), { first: true });
   }
 
-  #laidOut() {
+  // Two columns where there is room; else one, in the order of use.
+  #laidOut(root) {
     const card = (heading, ...parts) => el("section", { class: "card" }, el("h2", {}, heading), ...parts);
-    const left = el("div", { class: "stack" }, card("The text", this.#source()), card("The network", this.form.element));
-    const right = el(
-      "div",
-      { class: "stack" },
-      el("section", { class: "card", "aria-label": "Training" }, this.bar.element),
-      card("What it writes", this.samples.element),
-      el("section", { class: "card", "aria-label": "Loss" }, this.course.element, this.#aboutBits()),
-      card("Let it go on", this.writer.element),
-      card("Take it with you", this.saves.element),
-    );
-    const columns = el("div", { class: "columns" }, left, right);
-    return [el("h1", {}, title), el("p", { class: "lead" }, summary), columns];
+    const unnamed = (label, ...parts) => el("section", { class: "card", "aria-label": label }, ...parts);
+    const run = unnamed("Training", this.bar.element);
+    const text = card("The text", this.#source());
+    const network = card("The network", this.form.element);
+    const samples = card("What it writes", this.samples.element);
+    const loss = unnamed("Loss", this.course.element, this.#aboutBits());
+    const writer = card("Let it go on", this.learnt, this.writer.element);
+    const saves = card("Take it with you", this.saves.element);
+    const stack = (...cards) => el("div", { class: "stack" }, cards);
+    const columns = el("div", { class: "columns" });
+    const arrange = () => {
+      if (this.wide.matches) replace(columns, stack(text, network), stack(run, samples, loss, writer, saves));
+      else replace(columns, stack(run, text, samples, loss, writer, network, saves));
+    };
+    this.wide.addEventListener("change", arrange);
+    this.unarrange = () => this.wide.removeEventListener("change", arrange);
+    arrange();
+    root.append(el("h1", {}, title), el("p", { class: "lead" }, summary), columns);
   }
 
   #aboutBits() {
@@ -171,7 +180,7 @@ class TextDoor {
     this.understood.textContent = `Reading ${file.name}, ${bytes(file.size)}…`;
     try {
       const engine = await this.#context.engine();
-      await engine.open(file);
+      await engine.open({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
       this.#understood(await engine.describe({ task: "text" }));
       if (!this.#touched) this.form.set(suggested(this.#about.characters));
       if (first) await this.#follow(engine);
@@ -219,6 +228,7 @@ class TextDoor {
 
   #began(run) {
     this.#loaded = false;
+    this.learnt.textContent = "";
     this.course.begin(run.started);
     this.writer.enable(true);
     this.saves.enable(["model", "checkpoint", "config", "link"]);
@@ -244,8 +254,7 @@ class TextDoor {
       report.test_loss !== null && report.test_loss !== undefined && `${number(report.test_loss * BITS, 3)} in the test`,
       report.naive_loss && `${number(report.naive_loss.loss * BITS, 3)} by ${report.naive_loss.name}`,
     ];
-    const text = `It has learnt: ${loss.filter(Boolean).join(", ")}. Give it a prompt, and it goes on.`;
-    this.#context.notices.tell({ kind: "info", id: "learnt", text });
+    this.learnt.textContent = `It has learnt: ${loss.filter(Boolean).join(", ")}.`;
   }
 
   #write(prompt, how) {
@@ -266,7 +275,8 @@ class TextDoor {
     this.writer.enable(true);
     const kinds = counted([...about.alphabet].length, "kind");
     const text = `${file.name} is loaded: ${count(about.parameters)} weights, ${kinds} of characters. It writes below.`;
-    this.#context.notices.tell({ id: "file", text });
+    this.learnt.textContent = text;
+    this.writer.prompt.focus();
   }
 
   async #configure(file) {
@@ -297,6 +307,7 @@ class TextDoor {
   }
 
   unmount() {
+    this.unarrange();
     this.writer.cancel();
     this.bar.unmount();
     this.course.destroy();
