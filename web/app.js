@@ -19,6 +19,7 @@
 //   own(run)      `run` is now the page's run; the one before it has ended (there is one at a time)
 //   run           the page's run, or null
 //   leave()       ends it, after it was stored, and offers to go on with it
+//   fail(e, id)   tells an error as a notice; after a panic restarts
 //   restart(e)    after a panic: tells it, starts another engine and offers the kept run
 
 import { Engine } from "./engine.js";
@@ -78,6 +79,11 @@ const context = {
     const all = new URLSearchParams(query);
     if (context.device !== "auto") all.set("device", context.device);
     history.replaceState(null, "", context.address(all.toString()));
+  },
+
+  fail(error, id) {
+    if (error.kind === "panic") context.restart(error);
+    else notices.tell({ kind: "error", id, text: sentence(error) });
   },
 
   restart(error) {

@@ -22,6 +22,8 @@ const BASIC = ["target", "features", "window", "horizon", "num_layers", "hidden_
 const WITHOUT = ["task", "sequences", "label_smoothing", "ignore_index", "log_every"];
 const MOST_WINDOWS = 60;
 
+const contents = async (file) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
+
 export const mount = (root, context) => new ForecastDoor(root, context);
 
 class ForecastDoor {
@@ -104,7 +106,7 @@ class ForecastDoor {
       this.#options = { ...this.#options, ...(await this.#named()) };
       this.form.set(this.#options);
     } catch (error) {
-      this.#tell(error, "options");
+      this.#context.fail(error, "options");
     }
     if (this.engine && !this.#gone && !this.bar.run) await this.#open(null, { fit: false });
   }
@@ -114,11 +116,6 @@ class ForecastDoor {
     const named = await fromQuery(this.engine, this.#context.link);
     for (const name of Object.keys(named)) this.#chosen.add(name);
     return named;
-  }
-
-  #tell(error, id) {
-    if (error.kind === "panic") return void this.#context.restart(error);
-    this.#context.notices.tell({ kind: "error", id, text: sentence(error) });
   }
 
   // A file of any kind that belongs here.
@@ -132,7 +129,7 @@ class ForecastDoor {
     try {
       await act();
     } catch (error) {
-      this.#tell(error, "file");
+      this.#context.fail(error, "file");
     }
   }
 
@@ -169,7 +166,7 @@ class ForecastDoor {
     this.data.fail(null);
     if (file) this.data.read(name, 0);
     try {
-      await this.engine.open(file);
+      await this.engine.open(file && (await contents(file)));
       const progress = (share) => this.data.read(name, share);
       const columns = file === before ? {} : { target: [], features: [], time: null };
       const about = await this.engine.describe(forEngine({ ...options, ...columns }), { progress, signal: reading.signal });
@@ -181,7 +178,7 @@ class ForecastDoor {
       if (reading.signal.aborted) return;
       this.refused = file;
       this.data.fail(error, file?.name);
-      if (file) await this.engine.open(before).catch(() => {});
+      if (file) await this.engine.open(before && (await contents(before))).catch(() => {});
     } finally {
       if (this.#reading === reading) this.data.read(name, null);
     }

@@ -104,6 +104,10 @@ export class Chart {
     ];
     x.splits = (plot, at, min, max, ...rest) => this.ticks?.(min, max, plot.width) ?? plain(min, max, plot.width / 110);
     x.values = (_, splits) => splits.map((split) => this.label?.(split) ?? number(split));
+    if (this.log) {
+      y.splits = (plot, at, min, max) => plainLog(min, max, plot.height / 40);
+      y.filter = (_, splits) => splits;
+    }
     y.values = (_, splits) => splits.map((split) => (split === null ? null : number(split, 3)));
     return {
       width,
@@ -111,7 +115,7 @@ export class Chart {
       scales: { x: { time: false }, y: this.log ? { distr: 3, range: this.#logRange } : {} },
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [8, 8, 0, 0],
+      padding: [8, 28, 0, 0],
       axes: [x, y],
       series: [{}, ...this.series.map((series, at) => this.#series(series, at))],
       bands: this.series.flatMap(({ band, color }) => (band ? [{ series: band, fill: () => `${css(color)}33` }] : [])),
@@ -149,6 +153,8 @@ export class Chart {
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.fillStyle = css("--muted");
     ctx.strokeStyle = css("--muted");
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
     for (const { x, label } of this.marks) {
       const at = plot.valToPos(x, "x", true);
@@ -211,10 +217,11 @@ export function plain(min, max, most = 6) {
   return ticks;
 }
 
-// Round numbers for a logarithmic axis.
-export function plainLog(min, max) {
+// At most about `most` round numbers for a logarithmic axis.
+export function plainLog(min, max, most = 6) {
+  const per = most / Math.log10(max / min); // decade
+  const factors = per > 10 ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : per > 5 ? [1, 1.5, 2, 3, 5, 7] : per > 2.5 ? [1, 2, 5] : [1];
   const ticks = [];
-  const factors = max / min > 100 ? [1] : max / min > 10 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
   for (let power = Math.floor(Math.log10(min)); power <= Math.ceil(Math.log10(max)); power++) {
     for (const factor of factors) {
       const tick = Number((factor * 10 ** power).toPrecision(6));

@@ -20,7 +20,7 @@ export class Curves {
         { name: "each step", color: "--c-naive", width: 1, gaps: true },
         { name: "training", color: "--c-model", width: 2, gaps: true },
         { name: "validation", color: "--c-other", width: 2, gaps: true },
-        { name: "naive", color: "--c-season", width: 1.5, dash: [6, 4], gaps: true },
+        { name: "naive forecast", color: "--c-season", width: 1.5, dash: [6, 4], gaps: true },
       ],
     });
     this.norm = new Chart({

@@ -45,7 +45,8 @@ export const labelOf = (name) => LABELS[name] ?? words(name);
 export const optionOf = (name) => OPTIONS.find((option) => option.name === name);
 
 // Help texts name other options as one types them for the command line; here they have labels.
-const helpOf = ({ help }) => help.replace(/--([a-z-]+)/g, (_, flag) => labelOf(flag.replaceAll("-", "_")));
+const helpOf = ({ help }) =>
+  help.replace(/--([a-z-]+)/g, (_, flag) => labelOf(flag.replaceAll("-", "_"))).replace(/ \[default: (.*)\]$/, "; else $1");
 
 const same = (a, b) => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 
@@ -55,7 +56,8 @@ class Field {
     this.name = option.name;
     this.id = uid(option.name);
     this.error = el("p", { class: "field-error", id: `${this.id}-error`, hidden: true });
-    const help = el("p", { class: "hint", id: `${this.id}-help` }, helpOf(option));
+    const words = helpOf(option);
+    const help = el("p", { class: "hint", id: `${this.id}-help` }, words === labelOf(this.name) ? "" : words);
     this.attributes = {
       id: this.id,
       name: this.name,
@@ -196,6 +198,7 @@ export class OptionsForm {
 
   columns(names) {
     for (const name of ["time", "features", "target"]) this.#fields.get(name)?.columns(names);
+    for (const name of ["features", "target"]) this.#fields.get(name)?.element.toggleAttribute("hidden", names.length < 2);
   }
 
   // A message at the field of an option; true if there is such a field.

@@ -49,7 +49,8 @@ export class RunBar {
     const figures = [...this.figures].map(([name, value]) => el("div", {}, el("dt", {}, name), value));
     this.details = el("dl", { class: "figures" }, figures);
     const bar = el("div", { class: "run-buttons" }, this.train, this.go, this.pause, this.step, this.stop, this.state);
-    this.element = el("div", { class: "run" }, bar, this.progress, this.details, this.#onItsWay());
+    this.note = el("p", { class: "hint run-note", role: "status" });
+    this.element = el("div", { class: "run" }, bar, this.progress, this.note, this.details, this.#onItsWay());
     document.addEventListener("visibilitychange", this.#seen);
     this.#show();
   }
@@ -110,6 +111,7 @@ export class RunBar {
     const { started } = run;
     this.#now = { started, position: started.position, lr: started.config.lr, val: started.epochs.at(-1)?.val_loss };
     this.#clock = { spent: 0, since: null, epochs: started.epochs.length };
+    this.note.textContent = "";
     this.#settings(started.config);
     this.#act.onBegin?.(run);
     this.#off = run.on((event) => this.#receive(event));
@@ -216,9 +218,11 @@ export class RunBar {
   }
 
   #told({ code, message }) {
+    // Where it computes is said at the run itself; it needs nobody to do anything.
+    if (["no-webgpu", "no-adapter", "no-device", "software"].includes(code)) return void (this.note.textContent = message);
     const save = { label: "Save last.ckpt", act: () => this.#ask(async (run) => download("last.ckpt", await run.checkpoint())) };
     const actions = code === "storage" ? [save] : [];
-    this.#context.notices.tell({ kind: code === "software" ? "info" : "warning", id: `run-${code}`, text: message, actions });
+    this.#context.notices.tell({ kind: "warning", id: `run-${code}`, text: message, actions });
   }
 
   // The run stopped. What it needs to go on is kept.

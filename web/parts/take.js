@@ -2,7 +2,6 @@
 
 import { button, el } from "./dom.js";
 import { download, stem } from "./files.js";
-import { sentence } from "./notices.js";
 
 const WHAT = {
   model: ["model.safetensors", "The best weights, which PyTorch and the command line load"],
@@ -37,13 +36,12 @@ export class Take {
   }
 
   async #take(key) {
-    const { notices } = this.#context;
     try {
       const value = await this.#have[key]();
       if (key === "link") await this.#copy(value);
       else download(key === "model" || key === "checkpoint" || key === "config" ? WHAT[key][0] : this.#named(key), value);
     } catch (error) {
-      notices.tell({ kind: "error", id: "take", text: sentence(error) });
+      this.#context.fail(error, "take");
     }
   }
 

@@ -20,7 +20,7 @@ export class DataCard {
     this.chart = new Chart({
       title: "Your series",
       name: "series",
-      height: 200,
+      height: 250,
       series: [{ name: "value", color: "--c-truth", width: 1.2 }],
     });
     this.facts = el("dl", { class: "facts" });
@@ -100,7 +100,7 @@ export class DataCard {
   }
 
   preview({ rows, values, labels }, prepared, column) {
-    const last = rows.at(-1);
+    const last = this.about.rows - 1;
     const places = new Map([0, Math.floor(last / 2), last].map((row, at) => [row, labels[at]]));
     const marks = prepared
       ? [

@@ -124,7 +124,7 @@ export class Held {
     const first = this.#first[this.#target];
     const shown = decimals(errors.map(([, error]) => error), 3);
     const entry = ([name, error, key]) => el("li", { "data-score": key, "data-value": error }, el("b", {}, shown(error)), ` ${name}`);
-    replace(this.scores, el("li", { class: "what" }, "RMSE here"), errors.map(entry), el("li", {}, el("b", {}, shown(first)), " when it began"));
+    replace(this.scores, el("li", { class: "what" }, "RMSE here"), errors.map(entry), el("li", { "data-score": "first", "data-value": first }, el("b", {}, shown(first)), " when it began"));
     const [model, ...naive] = errors.map(([name, error]) => `${number(error, 3)} by ${name}`);
     this.chart.describe(
       `${counted(held.origins.length, "window")} of ${counted(held.horizon, "row")}, ${held.labels[0]} and later. ` +
