@@ -111,11 +111,11 @@ class GradientsDoor {
     this.told = el("p", { class: "hint" });
     this.cutTold = el("p", { "data-cut": true });
     const [none, later] = FINDINGS.none;
-    this.verdict = el("div", { class: "verdict" }, el("p", { class: "finding" }, none), el("p", {}, later));
+    this.verdict = el("div", { class: "judged" }, el("p", { class: "finding" }, none), el("p", {}, later));
     this.spoken = el("p", { class: "sr-only", role: "status" });
     this.maps = el("div", { class: "maps" });
     this.clipped = el("p", { class: "hint" });
-    this.settings.form.append(deviceField(this.#context, () => this.#shown()));
+    this.settings.element.append(deviceField(this.#context, () => this.#shown()));
     const load = dropZone({
       label: "Load a run or its options",
       hint: "a last.ckpt to go on with, or a config.toml",
@@ -124,13 +124,14 @@ class GradientsDoor {
     });
     const run = card("Training", this.bar.element, this.#buttons("plain", "vanish", "remember", "explode", "clip"));
     const settings = el("section", { class: "card" }, el("h2", {}, "What is tried"), this.told, this.settings.element);
+    const loss = el("div", {}, this.course.element, about("loss", "remember"));
+    const norm = el("div", {}, this.norms.element, this.clipped, about("norms", "explode", "clip"));
     const pictures = [
       el("section", { class: "card" }, el("h2", {}, "Does the gradient arrive?"), this.verdict, this.spoken),
-      card("The gradient by distance", this.profile.element, this.cut.element, this.cutTold, about("profile", "vanish", "remember")),
       card("The gradient over training", this.maps, about("waterfall", "plain", "vanish")),
-      card("Loss", this.course.element, about("loss", "remember")),
+      card("The gradient by distance", this.profile.element, this.cut.element, this.cutTold, about("profile", "vanish", "remember")),
       card("Gates", this.sequences.element, about("gates", "remember", "vanish")),
-      card("Gradient norm", this.norms.element, this.clipped, about("norms", "explode", "clip")),
+      card("Loss and norm", el("div", { class: "halves" }, loss, norm)),
       el("section", { class: "card" }, el("h2", {}, "Take it with you"), this.saves.element, load),
     ];
     const columns = el("div", { class: "columns" });
@@ -297,13 +298,14 @@ class GradientsDoor {
 
   #judge({ finding, because, advice }) {
     const [word, meaning] = FINDINGS[finding] ?? [finding, ""];
+    const then = finding === "reaches" ? "To go further" : "What may help";
     this.verdict.dataset.finding = finding;
     replace(
       this.verdict,
       el("p", { class: "finding" }, word),
       el("p", {}, meaning),
-      el("p", { class: "hint" }, `Measured: ${because}.`),
-      advice.length > 0 && el("ul", { class: "hint" }, advice.map((one) => el("li", {}, `What may help: ${inWords(one)}.`))),
+      el("p", { class: "hint" }, `Measured: ${inWords(because)}.`),
+      advice.length > 0 && el("ul", { class: "hint" }, advice.map((one) => el("li", {}, `${then}: ${inWords(one)}.`))),
     );
     if (finding === this.#finding) return;
     this.#finding = finding;

@@ -60,7 +60,7 @@ export class Profile {
       log: true,
       height: 230,
       series: [...lines, { name: "the run before", color: "--c-naive", dash: [5, 4] }],
-      label: (x) => number(-x),
+      label: (x) => number(Math.abs(x)),
     });
     replace(this.place, this.chart.element);
   }

@@ -17,8 +17,8 @@ export const PRESETS = {
   plain: { task: "adding", window: 30, forget_bias: 1, gain: 1, max_norm: 1, lr: 0.01, num_layers: 1, hidden_size: 32 },
   vanish: { task: "adding", window: 40, forget_bias: -2, gain: 1, max_norm: 1, lr: 0.01, num_layers: 1, hidden_size: 32 },
   remember: { task: "adding", window: 40, forget_bias: 3, gain: 1, max_norm: 1, lr: 0.01, num_layers: 1, hidden_size: 32 },
-  explode: { task: "adding", window: 40, forget_bias: 1, gain: 5, max_norm: 0, lr: 0.01, num_layers: 1, hidden_size: 32 },
-  clip: { task: "adding", window: 40, forget_bias: 1, gain: 5, max_norm: 0.3, lr: 0.01, num_layers: 1, hidden_size: 32 },
+  explode: { task: "adding", window: 40, forget_bias: 1, gain: 8, max_norm: 0, lr: 0.01, num_layers: 1, hidden_size: 32 },
+  clip: { task: "adding", window: 40, forget_bias: 1, gain: 8, max_norm: 0.1, lr: 0.01, num_layers: 1, hidden_size: 32 },
 };
 
 const steps = (from, to, by) => Array.from({ length: Math.round((to - from) / by) + 1 }, (_, at) => from + at * by);
@@ -66,7 +66,7 @@ const OWN = SLIDERS.map(({ name }) => name);
 // A range over a list of values, with the value in words.
 export class Slider {
   // `words(value, slider)` is the value as it is shown.
-  constructor({ name, label, values, hint, words = number, onInput }) {
+  constructor({ name, label, values, hint, words = (value) => number(value), onInput }) {
     Object.assign(this, { name, values, words });
     const id = uid(name);
     this.shown = el("output", { for: id });

@@ -6,10 +6,10 @@ import { count, number } from "../../parts/format.js";
 import { plain } from "../../parts/chart.js";
 
 const TOP = 38;
-const BOTTOM = 42;
+const BOTTOM = 40;
 const HEIGHT = 300;
 // Rows that fill the height, one number after the other; beyond the last every other row goes.
-const FULL = [24, 48, 96, 192];
+const FULL = [24, 36, 54, 80, 120, 180];
 const MOST = FULL.at(-1);
 
 export const power = (exponent) => `10${[...String(exponent)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
@@ -144,14 +144,13 @@ export class Waterfall {
     ctx.fillText("step", 2, TOP - 12);
     if (!first) return;
     ctx.textAlign = "right";
-    const y = (at) => box.top + (at + 0.5) * row;
-    let bottom = -Infinity;
-    const labels = [...plain(first.step, last.step, Math.max(2, (row * this.rows.length) / 40)), last.step];
-    for (const step of labels) {
-      const at = this.rows.findIndex((row) => row.step >= step);
-      if (at < 0 || y(at) < bottom + 15) continue;
-      ctx.fillText(count(this.rows[at].step), box.left - 7, y(at));
-      bottom = y(at);
+    const y = (step) => box.top + (this.rows.findIndex((row) => row.step >= step) + 0.5) * row;
+    let free = y(last.step) - 16;
+    ctx.fillText(count(last.step), box.left - 7, y(last.step));
+    for (const step of plain(first.step, last.step, Math.max(2, (row * this.rows.length) / 45)).reverse()) {
+      if (y(step) > free) continue;
+      ctx.fillText(count(step), box.left - 7, y(step));
+      free = y(step) - 16;
     }
   }
 

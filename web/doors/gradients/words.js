@@ -11,12 +11,15 @@ export const FINDINGS = {
   none: ["Not measured yet", "Train, and the gradient is measured every few steps, from the real backward pass."],
 };
 
-// Advice names options as one types them for the command line; here they have labels.
-export const inWords = (advice) =>
-  advice.replace(/--([a-z-]+)/g, (_, flag) => {
-    const name = flag.replaceAll("-", "_");
-    return `“${name === "window" ? "Sequence length T" : labelOf(name)}”`;
-  });
+// The engine names options as one types them for the command line, and speaks of rows and windows as files have them.
+export const inWords = (text) =>
+  text
+    .replace(/--([a-z-]+)/g, (_, flag) => {
+      const name = flag.replaceAll("-", "_");
+      return `“${name === "window" ? "Sequence length T" : labelOf(name)}”`;
+    })
+    .replace(/\brow(s?)\b/g, "step$1")
+    .replace(/\bwindow(s?)\b/g, "sequence$1");
 
 export const TASKS = {
   adding:

@@ -35,7 +35,7 @@ export class WritePanel {
     this.begin = button("Write", () => this.write(), { class: "button primary" });
     this.further = button("Go on from there", () => this.write({ further: true }), { hidden: true });
     this.stop = button("Stop writing", () => this.#stop?.abort(), { hidden: true });
-    this.state = el("span", { class: "run-state" });
+    this.state = el("span", { class: "write-state hint", role: "status" });
     this.read = el("span", { class: "prompt" });
     this.text = el("span", { "data-written": true });
     const about = { tabindex: 0, role: "region", "aria-label": "What the model wrote", hidden: true };
