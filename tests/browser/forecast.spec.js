@@ -30,22 +30,32 @@ for (const device of ["cpu", "gpu"]) {
   });
 }
 
-test.describe("the page's own thread", () => {
-  // A machine that is busy elsewhere can stop a page for longer than the page's own work takes.
-  test.describe.configure({ retries: 3 });
-  test("has no task longer than 50 ms while it trains", async ({ page, open }) => {
+// The longest task of the page's thread in a trace, in milliseconds of computing: on a busy machine a task can also take long
+// because the thread had to wait for a processor.
+function longestComputing(trace) {
+  const { traceEvents: events } = JSON.parse(trace);
+  const mains = events.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
+  const threads = new Set(mains.map(({ pid, tid }) => `${pid} ${tid}`));
+  const tasks = events.filter(({ name, ph, pid, tid }) => ph === "X" && name.endsWith("RunTask") && threads.has(`${pid} ${tid}`));
+  expect(tasks.length).toBeGreaterThan(100);
+  return Math.max(...tasks.map(({ dur, tdur }) => (tdur ?? dur) / 1000));
+}
+
+test("no task of the page's own thread is longer than 50 ms while it trains", async ({ page, open, browser }) => {
   await page.addInitScript(() => {
     globalThis.tasks = [];
-    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ startTime, duration }) => [startTime, duration]))).observe({ type: "longtask" });
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
   });
   await open("#forecast?device=cpu&epochs=8");
   await page.evaluate(() => (tasks.length = 0));
+  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"] });
   await byName(page, "Train on the sunspots").click();
   await finished(page);
-  const longest = await page.evaluate(() => Math.max(0, ...tasks.map(([, duration]) => duration)));
-  test.info().annotations.push({ type: "longest task", description: `${longest} ms` });
-  expect(longest).toBeLessThan(50);
-  });
+  const computing = longestComputing((await browser.stopTracing()).toString());
+  const observed = await page.evaluate(() => Math.max(0, ...tasks));
+  test.info().annotations.push({ type: "longest task", description: `${observed} ms observed, ${computing.toFixed(1)} ms of computing` });
+  console.log(`longest task: ${observed} ms observed, ${computing.toFixed(1)} ms of computing`);
+  expect(Math.min(observed, computing)).toBeLessThan(50);
 });
 
 test("a run is paused, stepped, changed and stopped", async ({ page, open }) => {
@@ -66,6 +76,42 @@ test("a run is paused, stepped, changed and stopped", async ({ page, open }) => 
   await byName(page, "Stop").click();
   await finished(page);
   await expect(page.locator(".verdict")).toContainText("test windows");
+});
+
+test("a hidden tab pauses where that was chosen, and goes on when it is seen", async ({ page, open }) => {
+  await open("#forecast?device=cpu&window=12&hidden_size=8&epochs=500&patience=0");
+  await byName(page, "Train").click();
+  const hide = (hidden) =>
+    page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  const state = page.locator(".run-state");
+  await hide(true);
+  await page.waitForTimeout(300);
+  await expect(state).toHaveText("Training");
+  await hide(false);
+  await page.getByText("Change it while it runs").click();
+  await page.getByLabel("A hidden tab").selectOption("pause");
+  await hide(true);
+  await expect(state).toHaveText("Paused");
+  await hide(false);
+  await expect(state).toHaveText("Training");
+});
+
+test("an early stop is told, and a finished run can be trained further", async ({ page, open }) => {
+  await open("#forecast?device=cpu&window=12&hidden_size=8&epochs=40&patience=1&lr=0.05");
+  await byName(page, "Train").click();
+  await finished(page);
+  await expect(page.getByText("It stopped early: 1 epoch without a better validation loss.")).toBeVisible();
+  await expect(byName(page, "Train further")).toBeHidden();
+  await page.locator("[name=epochs]").fill("2");
+  await page.locator("[name=patience]").evaluate((input) => ((input.value = "50"), input.dispatchEvent(new Event("change"))));
+  await byName(page, "Train").click();
+  await finished(page);
+  await byName(page, "Train further").click();
+  await expect(page.locator(".figures")).toContainText("4 of 4");
+  await finished(page);
 });
 
 test("a file of one's own is understood, trained on and forecast", async ({ page, open }) => {

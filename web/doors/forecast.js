@@ -170,8 +170,8 @@ class ForecastDoor {
       const progress = (share) => this.data.read(name, share);
       const columns = file === before ? {} : { target: [], features: [], time: null };
       const about = await this.engine.describe(forEngine({ ...options, ...columns }), { progress, signal: reading.signal });
-      if (about.kind !== "table") throw Object.assign(new Error(), { problem: `${name} is a text`, remedy: "this door needs a table; “Write like this text” learns from texts" });
       this.#file = file;
+      if (file !== before) this.#clear();
       this.#adopt(about, { ...options, ...columns }, fit);
       await this.#look();
     } catch (error) {
@@ -182,6 +182,15 @@ class ForecastDoor {
     } finally {
       if (this.#reading === reading) this.data.read(name, null);
     }
+  }
+
+  // A run on other data is no longer shown.
+  #clear() {
+    this.bar.reset();
+    this.#report = null;
+    this.live.hidden = true;
+    this.wait.hidden = false;
+    this.take.enable(["config", "link"]);
   }
 
   // Another file has other columns; what a person chose stays if it can.

@@ -6,8 +6,8 @@
 //   chart.describe("After 12 epochs the loss is 0.14.");
 //
 // A series: {name, color: a custom property, width, dash, points, hidden, gaps: true to draw over gaps, band: [upper, lower] to
-// fill between two other series (numbers, from 1)}. `marks` are vertical lines, [{x, label}]; `ticks` and `label` say where the
-// x axis has which words.
+// fill between two other series (numbers, from 1), follows: the series (from 0) that it is shown and hidden with}. `marks` are
+// vertical lines, [{x, label}]; `ticks` and `label` say where the x axis has which words.
 
 import { button, el, perFrame, replace } from "./dom.js";
 import { download } from "./files.js";
@@ -156,6 +156,8 @@ export class Chart {
     ctx.textAlign = "left";
     ctx.textBaseline = "alphabetic";
     ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+    let free = -Infinity; // where the last label ends
+    let row = 0;
     for (const { x, label } of this.marks) {
       const at = plot.valToPos(x, "x", true);
       if (at < bbox.left - 1 || at > bbox.left + bbox.width) continue;
@@ -163,7 +165,10 @@ export class Chart {
       ctx.moveTo(at, bbox.top);
       ctx.lineTo(at, bbox.top + bbox.height);
       ctx.stroke();
-      ctx.fillText(label, at + 4 * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+      row = at < free ? row + 1 : 0;
+      const left = at + 4 * devicePixelRatio;
+      ctx.fillText(label, left, bbox.top + (10 + 13 * row) * devicePixelRatio);
+      free = left + ctx.measureText(label).width;
     }
     ctx.restore();
   }
@@ -177,6 +182,7 @@ export class Chart {
       return el("li", {}, toggle);
     };
     replace(this.#legend, this.series.map(entry));
+    this.series.forEach(({ follows }, at) => (this.#legend.children[at].hidden = follows !== undefined));
     this.#legend.hidden = this.series.length < 2;
   }
 
@@ -185,6 +191,7 @@ export class Chart {
     else this.hidden.add(at);
     this.#legend.children[at].firstChild.setAttribute("aria-pressed", String(shown));
     this.#plot?.setSeries(at + 1, { show: shown });
+    this.series.forEach(({ follows }, other) => follows === at && this.toggle(other, shown));
   }
 
   // The values under the cursor, in the legend.
@@ -221,8 +228,9 @@ export function plain(min, max, most = 6) {
 export function plainLog(min, max, most = 6) {
   const per = most / Math.log10(max / min); // decade
   const factors = per > 10 ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : per > 5 ? [1, 1.5, 2, 3, 5, 7] : per > 2.5 ? [1, 2, 5] : [1];
+  const every = Math.max(1, Math.ceil(1 / per)); // decades
   const ticks = [];
-  for (let power = Math.floor(Math.log10(min)); power <= Math.ceil(Math.log10(max)); power++) {
+  for (let power = every * Math.floor(Math.log10(min) / every); power <= Math.ceil(Math.log10(max)); power += every) {
     for (const factor of factors) {
       const tick = Number((factor * 10 ** power).toPrecision(6));
       if (tick >= min && tick <= max) ticks.push(tick);

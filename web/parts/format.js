@@ -26,7 +26,9 @@ const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 function power(value, digits) {
   const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
   const raised = [...exponent.replace("+", "")].map((c) => (c === "-" ? "⁻" : SUPERSCRIPT[Number(c)])).join("");
-  return `${mantissa.replace(/\.?0+$/, "").replace("-", "−")} · 10${raised}`;
+  const factor = mantissa.replace(/\.?0+$/, "").replace("-", "−");
+  if (factor === "1" || factor === "−1") return `${factor.replace("1", "")}10${raised}`;
+  return `${factor} · 10${raised}`;
 }
 
 // The same number of digits after the point in a column of a table.

@@ -5,6 +5,7 @@
 //     onBegin: (run) => {…}, onEvent: (event, run) => {…}, onReport: (report, run) => {…}, onSmaller: (options) => {…},
 //   });
 //   bar.start()            as the button does        bar.start(begin)      with another beginning: a checkpoint, a kept run
+//   bar.reset()            forgets the run that was shown
 //   bar.element  bar.run  bar.disabled = true | false
 
 import { button, el, perFrame, replace } from "./dom.js";
@@ -42,7 +43,7 @@ export class RunBar {
     this.pause = button("Pause", () => this.#ask((run) => run.pause()));
     this.go = button("Go on", () => this.#ask((run) => this.#goOn(run)), { class: "button primary" });
     this.step = button("Step", () => this.#ask((run) => run.step(1)), { title: "One optimizer step" });
-    this.stop = button("Stop", () => this.#ask((run) => run.stop()), { title: "End here, with the best weights so far" });
+    this.stop = button("Stop", () => this.#ask((run) => this.#end(run)), { title: "End here, with the best weights so far" });
     this.state = el("span", { class: "run-state" }, "Ready");
     this.progress = el("progress", { max: 1, value: 0, "aria-label": "Progress of the training" });
     this.figures = new Map(SHOWN.map((name) => [name, el("dd", {}, "–")]));
@@ -50,7 +51,8 @@ export class RunBar {
     this.details = el("dl", { class: "figures" }, figures);
     const bar = el("div", { class: "run-buttons" }, this.train, this.go, this.pause, this.step, this.stop, this.state);
     this.note = el("p", { class: "hint run-note", role: "status" });
-    this.element = el("div", { class: "run" }, bar, this.progress, this.note, this.details, this.#onItsWay());
+    this.why = el("p", { class: "hint run-note" });
+    this.element = el("div", { class: "run" }, bar, this.progress, this.why, this.note, this.details, this.#onItsWay());
     document.addEventListener("visibilitychange", this.#seen);
     this.#show();
   }
@@ -118,9 +120,23 @@ export class RunBar {
     this.#show();
   }
 
+  // Nothing of a run is shown any more.
+  reset() {
+    this.#off();
+    this.run = null;
+    this.#now = {};
+    this.note.textContent = "";
+    this.#show();
+  }
+
   unmount() {
     this.#off();
     document.removeEventListener("visibilitychange", this.#seen);
+  }
+
+  #configured(config) {
+    this.#now.started = { ...this.#now.started, config };
+    this.#settings(config);
   }
 
   #settings(config) {
@@ -148,9 +164,16 @@ export class RunBar {
     }
   }
 
-  // A finished run goes on with as many epochs again.
+  #end(run) {
+    this.#now.stopped = true;
+    return run.stop();
+  }
+
+  // A run that has done all its epochs goes on with as many again.
   async #goOn(run) {
-    if (run.state === "finished") await run.change({ epochs: this.#now.started.config.epochs + this.#epochs });
+    const all = run.state === "finished" && !this.#now.stopped;
+    this.#now.stopped = false;
+    if (all) this.#configured(await run.change({ epochs: this.#now.started.config.epochs + this.#epochs }));
     await run.go();
   }
 
@@ -163,8 +186,7 @@ export class RunBar {
     const value = Number(input.value);
     if (!this.run || input.value === "" || Number.isNaN(value)) return;
     try {
-      const config = await this.run.change({ [name]: value });
-      this.#now.started = { ...this.#now.started, config };
+      this.#configured(await this.run.change({ [name]: value }));
       input.removeAttribute("aria-invalid");
       this.#context.notices.clear("change");
       this.#context.notices.say(`${labelOf(name)} is now ${format.number(value)}.`);
@@ -202,7 +224,10 @@ export class RunBar {
     if (event.type === "notice") this.#told(event);
     if (event.type === "error") this.#failed(event.error);
     this.#act.onEvent?.(event, run);
-    if (event.type === "report") this.#act.onReport?.(event.report, run);
+    if (event.type === "report") {
+      this.#now.early = !this.#now.stopped && event.report.epochs < this.#now.started.config.epochs;
+      this.#act.onReport?.(event.report, run);
+    }
     this.#paint();
   }
 
@@ -231,8 +256,7 @@ export class RunBar {
     if (error.kind === "diverged") {
       const lower = this.#now.started.config.lr / 10;
       const again = async (run) => {
-        const config = await run.change({ lr: lower });
-        this.#settings(config);
+        this.#configured(await run.change({ lr: lower }));
         await run.go();
       };
       const label = `Go on with a learning rate of ${format.number(lower)}`;
@@ -258,8 +282,9 @@ export class RunBar {
     const state = this.run?.state;
     const over = !state || ["finished", "failed", "cancelled"].includes(state);
     this.train.hidden = !over;
-    this.go.hidden = !(state === "paused" || state === "failed" || state === "finished");
-    this.go.textContent = state === "finished" ? "Train further" : "Go on";
+    // After an early stop going on would stop again.
+    this.go.hidden = !(state === "paused" || state === "failed" || (state === "finished" && !this.#now.early));
+    this.go.textContent = state === "finished" && !this.#now.stopped ? "Train further" : "Go on";
     this.go.classList.toggle("primary", state !== "finished");
     this.pause.hidden = state !== "running";
     this.step.hidden = state !== "paused";
@@ -268,6 +293,9 @@ export class RunBar {
     this.details.hidden = !state;
     this.progress.hidden = !state;
     if (!this.#busy) this.state.textContent = state ? STATES[state] : "Ready";
+    const { patience } = this.#now.started?.config ?? {};
+    const early = state === "finished" && this.#now.early;
+    this.why.textContent = early ? `It stopped early: ${format.counted(patience, "epoch")} without a better validation loss.` : "";
     this.#refocus();
     this.element.dataset.state = state ?? "ready";
     this.#paint();

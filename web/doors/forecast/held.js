@@ -65,7 +65,7 @@ export class Held {
         { name: "this model", color: "--c-model", width: 2.5 },
         { name: NAIVE[0][1], color: "--c-naive", width: 1.5, dash: [5, 4] },
         { name: NAIVE[1][1], color: "--c-season", width: 1.5, dash: [2, 3], hidden: true },
-        ...(this.#interval ? [{ ...edge, name: "interval", band: [5, 6] }, { ...edge, name: "its lower end" }] : []),
+        ...(this.#interval ? [{ ...edge, name: "interval", band: [5, 6] }, { ...edge, name: "its lower end", follows: 4 }] : []),
       ],
     });
     replace(this.place, this.chart.element);

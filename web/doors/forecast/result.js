@@ -118,7 +118,7 @@ function aheadChart(ahead, held) {
     series: [
       { name: "observed", color: "--c-truth", width: 1.5 },
       { name: "forecast", color: "--c-ahead", width: 2.5, points: horizon <= 40 },
-      ...(interval ? [{ ...edge, name: "interval", band: [3, 4] }, { ...edge, name: "its lower end" }] : []),
+      ...(interval ? [{ ...edge, name: "interval", band: [3, 4] }, { ...edge, name: "its lower end", follows: 2 }] : []),
     ],
   });
   const names = new Map(labels.map((label, at) => [begin + at, label]));
@@ -141,7 +141,8 @@ function aheadTable({ time, labels, targets, point, quantiles }) {
   const several = quantiles.length > 1;
   const columns = targets.flatMap((name, index) => [
     { name, values: of(point, width, index) },
-    ...(several ? quantiles.map(({ level, values }) => ({ name: `${name}, ${percent(level)}`, values: of(values, width, index) })) : []),
+    // The median is the forecast itself.
+    ...(several ? quantiles.filter(({ level }) => level !== 0.5).map(({ level, values }) => ({ name: `${name}, ${percent(level)}`, values: of(values, width, index) })) : []),
   ]);
   const formats = columns.map(({ values }) => decimals(values));
   const head = [time || "row", ...columns.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));
