@@ -13,6 +13,7 @@ import { ABOUT, FINDINGS, inWords, TASKS } from "./gradients/words.js";
 import { deviceField } from "./shared/device.js";
 import { linked } from "./shared/link.js";
 import { LossCourse } from "./shared/loss.js";
+import { inTurn } from "./shared/turns.js";
 import { button, el, replace, settled } from "../parts/dom.js";
 import { dropZone } from "../parts/files.js";
 import { number } from "../parts/format.js";
@@ -114,7 +115,6 @@ class GradientsDoor {
     this.verdict = el("div", { class: "judged" }, el("p", { class: "finding" }, none), el("p", {}, later));
     this.spoken = el("p", { class: "sr-only", role: "status" });
     this.maps = el("div", { class: "maps" });
-    this.clipped = el("p", { class: "hint" });
     this.settings.element.append(deviceField(this.#context, () => this.#shown()));
     const load = dropZone({
       label: "Load a run or its options",
@@ -125,7 +125,7 @@ class GradientsDoor {
     const run = card("Training", this.bar.element, this.#buttons("plain", "vanish", "remember", "explode", "clip"));
     const settings = el("section", { class: "card" }, el("h2", {}, "What is tried"), this.told, this.settings.element);
     const loss = el("div", {}, this.course.element, about("loss", "remember"));
-    const norm = el("div", {}, this.norms.element, this.clipped, about("norms", "explode", "clip"));
+    const norm = el("div", {}, this.norms.element, about("norms", "explode", "clip"));
     const pictures = [
       el("section", { class: "card" }, el("h2", {}, "Does the gradient arrive?"), this.verdict, this.spoken),
       card("The gradient over training", this.maps, about("waterfall", "plain", "vanish")),
@@ -270,7 +270,6 @@ class GradientsDoor {
     if (event.type === "steps") {
       this.step = event.step;
       this.norms.add(event);
-      this.clipped.textContent = this.norms.words;
     }
     if (event.type === "gradients") this.#see(event);
     if (event.type === "resumed") for (const map of this.#maps) map.rewind(event.started.position.steps);
@@ -287,16 +286,16 @@ class GradientsDoor {
   // What was found: into all pictures.
   #see(found) {
     this.#found = found;
-    const { step, cells, verdict } = found;
+    const { step, cells } = found;
     cells.forEach((cell, at) => this.#maps[at]?.add(step, cell.last_step));
     const curves = cells.map((cell) => ({ name: nameOf(cell, cells.length > 1), norms: cell.last_step }));
     this.profile.set(curves, this.cut.value);
-    this.#judge(verdict);
-    this.#tellCut();
+    this.#judge();
     if (this.sequences.due()) this.sequences.look();
   }
 
-  #judge({ finding, because, advice }) {
+  #judge = inTurn(() => {
+    const { finding, because, advice } = this.#found.verdict;
     const [word, meaning] = FINDINGS[finding] ?? [finding, ""];
     const then = finding === "reaches" ? "To go further" : "What may help";
     this.verdict.dataset.finding = finding;
@@ -307,10 +306,11 @@ class GradientsDoor {
       el("p", { class: "hint" }, `Measured: ${inWords(because)}.`),
       advice.length > 0 && el("ul", { class: "hint" }, advice.map((one) => el("li", {}, `${then}: ${inWords(one)}.`))),
     );
+    this.#tellCut();
     if (finding === this.#finding) return;
     this.#finding = finding;
     this.spoken.textContent = `The gradient: ${word}. ${meaning}`;
-  }
+  });
 
   #layMaps(cells) {
     const names = cells.map((cell) => nameOf(cell, cells.length > 1));

@@ -8,19 +8,27 @@ const SIGNED = {
   dark: ["#9fd2f7", "#4a9bd4", "#1f4e73", "#22262b", "#7a4213", "#d9802b", "#ffd2a1"],
 };
 // What is no number.
-export const ODD = [214, 39, 140];
+const ODD = packed([214, 39, 140]);
 const LEVELS = 256;
 
 const parts = (hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
 
 function table(anchors) {
   const colors = anchors.map(parts);
-  return Array.from({ length: LEVELS }, (_, level) => {
+  return Uint32Array.from({ length: LEVELS }, (_, level) => {
     const at = (level / (LEVELS - 1)) * (colors.length - 1);
     const low = Math.min(Math.floor(at), colors.length - 2);
-    return colors[low].map((value, channel) => Math.round(value + (at - low) * (colors[low + 1][channel] - value)));
+    return packed(colors[low].map((value, channel) => Math.round(value + (at - low) * (colors[low + 1][channel] - value))));
   });
 }
+
+// As four bytes of an image, on the little-endian machines that browsers run on.
+function packed([r, g, b]) {
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+// As CSS has it.
+export const cssOf = (color) => `rgb(${color & 255} ${(color >> 8) & 255} ${(color >> 16) & 255})`;
 
 const tables = new Map();
 const tableOf = (name, anchors) => tables.get(name) ?? tables.set(name, table(anchors)).get(name);
@@ -28,6 +36,18 @@ const tableOf = (name, anchors) => tables.get(name) ?? tables.set(name, table(an
 export const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 export const rising = () => tableOf("rising", RISING);
 export const signed = () => (isDark() ? tableOf("dark", SIGNED.dark) : tableOf("light", SIGNED.light));
+
+// A canvas with one pixel a cell, coloured by `color(column, row)`.
+export function image(width, height, color) {
+  const canvas = new OffscreenCanvas(width, height);
+  const pixels = new ImageData(width, height);
+  const cells = new Uint32Array(pixels.data.buffer);
+  for (let row = 0; row < height; row++) {
+    for (let column = 0; column < width; column++) cells[row * width + column] = color(column, row);
+  }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+}
 
 // The colour of a share from 0 to 1.
 export function colorOf(colors, share) {

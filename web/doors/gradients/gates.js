@@ -1,7 +1,7 @@
 // One sequence as it goes through a layer: input and marks above, then its gradient, the gates i, f, g, o and the memory c, all
 // over the same time steps, one unit a row.
 
-import { colorOf, Decades, rising, signed } from "./color.js";
+import { colorOf, cssOf, Decades, image, rising, signed } from "./color.js";
 import { css, drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
 import { sequenceOf } from "./sequence.js";
 import { number } from "../../parts/format.js";
@@ -159,7 +159,7 @@ export class GatesPicture {
       const sign = letter(id);
       const blank = sign === ".";
       if (!blank && sign !== ">") {
-        ctx.fillStyle = `rgb(${colorOf(rising(), 0.15 + id / 9).join(" ")})`;
+        ctx.fillStyle = cssOf(colorOf(rising(), 0.15 + id / 9));
         ctx.fillRect(x(t), y, cell, row);
       }
       if (cell < 9 && sign !== ">") return;
@@ -248,7 +248,8 @@ export class GatesPicture {
       PageDown: [t, tops[Math.min(tops.length - 1, at + 1)] + 0.5 * this.#row],
     }[key];
     if (!to) return false;
-    this.#look(...(this.#looked ? to : [t, here]));
+    // The first arrow shows where one is.
+    this.#look(...(this.#looked || !key.startsWith("Arrow") ? to : [t, here]));
     return true;
   }
 }
@@ -262,22 +263,6 @@ function unitsByMemory({ gates, hidden }) {
     return sum;
   });
   return kept.map((_, unit) => unit).sort((a, b) => kept[b] - kept[a]);
-}
-
-// A canvas with one pixel a cell.
-function image(width, height, color) {
-  const canvas = new OffscreenCanvas(width, height);
-  const ctx = canvas.getContext("2d");
-  const pixels = ctx.createImageData(width, height);
-  for (let row = 0; row < height; row++) {
-    for (let t = 0; t < width; t++) {
-      const place = 4 * (row * width + t);
-      pixels.data.set(color(t, row), place);
-      pixels.data[place + 3] = 255;
-    }
-  }
-  ctx.putImageData(pixels, 0, 0);
-  return canvas;
 }
 
 function triangle(ctx, x, y) {

@@ -1,6 +1,8 @@
 // The norm of all gradients of each step, and where it is clipped.
 
+import { inTurn } from "../shared/turns.js";
 import { Chart } from "../../parts/chart.js";
+import { el } from "../../parts/dom.js";
 import { number, percent } from "../../parts/format.js";
 
 const MOST = 800;
@@ -11,6 +13,7 @@ export class Norms {
   #xs = [];
   #ys = [];
   #recent = [];
+  #show = inTurn(() => this.#paint());
   clip = 0;
 
   constructor() {
@@ -25,7 +28,8 @@ export class Norms {
         { name: "clipped to", color: "--c-season", dash: [6, 4] },
       ],
     });
-    this.element = this.chart.element;
+    this.told = el("p", { class: "hint", "data-clipped": true });
+    this.element = el("div", {}, this.chart.element, this.told);
   }
 
   begin(clip) {
@@ -69,8 +73,9 @@ export class Norms {
     return `${percent(share)} of the last ${this.#recent.length} steps were clipped to ${number(this.clip, 3)}; the largest norm among them was ${largest}.`;
   }
 
-  #show() {
+  #paint() {
     this.chart.set([this.#xs, this.#ys, this.#xs.map(() => (this.clip > 0 ? this.clip : null))]);
+    this.told.textContent = this.words;
     this.chart.describe(this.words);
   }
 

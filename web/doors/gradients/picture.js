@@ -5,7 +5,9 @@
 //                                 move(key) -> true if it took the key });
 //   picture.paint()  picture.describe(words)  picture.element  picture.destroy()
 
-import { button, el, perFrame, uid } from "../../parts/dom.js";
+import { cssOf } from "./color.js";
+import { inTurn } from "../shared/turns.js";
+import { button, el, uid } from "../../parts/dom.js";
 import { download } from "../../parts/files.js";
 
 export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -24,7 +26,7 @@ export class Picture {
 
   constructor({ title, name, height, draw, point, move }) {
     Object.assign(this, { title, name, height, draw });
-    this.paint = perFrame(() => this.#paint());
+    this.paint = inTurn(() => this.#paint());
     const save = button("PNG", () => this.save(), { class: "button tiny", "aria-label": `${title}: save as PNG` });
     const head = el("figcaption", { class: "chart-head" }, el("span", { class: "chart-title" }, title), el("div", { class: "chart-menu" }, save));
     const help = el("span", { class: "sr-only", id: uid("keys") }, "Arrow keys go from cell to cell; Home and End to the first and the last step.");
@@ -147,7 +149,7 @@ export function drawCut(ctx, { steps, cut, left, width, top, height }) {
 export function drawLegend(ctx, { colors, right, top, width, ticks }) {
   const left = right - width;
   for (let at = 0; at < width; at++) {
-    ctx.fillStyle = `rgb(${colors[Math.round((at / (width - 1)) * (colors.length - 1))].join(" ")})`;
+    ctx.fillStyle = cssOf(colors[Math.round((at / (width - 1)) * (colors.length - 1))]);
     ctx.fillRect(left + at, top, 1.5, 9);
   }
   ctx.strokeStyle = css("--edge");

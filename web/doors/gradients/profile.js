@@ -1,5 +1,6 @@
 // How much of the gradient arrives how far back, now: a line a layer, and the same numbers in a table.
 
+import { inTurn } from "../shared/turns.js";
 import { Chart } from "../../parts/chart.js";
 import { el, replace } from "../../parts/dom.js";
 import { number } from "../../parts/format.js";
@@ -14,6 +15,8 @@ export class Profile {
   chart = null;
   #curves = []; // [{name, norms}]
   #before = null; // the run before, to compare with
+  #cut = Infinity;
+  #show = inTurn(() => this.#paint());
 
   constructor() {
     this.body = el("tbody");
@@ -39,6 +42,13 @@ export class Profile {
     const names = curves.map(({ name }) => name);
     if (names.join() !== this.names.join()) this.#make(names);
     this.#curves = curves;
+    this.#cut = cut;
+    this.#show();
+  }
+
+  #paint() {
+    const [curves, cut] = [this.#curves, this.#cut];
+    if (curves.length === 0 || this.dead) return;
     const { length } = curves[0].norms;
     const shown = (norms) => Array.from({ length }, (_, at) => (norms?.[length - 1 - at] > LEAST ? norms[length - 1 - at] : null));
     const xs = Array.from({ length }, (_, at) => at - length + 1);
@@ -77,6 +87,7 @@ export class Profile {
   }
 
   destroy() {
+    this.dead = true;
     this.chart.destroy();
   }
 }

@@ -50,7 +50,7 @@ export function tellSequence(sequence) {
     const word = marked.map((t) => sequence.letter(sequence.ids[t])).join(" ");
     return `The ten symbols ${word} have to be repeated after ${steps - 20 > 0 ? counted(steps - 20, "step") : "no step"} of pause and sign.`;
   }
-  const terms = marked.map((t) => `${number(sequence.numbers[t], 3)} (${steps - 1 - t} steps back)`).join(" + ");
+  const terms = marked.map((t) => `${number(sequence.numbers[t], 3)} (${counted(steps - 1 - t, "step")} back)`).join(" + ");
   return `Its answer: ${terms} = ${number(sequence.answer, 3)}. All other numbers are there to distract.`;
 }
 

@@ -1,6 +1,6 @@
 // The norm of ∂loss/∂h_t over training: a row for each look at the model, the newest at the bottom, a column for each time step.
 
-import { colorOf, Decades, rising } from "./color.js";
+import { colorOf, Decades, image, rising } from "./color.js";
 import { css, drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
 import { count, number } from "../../parts/format.js";
 import { plain } from "../../parts/chart.js";
@@ -80,16 +80,10 @@ export class Waterfall {
 
   #color(at) {
     if (!this.#cells) return;
-    const ctx = this.#cells.getContext("2d");
-    const image = ctx.createImageData(this.steps, 1);
     const { norms } = this.rows[at];
     const colors = rising();
-    for (let back = 0; back < this.steps; back++) {
-      const place = 4 * (this.steps - 1 - back);
-      image.data.set(colorOf(colors, this.#scale.share(norms[back])), place);
-      image.data[place + 3] = 255;
-    }
-    ctx.putImageData(image, 0, at);
+    const row = image(this.steps, 1, (t) => colorOf(colors, this.#scale.share(norms[this.steps - 1 - t])));
+    this.#cells.getContext("2d").drawImage(row, 0, at);
   }
 
   #colored() {
@@ -155,9 +149,8 @@ export class Waterfall {
   }
 
   #drawScale(ctx, width) {
-    const { low, high } = this.#scale;
-    ctx.fillStyle = css("--muted");
-    if (high === -Infinity) return;
+    // Before anything is measured it shows what will come.
+    const [low, high] = this.#scale.high === -Infinity ? [-4, 0] : [this.#scale.low, this.#scale.high];
     const across = Math.min(260, width - LEFT - RIGHT - 70);
     const every = Math.ceil((high - low) / (across / 44));
     const ticks = [];
@@ -198,7 +191,8 @@ export class Waterfall {
       PageDown: [row + 10, back],
     }[key];
     if (!to || this.rows.length === 0) return false;
-    this.#look(...(this.#looked ? to : [row, back]));
+    // The first arrow shows where one is.
+    this.#look(...(this.#looked || !key.startsWith("Arrow") ? to : [row, back]));
     return true;
   }
 

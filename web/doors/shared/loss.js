@@ -3,6 +3,7 @@
 //   const course = new LossCourse({ title: "Bits per character", y: "bits", factor: 1 / Math.LN2, unit: "bits", guess: "…" });
 //   course.begin(run.started);  course.receive(event);  course.element
 
+import { inTurn } from "./turns.js";
 import { Chart } from "../../parts/chart.js";
 import { number } from "../../parts/format.js";
 
@@ -12,6 +13,7 @@ const MOST = 1500;
 export class LossCourse {
   #rows = []; // [x, step, train, validation], null where there is none
   #last = {};
+  #show = inTurn(() => this.#paint());
 
   constructor({ title, y, unit = "", factor = 1, log = false, byEpoch = true, guess, height = 230 }) {
     Object.assign(this, { unit, factor, byEpoch, per: 1, naive: null });
@@ -86,7 +88,7 @@ export class LossCourse {
     this.#rows = this.#rows.filter((row) => row[0] <= x);
   }
 
-  #show() {
+  #paint() {
     const column = (at) => this.#rows.map((row) => row[at]);
     this.chart.set([column(0), column(1), column(2), column(3), this.#rows.map(() => this.naive)]);
     const { train, validation, step } = this.#last;
