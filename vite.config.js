@@ -8,7 +8,10 @@ function serviceWorker() {
   let folder;
   const write = () => {
     const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-    const files = entries.map((entry) => join(entry.parentPath, entry.name)).filter((file) => !file.endsWith("sw.js")).sort();
+    const files = entries
+      .map((entry) => join(entry.parentPath, entry.name))
+      .filter((file) => !file.endsWith("sw.js"))
+      .sort();
     const hash = createHash("sha256");
     for (const file of files) hash.update(file).update(readFileSync(file));
     const names = files.map((file) => `./${file.slice(folder.length + 1).replaceAll(sep, "/")}`);

@@ -6,7 +6,8 @@ const FILES = ["__FILES__"];
 const PREFIX = `bptt ${registration.scope} `;
 
 addEventListener("install", (event) => {
-  const keep = async () => (await caches.open(PREFIX + VERSION)).addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })));
+  const keep = async () =>
+    (await caches.open(PREFIX + VERSION)).addAll(FILES.map((file) => new Request(file, { cache: "no-cache" })));
   event.waitUntil(keep());
 });
 

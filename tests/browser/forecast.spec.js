@@ -9,7 +9,9 @@ for (const device of ["cpu", "gpu"]) {
     await open(`#forecast?device=${device}`);
     await byName(page, "Train on the sunspots").click();
     const begun = Date.now();
-    await expect.poll(async () => (await value(page, "model")) / (await value(page, "first")), { timeout: 10_000, intervals: [100] }).toBeLessThan(0.85);
+    await expect
+      .poll(async () => (await value(page, "model")) / (await value(page, "first")), { timeout: 10_000, intervals: [100] })
+      .toBeLessThan(0.85);
     test.info().annotations.push({ type: "first improvement", description: `${Date.now() - begun} ms on the ${device}` });
   });
 
@@ -20,7 +22,9 @@ for (const device of ["cpu", "gpu"]) {
     await expect(page.locator(".figures")).toContainText(device === "gpu" ? "GPU" : "CPU");
     await expect(page.locator(".verdict")).toContainText("test windows");
     const found = await scores(page);
-    expect(Object.keys(found)).toEqual(["this model", "repeat the last value", "repeat the last 12 rows"].slice(0, Object.keys(found).length));
+    expect(Object.keys(found)).toEqual(
+      ["this model", "repeat the last value", "repeat the last 12 rows"].slice(0, Object.keys(found).length),
+    );
     expect(Number(found["this model"].RMSE)).toBeLessThan(80);
     const { name, bytes } = await taken(page, "forecast");
     expect(name).toBe("sunspots-forecast.csv");
@@ -36,7 +40,9 @@ function longestComputing(trace) {
   const { traceEvents: events } = JSON.parse(trace);
   const mains = events.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
   const threads = new Set(mains.map(({ pid, tid }) => `${pid} ${tid}`));
-  const tasks = events.filter(({ name, ph, pid, tid }) => ph === "X" && name.endsWith("RunTask") && threads.has(`${pid} ${tid}`));
+  const tasks = events.filter(
+    ({ name, ph, pid, tid }) => ph === "X" && name.endsWith("RunTask") && threads.has(`${pid} ${tid}`),
+  );
   expect(tasks.length).toBeGreaterThan(100);
   return Math.max(...tasks.map(({ dur, tdur }) => (tdur ?? dur) / 1000));
 }
@@ -44,16 +50,25 @@ function longestComputing(trace) {
 test("no task of the page's own thread is longer than 50 ms while it trains", async ({ page, open, browser }) => {
   await page.addInitScript(() => {
     globalThis.tasks = [];
-    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
+      type: "longtask",
+    });
   });
   await open("#forecast?device=cpu&epochs=8");
   await page.evaluate(() => (tasks.length = 0));
-  await browser.startTracing(page, { categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"] });
+  await browser.startTracing(page, {
+    categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"],
+  });
   await byName(page, "Train on the sunspots").click();
   await finished(page);
   const computing = longestComputing((await browser.stopTracing()).toString());
   const observed = await page.evaluate(() => Math.max(0, ...tasks));
-  test.info().annotations.push({ type: "longest task", description: `${observed} ms observed, ${computing.toFixed(1)} ms of computing` });
+  test
+    .info()
+    .annotations.push({
+      type: "longest task",
+      description: `${observed} ms observed, ${computing.toFixed(1)} ms of computing`,
+    });
   console.log(`longest task: ${observed} ms observed, ${computing.toFixed(1)} ms of computing`);
   expect(Math.min(observed, computing)).toBeLessThan(50);
 });
@@ -106,7 +121,9 @@ test("an early stop is told, and a finished run can be trained further", async (
   await expect(page.getByText("It stopped early: 1 epoch without a better validation loss.")).toBeVisible();
   await expect(byName(page, "Train further")).toBeHidden();
   await page.locator("[name=epochs]").fill("2");
-  await page.locator("[name=patience]").evaluate((input) => ((input.value = "50"), input.dispatchEvent(new Event("change"))));
+  await page
+    .locator("[name=patience]")
+    .evaluate((input) => ((input.value = "50"), input.dispatchEvent(new Event("change"))));
   await byName(page, "Train").click();
   await finished(page);
   await byName(page, "Train further").click();

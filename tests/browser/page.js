@@ -74,8 +74,14 @@ export function sales(rows = 400, head = "day,visitors,revenue") {
 
 // The figures of the result, by the names of rows and columns.
 export const scores = (page) =>
-  page.locator("section[aria-label='The result'] table").first().evaluate((table) => {
-    const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
-    const row = ({ cells }) => [cells[0].textContent, Object.fromEntries([...cells].slice(1).map((cell, at) => [names[at + 1], cell.textContent]))];
-    return Object.fromEntries([...table.tBodies[0].rows].map(row));
-  });
+  page
+    .locator("section[aria-label='The result'] table")
+    .first()
+    .evaluate((table) => {
+      const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+      const row = ({ cells }) => [
+        cells[0].textContent,
+        Object.fromEntries([...cells].slice(1).map((cell, at) => [names[at + 1], cell.textContent])),
+      ];
+      return Object.fromEntries([...table.tBodies[0].rows].map(row));
+    });

@@ -78,9 +78,14 @@ test("everything can be reached and done by keyboard", async ({ page, open }) =>
   await page.locator("main").focus();
   for (let at = 0; at < 60; at++) {
     await page.keyboard.press("Tab");
-    names.add(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim()));
+    names.add(
+      await page.evaluate(
+        () => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent.trim(),
+      ),
+    );
   }
-  for (const name of ["Train", "Train further", "config.toml", "model.safetensors", "Choose a CSV file"]) expect([...names]).toContain(name);
+  for (const name of ["Train", "Train further", "config.toml", "model.safetensors", "Choose a CSV file"])
+    expect([...names]).toContain(name);
 });
 
 const SCHEMES = ["light", "dark"];
@@ -91,7 +96,9 @@ for (const colorScheme of SCHEMES) {
       await open(`#forecast?device=cpu&${SMALL}`);
       const violations = async () => {
         const { violations } = await new AxeBuilder({ page }).analyze();
-        return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`);
+        return violations.map(
+          ({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
+        );
       };
       expect(await violations()).toEqual([]);
       await page.getByText("More options").click();
@@ -113,7 +120,9 @@ for (const colorScheme of SCHEMES) {
         const over = await page.evaluate(() => {
           const beyond = ({ left, right }) => right > innerWidth + 1 || left < -1;
           const scrolls = (element) => element.closest(".table, .chart-box, .sr-only, .hidden-input, .skip");
-          return [...document.querySelectorAll("body *")].filter((element) => !scrolls(element) && beyond(element.getBoundingClientRect())).map((element) => element.outerHTML.slice(0, 100));
+          return [...document.querySelectorAll("body *")]
+            .filter((element) => !scrolls(element) && beyond(element.getBoundingClientRect()))
+            .map((element) => element.outerHTML.slice(0, 100));
         });
         expect(over).toEqual([]);
       });

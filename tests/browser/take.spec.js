@@ -23,9 +23,22 @@ test("config.toml and a link bring the options back", async ({ page, open, conte
   expect(link).toContain("window=21");
 
   const values = () =>
-    page.evaluate(() => Object.fromEntries(["window", "hidden_size", "lr", "num_layers", "loss", "quantiles"].map((name) => [name, document.querySelector(`form [name=${name}]`).value])));
+    page.evaluate(() =>
+      Object.fromEntries(
+        ["window", "hidden_size", "lr", "num_layers", "loss", "quantiles"].map((name) => [
+          name,
+          document.querySelector(`form [name=${name}]`).value,
+        ]),
+      ),
+    );
   const before = await values();
-  expect(before).toMatchObject({ window: "21", hidden_size: "64", lr: "0.005", loss: "quantile", quantiles: "0.2, 0.5, 0.8" });
+  expect(before).toMatchObject({
+    window: "21",
+    hidden_size: "64",
+    lr: "0.005",
+    loss: "quantile",
+    quantiles: "0.2, 0.5, 0.8",
+  });
   await page.goto("about:blank");
   await page.goto(link);
   await expect.poll(() => values().catch(() => null)).toEqual(before);

@@ -18,7 +18,18 @@ export const title = "Forecast my file";
 export const summary =
   "Give it a table of numbers over time: an LSTM learns from it in this tab, nothing is sent anywhere, and you see its forecast beside the naive ones.";
 
-const BASIC = ["target", "features", "window", "horizon", "num_layers", "hidden_size", "lr", "batch_size", "max_norm", "epochs"];
+const BASIC = [
+  "target",
+  "features",
+  "window",
+  "horizon",
+  "num_layers",
+  "hidden_size",
+  "lr",
+  "batch_size",
+  "max_norm",
+  "epochs",
+];
 const WITHOUT = ["task", "sequences", "label_smoothing", "ignore_index", "log_every"];
 const MOST_WINDOWS = 60;
 
@@ -91,13 +102,55 @@ class ForecastDoor {
     });
     this.form.append(ownField("Compute on", device, "Automatic takes a hardware GPU, else the CPU"));
     const wide = matchMedia("(min-width: 1000px)").matches;
-    const settings = el("details", { class: "card settings", open: wide }, el("summary", {}, el("h2", {}, "Settings")), this.size, this.form.element, this.need);
-    this.live = el("div", { class: "stack", hidden: true }, this.held.element, el("div", { class: "halves" }, this.curves.loss.element, this.curves.norm.element));
-    this.wait = el("p", { class: "wait" }, "Press Train: the forecast of rows that the model does not learn from appears here, and gets better while you watch.");
-    this.training = el("section", { class: "card training", "aria-label": "Training" }, el("h2", {}, "Training"), this.bar.element, this.wait, this.live);
-    const taking = el("section", { class: "card", "aria-label": "Take it with you" }, el("h2", {}, "Take it with you"), this.take.element);
-    const intro = el("header", { class: "intro" }, el("h1", {}, title), el("p", { class: "lead" }, summary), el("div", { class: "row" }, go, el("span", { class: "hint" }, "One click, or bring a CSV of your own below.")));
-    root.append(intro, el("div", { class: "stack" }, this.data.element, el("div", { class: "columns" }, settings, el("div", { class: "stack" }, this.training, this.result.element, taking))));
+    const settings = el(
+      "details",
+      { class: "card settings", open: wide },
+      el("summary", {}, el("h2", {}, "Settings")),
+      this.size,
+      this.form.element,
+      this.need,
+    );
+    this.live = el(
+      "div",
+      { class: "stack", hidden: true },
+      this.held.element,
+      el("div", { class: "halves" }, this.curves.loss.element, this.curves.norm.element),
+    );
+    this.wait = el(
+      "p",
+      { class: "wait" },
+      "Press Train: the forecast of rows that the model does not learn from appears here, and gets better while you watch.",
+    );
+    this.training = el(
+      "section",
+      { class: "card training", "aria-label": "Training" },
+      el("h2", {}, "Training"),
+      this.bar.element,
+      this.wait,
+      this.live,
+    );
+    const taking = el(
+      "section",
+      { class: "card", "aria-label": "Take it with you" },
+      el("h2", {}, "Take it with you"),
+      this.take.element,
+    );
+    const intro = el(
+      "header",
+      { class: "intro" },
+      el("h1", {}, title),
+      el("p", { class: "lead" }, summary),
+      el("div", { class: "row" }, go, el("span", { class: "hint" }, "One click, or bring a CSV of your own below.")),
+    );
+    root.append(
+      intro,
+      el(
+        "div",
+        { class: "stack" },
+        this.data.element,
+        el("div", { class: "columns" }, settings, el("div", { class: "stack" }, this.training, this.result.element, taking)),
+      ),
+    );
   }
 
   async #arrive() {
@@ -271,18 +324,29 @@ class ForecastDoor {
       this.need.textContent = `Needs ${bytes(need.bytes)} of memory.`;
       return;
     }
-    const words = (smaller) => Object.entries(smaller).map(([name, value]) => `${labelOf(name).toLowerCase()} ${value}`).join(", ");
-    const offer = need.smaller && button(`Use ${words(need.smaller)}`, () => this.#set(need.smaller), { class: "button small" });
-    this.need.replaceChildren(el("span", {}, `This needs ${bytes(need.bytes)} of memory, more than there is here. `), offer ?? "Choose a smaller batch, window or hidden size.");
+    const words = (smaller) =>
+      Object.entries(smaller)
+        .map(([name, value]) => `${labelOf(name).toLowerCase()} ${value}`)
+        .join(", ");
+    const offer =
+      need.smaller && button(`Use ${words(need.smaller)}`, () => this.#set(need.smaller), { class: "button small" });
+    this.need.replaceChildren(
+      el("span", {}, `This needs ${bytes(need.bytes)} of memory, more than there is here. `),
+      offer ?? "Choose a smaller batch, window or hidden size.",
+    );
   }
 
   // Whose sizes these are.
   #sized() {
     const names = Object.keys(asPage());
-    const is = (sizes) => names.every((name) => name === "window" || name === "horizon" || this.#options[name] === sizes[name]);
+    const is = (sizes) =>
+      names.every((name) => name === "window" || name === "horizon" || this.#options[name] === sizes[name]);
     const other = is(asCommandLine()) ? ["this page's", asPage()] : ["the command line's", asCommandLine()];
     const words = is(asPage()) ? "Small, so that a tab learns in seconds. " : "";
-    this.size.replaceChildren(words, button(`Take ${other[0]} defaults`, () => this.#set(other[1]), { class: "link" }));
+    this.size.replaceChildren(
+      words,
+      button(`Take ${other[0]} defaults`, () => this.#set(other[1]), { class: "link" }),
+    );
   }
 
   async #sunspots() {
@@ -323,7 +387,10 @@ class ForecastDoor {
     this.held.begin(run.started);
     this.curves.begin(run.started);
     this.take.enable(["model", "checkpoint", "config", "link"]);
-    this.training.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    this.training.scrollIntoView({
+      block: "nearest",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
     this.#watch(run);
   }
 

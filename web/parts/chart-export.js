@@ -42,7 +42,10 @@ class Drawing {
     this.height = Math.max(320, chart.height + 120);
     this.box = { left: 70, right: WIDTH - 30, top: 76, bottom: this.height - 52 };
     this.x = xs.length > 0 ? [xs[0], xs[xs.length - 1]] : [0, 1];
-    this.y = extent(this.shown.map(({ ys }) => ys), chart.log);
+    this.y = extent(
+      this.shown.map(({ ys }) => ys),
+      chart.log,
+    );
   }
 
   toX(x) {

@@ -99,8 +99,23 @@ export class Chart {
     const axis = { stroke: () => css("--muted"), font: FONT, labelFont: FONT, labelSize: 18, labelGap: 0 };
     const lines = { stroke: () => css("--line"), width: 1 };
     const [x, y] = [
-      { ...axis, grid: { show: false }, ticks: { ...lines, size: 5 }, label: this.x || undefined, size: 30, gap: 4, space: 90 },
-      { ...axis, grid: lines, ticks: { show: false }, size: (plot, values) => this.#roomFor(plot, values), gap: 6, space: 36 },
+      {
+        ...axis,
+        grid: { show: false },
+        ticks: { ...lines, size: 5 },
+        label: this.x || undefined,
+        size: 30,
+        gap: 4,
+        space: 90,
+      },
+      {
+        ...axis,
+        grid: lines,
+        ticks: { show: false },
+        size: (plot, values) => this.#roomFor(plot, values),
+        gap: 6,
+        space: 36,
+      },
     ];
     x.splits = (plot, at, min, max, ...rest) => this.ticks?.(min, max, plot.width) ?? plain(min, max, plot.width / 110);
     x.values = (_, splits) => splits.map((split) => this.label?.(split) ?? number(split));
@@ -175,9 +190,14 @@ export class Chart {
 
   #fillLegend() {
     const entry = ({ name, color, dash, band }, at) => {
-      const swatch = el("span", { class: `swatch${dash ? " dashed" : ""}${band ? " band" : ""}`, vars: { "--swatch": `var(${color})` } });
+      const swatch = el("span", {
+        class: `swatch${dash ? " dashed" : ""}${band ? " band" : ""}`,
+        vars: { "--swatch": `var(${color})` },
+      });
       const pressed = String(!this.hidden.has(at));
-      const toggle = button([swatch, name, el("span", { class: "value", "aria-hidden": "true" })], () => this.toggle(at), { class: "legend-entry" });
+      const toggle = button([swatch, name, el("span", { class: "value", "aria-hidden": "true" })], () => this.toggle(at), {
+        class: "legend-entry",
+      });
       toggle.setAttribute("aria-pressed", pressed);
       return el("li", {}, toggle);
     };
@@ -227,7 +247,8 @@ export function plain(min, max, most = 6) {
 // At most about `most` round numbers for a logarithmic axis.
 export function plainLog(min, max, most = 6) {
   const per = most / Math.log10(max / min); // decade
-  const factors = per > 10 ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : per > 5 ? [1, 1.5, 2, 3, 5, 7] : per > 2.5 ? [1, 2, 5] : [1];
+  const factors =
+    per > 10 ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9] : per > 5 ? [1, 1.5, 2, 3, 5, 7] : per > 2.5 ? [1, 2, 5] : [1];
   const every = Math.max(1, Math.ceil(1 / per)); // decades
   const ticks = [];
   for (let power = every * Math.floor(Math.log10(min) / every); power <= Math.ceil(Math.log10(max)); power += every) {

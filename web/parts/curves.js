@@ -92,11 +92,17 @@ export class Curves {
 
   #paint() {
     const { xs, train, val } = this.#epochs;
-    const naive = this.#naive ? [[0, Math.max(1, xs.at(-1) ?? 1, this.#losses.xs.at(-1) ?? 1)], [this.#naive.loss, this.#naive.loss]] : [[], []];
+    const naive = this.#naive
+      ? [
+          [0, Math.max(1, xs.at(-1) ?? 1, this.#losses.xs.at(-1) ?? 1)],
+          [this.#naive.loss, this.#naive.loss],
+        ]
+      : [[], []];
     this.loss.set(merged([[this.#losses.xs, this.#losses.ys], [xs, train], [xs, val], naive]));
     this.norm.set([this.#norms.xs, this.#norms.ys]);
     const { xs: steps, ys } = this.#norms;
-    if (steps.length > 0) this.norm.describe(`The gradient norm was ${number(ys.at(-1), 3)} at epoch ${number(steps.at(-1), 3)}.`);
+    if (steps.length > 0)
+      this.norm.describe(`The gradient norm was ${number(ys.at(-1), 3)} at epoch ${number(steps.at(-1), 3)}.`);
   }
 
   unmount() {

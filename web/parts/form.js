@@ -66,7 +66,14 @@ class Field {
     };
     this.input = this.control();
     const label = el("label", { for: this.id }, labelOf(this.name));
-    this.element = el("div", { class: `field field-${option.kind}`, "data-option": this.name }, label, this.input, help, this.error);
+    this.element = el(
+      "div",
+      { class: `field field-${option.kind}`, "data-option": this.name },
+      label,
+      this.input,
+      help,
+      this.error,
+    );
   }
 
   control() {
@@ -127,7 +134,8 @@ class Field {
     if (option.kind === "integer" && input.validity?.stepMismatch) return "This has to be a whole number.";
     const needed = !option.optional && ["integer", "number"].includes(option.kind);
     if (needed && this.value === null) return "This has to be a number.";
-    if (option.kind === "numbers" && this.value.some(Number.isNaN)) return "These have to be numbers with commas between them.";
+    if (option.kind === "numbers" && this.value.some(Number.isNaN))
+      return "These have to be numbers with commas between them.";
     return "";
   }
 
@@ -159,7 +167,9 @@ export class OptionsForm {
   }
 
   #group(group, taken) {
-    const left = OPTIONS.filter((option) => option.group === group && !taken.includes(option.name) && option.kind !== "file");
+    const left = OPTIONS.filter(
+      (option) => option.group === group && !taken.includes(option.name) && option.kind !== "file",
+    );
     const fields = left.map((option) => this.#field(option));
     return el("fieldset", {}, el("legend", {}, group), el("div", { class: "fields" }, fields));
   }

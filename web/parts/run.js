@@ -43,7 +43,9 @@ export class RunBar {
     this.pause = button("Pause", () => this.#ask((run) => run.pause()));
     this.go = button("Go on", () => this.#ask((run) => this.#goOn(run)), { class: "button primary" });
     this.step = button("Step", () => this.#ask((run) => run.step(1)), { title: "One optimizer step" });
-    this.stop = button("Stop", () => this.#ask((run) => this.#end(run)), { title: "End here, with the best weights so far" });
+    this.stop = button("Stop", () => this.#ask((run) => this.#end(run)), {
+      title: "End here, with the best weights so far",
+    });
     this.state = el("span", { class: "run-state" }, "Ready");
     this.progress = el("progress", { max: 1, value: 0, "aria-label": "Progress of the training" });
     this.figures = new Map(SHOWN.map((name) => [name, el("dd", {}, "–")]));
@@ -245,7 +247,10 @@ export class RunBar {
   #told({ code, message }) {
     // Where it computes is said at the run itself; it needs nobody to do anything.
     if (["no-webgpu", "no-adapter", "no-device", "software"].includes(code)) return void (this.note.textContent = message);
-    const save = { label: "Save last.ckpt", act: () => this.#ask(async (run) => download("last.ckpt", await run.checkpoint())) };
+    const save = {
+      label: "Save last.ckpt",
+      act: () => this.#ask(async (run) => download("last.ckpt", await run.checkpoint())),
+    };
     const actions = code === "storage" ? [save] : [];
     this.#context.notices.tell({ kind: "warning", id: `run-${code}`, text: message, actions });
   }
@@ -260,7 +265,12 @@ export class RunBar {
         await run.go();
       };
       const label = `Go on with a learning rate of ${format.number(lower)}`;
-      notices.tell({ kind: "error", id: "failed", text: sentence(error), actions: [{ label, act: () => this.#ask(again) }] });
+      notices.tell({
+        kind: "error",
+        id: "failed",
+        text: sentence(error),
+        actions: [{ label, act: () => this.#ask(again) }],
+      });
     } else if (error.kind === "panic") this.#context.restart(error);
     else {
       const actions = [{ label: "Go on from the last good state", act: () => this.#ask((run) => run.go()) }];
@@ -273,8 +283,13 @@ export class RunBar {
     const { notices } = this.#context;
     if (error.kind === "panic") return void this.#context.restart(error);
     const { smaller } = error;
-    const words = smaller && Object.entries(smaller).map(([name, value]) => `${labelOf(name).toLowerCase()} ${value}`).join(", ");
-    const actions = smaller && this.#act.onSmaller ? [{ label: `Use ${words}`, act: () => this.#act.onSmaller(smaller) }] : [];
+    const words =
+      smaller &&
+      Object.entries(smaller)
+        .map(([name, value]) => `${labelOf(name).toLowerCase()} ${value}`)
+        .join(", ");
+    const actions =
+      smaller && this.#act.onSmaller ? [{ label: `Use ${words}`, act: () => this.#act.onSmaller(smaller) }] : [];
     notices.tell({ kind: "error", id: "failed", text: sentence(error), actions });
   }
 
@@ -295,7 +310,9 @@ export class RunBar {
     if (!this.#busy) this.state.textContent = state ? STATES[state] : "Ready";
     const { patience } = this.#now.started?.config ?? {};
     const early = state === "finished" && this.#now.early;
-    this.why.textContent = early ? `It stopped early: ${format.counted(patience, "epoch")} without a better validation loss.` : "";
+    this.why.textContent = early
+      ? `It stopped early: ${format.counted(patience, "epoch")} without a better validation loss.`
+      : "";
     this.#refocus();
     this.element.dataset.state = state ?? "ready";
     this.#paint();

@@ -32,7 +32,11 @@ export class Take {
 
   #button(key) {
     const [label] = WHAT[key];
-    return button(label, () => this.#take(key), { class: "button quiet", "data-take": key, disabled: !["config", "link"].includes(key) });
+    return button(label, () => this.#take(key), {
+      class: "button quiet",
+      "data-take": key,
+      disabled: !["config", "link"].includes(key),
+    });
   }
 
   async #take(key) {

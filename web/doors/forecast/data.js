@@ -29,7 +29,8 @@ export class DataCard {
     this.reading = el("div", { class: "reading", hidden: true });
     this.trouble = el("div", { class: "trouble", role: "alert" });
     const label = "Choose a CSV file";
-    const hint = "or drop it anywhere. Comma, semicolon or tab; a time column if there is one. Also last.ckpt, model.safetensors, config.toml.";
+    const hint =
+      "or drop it anywhere. Comma, semicolon or tab; a time column if there is one. Also last.ckpt, model.safetensors, config.toml.";
     const zone = dropZone({ label, hint, accept: ".csv,.tsv,.txt,.ckpt,.safetensors,.toml", onFile });
     this.sunspots = button("Back to the sunspots", onSunspots, { class: "button small", hidden: true });
     this.heading = el("h2", {}, "The data");
@@ -39,7 +40,12 @@ export class DataCard {
       el("div", { class: "row spread" }, this.heading, this.sunspots),
       this.trouble,
       this.reading,
-      el("div", { class: "data-body" }, el("div", {}, this.column, this.chart.element), el("div", { class: "stack tight" }, this.facts, this.notes, zone)),
+      el(
+        "div",
+        { class: "data-body" },
+        el("div", {}, this.column, this.chart.element),
+        el("div", { class: "stack tight" }, this.facts, this.notes, zone),
+      ),
     );
   }
 
@@ -70,9 +76,15 @@ export class DataCard {
       Windows: prepared && this.#windows(prepared, options),
     };
     const shown = Object.entries(facts).filter(([, value]) => value);
-    replace(this.facts, shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+    replace(
+      this.facts,
+      shown.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
+    );
     const notes = prepared?.notes ?? about.notes;
-    replace(this.notes, notes.map((note) => el("li", {}, note)));
+    replace(
+      this.notes,
+      notes.map((note) => el("li", {}, note)),
+    );
     this.notes.hidden = notes.length === 0;
     this.#choose(about, targets[0] ?? about.columns.at(-1));
   }
@@ -109,7 +121,11 @@ export class DataCard {
         ]
       : [];
     this.chart.retitle(column);
-    this.chart.set([[...rows], [...values]], { marks, ticks: () => [...places.keys()], label: (row) => places.get(row) ?? count(row) });
+    this.chart.set([[...rows], [...values]], {
+      marks,
+      ticks: () => [...places.keys()],
+      label: (row) => places.get(row) ?? count(row),
+    });
     const words = `${counted(last + 1, "row")} of ${column} from ${labels[0]} to ${labels[2]}, between ${least(values)} and ${most(values)}.`;
     this.chart.describe(words);
   }

@@ -11,7 +11,8 @@ const NAIVE = [
 ];
 
 // One target's numbers [windows × horizon] of [windows, horizon, targets].
-const column = (values, targets, index) => Float64Array.from({ length: values.length / targets }, (_, at) => values[at * targets + index]);
+const column = (values, targets, index) =>
+  Float64Array.from({ length: values.length / targets }, (_, at) => values[at * targets + index]);
 
 export const rootMeanSquare = (forecast, truth) => {
   let sum = 0;
@@ -65,7 +66,12 @@ export class Held {
         { name: "this model", color: "--c-model", width: 2.5 },
         { name: NAIVE[0][1], color: "--c-naive", width: 1.5, dash: [5, 4] },
         { name: NAIVE[1][1], color: "--c-season", width: 1.5, dash: [2, 3], hidden: true },
-        ...(this.#interval ? [{ ...edge, name: "interval", band: [5, 6] }, { ...edge, name: "its lower end", follows: 4 }] : []),
+        ...(this.#interval
+          ? [
+              { ...edge, name: "interval", band: [5, 6] },
+              { ...edge, name: "its lower end", follows: 4 },
+            ]
+          : []),
       ],
     });
     replace(this.place, this.chart.element);
@@ -91,7 +97,11 @@ export class Held {
       this.#target = targets.indexOf(name);
       this.#draw();
     };
-    const control = select(targets.map((name) => [name, name]), targets[0], chosen);
+    const control = select(
+      targets.map((name) => [name, name]),
+      targets[0],
+      chosen,
+    );
     control.setAttribute("aria-label", "Column that is shown");
     replace(this.choice, control);
   }
@@ -122,9 +132,18 @@ export class Held {
     const errors = [["this model", this.#error(held.point, this.#target), "model"]];
     for (const [key, name] of NAIVE) if (held[key]) errors.push([name, this.#error(held[key], this.#target), key]);
     const first = this.#first[this.#target];
-    const shown = decimals(errors.map(([, error]) => error), 3);
-    const entry = ([name, error, key]) => el("li", { "data-score": key, "data-value": error }, el("b", {}, shown(error)), ` ${name}`);
-    replace(this.scores, el("li", { class: "what" }, "RMSE here"), errors.map(entry), el("li", { "data-score": "first", "data-value": first }, el("b", {}, shown(first)), " when it began"));
+    const shown = decimals(
+      errors.map(([, error]) => error),
+      3,
+    );
+    const entry = ([name, error, key]) =>
+      el("li", { "data-score": key, "data-value": error }, el("b", {}, shown(error)), ` ${name}`);
+    replace(
+      this.scores,
+      el("li", { class: "what" }, "RMSE here"),
+      errors.map(entry),
+      el("li", { "data-score": "first", "data-value": first }, el("b", {}, shown(first)), " when it began"),
+    );
     const [model, ...naive] = errors.map(([name, error]) => `${number(error, 3)} by ${name}`);
     this.chart.describe(
       `${counted(held.origins.length, "window")} of ${counted(held.horizon, "row")}, ${held.labels[0]} and later. ` +

@@ -10,7 +10,11 @@ const BEFORE = 4;
 
 // The honest sentence: whether the model is worth anything here, and if not, what to do.
 export function verdict({ test, best_naive: naive, test_windows: windows }) {
-  if (!test || !naive) return { kind: "none", text: "No window was left to test on, so nobody knows how good this forecast is: give a longer file, or a smaller train_share and validation_share." };
+  if (!test || !naive)
+    return {
+      kind: "none",
+      text: "No window was left to test on, so nobody knows how good this forecast is: give a longer file, or a smaller train_share and validation_share.",
+    };
   const share = 1 - test.rmse / naive.scores.rmse;
   const tested = `On ${counted(windows, "test window")} that it never saw, the model's error (RMSE) is ${number(test.rmse, 3)}`;
   if (share <= 0) {
@@ -22,7 +26,10 @@ export function verdict({ test, best_naive: naive, test_windows: windows }) {
     };
   }
   const little = share < 0.03 ? " That is hardly a difference." : "";
-  return { kind: "wins", text: `${tested}: ${percent(share)} less than ${naive.name} (${number(naive.scores.rmse, 3)}).${little}` };
+  return {
+    kind: "wins",
+    text: `${tested}: ${percent(share)} less than ${naive.name} (${number(naive.scores.rmse, 3)}).${little}`,
+  };
 }
 
 export class ResultCard {
@@ -31,7 +38,14 @@ export class ResultCard {
     this.sentence = el("p", { class: "verdict" });
     this.table = el("div", { class: "table" });
     this.ahead = el("div", { class: "stack" });
-    this.element = el("section", { class: "card", "aria-label": "The result", hidden: true }, this.heading, this.sentence, this.table, this.ahead);
+    this.element = el(
+      "section",
+      { class: "card", "aria-label": "The result", hidden: true },
+      this.heading,
+      this.sentence,
+      this.table,
+      this.ahead,
+    );
   }
 
   hide() {
@@ -50,7 +64,8 @@ export class ResultCard {
 
   // A forecast by a loaded model, which was not tested here.
   showAhead(ahead, name) {
-    this.sentence.textContent = "The forecast of the loaded model, after the last row of these data. It was not tested on them.";
+    this.sentence.textContent =
+      "The forecast of the loaded model, after the last row of these data. It was not tested on them.";
     this.sentence.className = "verdict none";
     replace(this.table);
     this.element.hidden = false;
@@ -58,12 +73,22 @@ export class ResultCard {
   }
 
   #scores({ test, baselines, season, calibration, test_windows: windows, best_epoch: best, epochs }) {
-    const rows = [["this model", test, "ours"], ["repeat the last value", baselines.repeat_last]];
+    const rows = [
+      ["this model", test, "ours"],
+      ["repeat the last value", baselines.repeat_last],
+    ];
     if (baselines.seasonal) rows.push([`repeat the last ${counted(season, "row")}`, baselines.seasonal]);
     const columns = ["rmse", "mae", "mase"];
-    const formats = columns.map((name) => decimals(rows.map(([, scores]) => scores[name]).filter(Number.isFinite), name === "mase" ? 3 : 4));
+    const formats = columns.map((name) =>
+      decimals(rows.map(([, scores]) => scores[name]).filter(Number.isFinite), name === "mase" ? 3 : 4),
+    );
     const row = ([name, scores, kind]) =>
-      el("tr", { class: kind }, el("th", { scope: "row" }, name), columns.map((column, at) => el("td", {}, formats[at](scores[column] ?? NaN))));
+      el(
+        "tr",
+        { class: kind },
+        el("th", { scope: "row" }, name),
+        columns.map((column, at) => el("td", {}, formats[at](scores[column] ?? NaN))),
+      );
     const head = ["", "RMSE", "MAE", "MASE"].map((name) => (name ? el("th", { scope: "col" }, name) : el("td", {})));
     const covered = calibration?.coverage;
     const interval = covered !== null && covered !== undefined;
@@ -71,11 +96,20 @@ export class ResultCard {
       el(
         "table",
         {},
-        el("caption", {}, `Errors over ${counted(windows, "test window")}, in the data's units; best epoch ${best ?? "–"} of ${epochs}`),
+        el(
+          "caption",
+          {},
+          `Errors over ${counted(windows, "test window")}, in the data's units; best epoch ${best ?? "–"} of ${epochs}`,
+        ),
         el("thead", {}, el("tr", {}, head)),
         el("tbody", {}, rows.map(row)),
       ),
-      interval && el("p", { class: "hint" }, `${percent(covered)} of the test values lay in the interval; if it were right, ${percent(calibration.nominal)} would.`),
+      interval &&
+        el(
+          "p",
+          { class: "hint" },
+          `${percent(covered)} of the test values lay in the interval; if it were right, ${percent(calibration.nominal)} would.`,
+        ),
     ];
   }
 
@@ -83,10 +117,17 @@ export class ResultCard {
     this.chart?.destroy();
     this.chart = null;
     if (!ahead) return void replace(this.ahead);
-    const save = button("Download forecast.csv", () => download(`${stem(name)}-forecast.csv`, ahead.csv, "text/csv"), { class: "button" });
+    const save = button("Download forecast.csv", () => download(`${stem(name)}-forecast.csv`, ahead.csv, "text/csv"), {
+      class: "button",
+    });
     this.chart = aheadChart(ahead, held);
     const title = `The next ${counted(ahead.horizon, "row")}`;
-    replace(this.ahead, el("div", { class: "row spread" }, el("h3", {}, title), save), this.chart.element, aheadTable(ahead));
+    replace(
+      this.ahead,
+      el("div", { class: "row spread" }, el("h3", {}, title), save),
+      this.chart.element,
+      aheadTable(ahead),
+    );
   }
 
   unmount() {
@@ -94,7 +135,8 @@ export class ResultCard {
   }
 }
 
-const of = (values, targets, index) => Array.from({ length: values.length / targets }, (_, at) => values[at * targets + index]);
+const of = (values, targets, index) =>
+  Array.from({ length: values.length / targets }, (_, at) => values[at * targets + index]);
 
 // The first target: what was observed last, then what is forecast.
 function aheadChart(ahead, held) {
@@ -118,13 +160,20 @@ function aheadChart(ahead, held) {
     series: [
       { name: "observed", color: "--c-truth", width: 1.5 },
       { name: "forecast", color: "--c-ahead", width: 2.5, points: horizon <= 40 },
-      ...(interval ? [{ ...edge, name: "interval", band: [3, 4] }, { ...edge, name: "its lower end", follows: 2 }] : []),
+      ...(interval
+        ? [
+            { ...edge, name: "interval", band: [3, 4] },
+            { ...edge, name: "its lower end", follows: 2 },
+          ]
+        : []),
     ],
   });
   const names = new Map(labels.map((label, at) => [begin + at, label]));
   held?.origins.forEach((origin, at) => names.set(origin, held.labels[at]));
   const ticks = (min, max, wide) => {
-    const seen = [...names.keys()].filter((row) => row >= min && row <= max && (row < begin || (row - begin) % Math.max(1, horizon - 1) === 0));
+    const seen = [...names.keys()].filter(
+      (row) => row >= min && row <= max && (row < begin || (row - begin) % Math.max(1, horizon - 1) === 0),
+    );
     const few = Math.max(2, Math.floor(wide / 110));
     const every = Math.max(1, Math.ceil(seen.length / few));
     return seen.sort((a, b) => a - b).filter((_, at) => (seen.length - 1 - at) % every === 0);
@@ -132,7 +181,9 @@ function aheadChart(ahead, held) {
   const edges = interval ? [after(quantiles.at(-1).values), after(quantiles[0].values)] : [];
   chart.set([xs, truth, point, ...edges], { ticks, label: (row) => names.get(row) ?? "" });
   const [first, last] = [point[rows.length], point.at(-1)];
-  chart.describe(`The forecast of ${targets[0]} goes from ${number(first)} at ${labels[0]} to ${number(last)} at ${labels.at(-1)}.`);
+  chart.describe(
+    `The forecast of ${targets[0]} goes from ${number(first)} at ${labels[0]} to ${number(last)} at ${labels.at(-1)}.`,
+  );
   return chart;
 }
 
@@ -142,12 +193,27 @@ function aheadTable({ time, labels, targets, point, quantiles }) {
   const columns = targets.flatMap((name, index) => [
     { name, values: of(point, width, index) },
     // The median is the forecast itself.
-    ...(several ? quantiles.filter(({ level }) => level !== 0.5).map(({ level, values }) => ({ name: `${name}, ${percent(level)}`, values: of(values, width, index) })) : []),
+    ...(several
+      ? quantiles
+          .filter(({ level }) => level !== 0.5)
+          .map(({ level, values }) => ({ name: `${name}, ${percent(level)}`, values: of(values, width, index) }))
+      : []),
   ]);
   const formats = columns.map(({ values }) => decimals(values));
   const head = [time || "row", ...columns.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));
   const row = (label, at) =>
-    el("tr", {}, el("th", { scope: "row" }, label), columns.map(({ values }, index) => el("td", {}, formats[index](values[at]))));
-  const table = el("table", {}, el("caption", {}, "The forecast in numbers"), el("thead", {}, el("tr", {}, head)), el("tbody", {}, labels.map(row)));
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, label),
+      columns.map(({ values }, index) => el("td", {}, formats[index](values[at]))),
+    );
+  const table = el(
+    "table",
+    {},
+    el("caption", {}, "The forecast in numbers"),
+    el("thead", {}, el("tr", {}, head)),
+    el("tbody", {}, labels.map(row)),
+  );
   return el("div", { class: "table tall", tabindex: 0, role: "region", "aria-label": "The forecast in numbers" }, table);
 }

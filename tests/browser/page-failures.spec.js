@@ -82,7 +82,13 @@ test("a file that is no CSV is refused with a reason, and what was there stays",
 
 test("missing values are told with their place, and filled when asked", async ({ page, open }) => {
   await open("#forecast?device=cpu");
-  await choose(page, "holes.csv", sales().replace("2023-01-05,119.5,", "2023-01-05,,").replace(/2023-01-09,[^,]*,/, "2023-01-09,,"));
+  await choose(
+    page,
+    "holes.csv",
+    sales()
+      .replace("2023-01-05,119.5,", "2023-01-05,,")
+      .replace(/2023-01-09,[^,]*,/, "2023-01-09,,"),
+  );
   await expect(page.locator(".data .trouble")).toContainText(/line \d+|holes\.csv:\d+/);
   await page.getByRole("button", { name: /Fill missing values/ }).click();
   await expect(page.getByRole("heading", { name: "The data: holes.csv" })).toBeVisible();
@@ -98,9 +104,14 @@ test("a million rows are read with progress, and the page stays awake", async ({
       const bar = document.querySelector(".reading progress");
       if (bar && !bar.closest("[hidden]")) shares.push(bar.value);
     };
-    new MutationObserver(read).observe(document.querySelector(".reading"), { subtree: true, attributes: true, childList: true });
+    new MutationObserver(read).observe(document.querySelector(".reading"), {
+      subtree: true,
+      attributes: true,
+      childList: true,
+    });
     const lines = ["time,value"];
-    for (let row = 0; row < 1_000_000; row++) lines.push(`${1_600_000_000 + 60 * row},${(Math.sin(row / 50) * 10).toFixed(3)}`);
+    for (let row = 0; row < 1_000_000; row++)
+      lines.push(`${1_600_000_000 + 60 * row},${(Math.sin(row / 50) * 10).toFixed(3)}`);
     const transfer = new DataTransfer();
     transfer.items.add(new File([lines.join("\n")], "long.csv"));
     const input = document.querySelector("input[type=file]");
