@@ -17,7 +17,7 @@ pub const BPTT_JITTER: usize = 15;
 /// Everything that decides what a training run computes. Names are PyTorch's where PyTorch has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
-#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case", remote = "Self")]
 pub struct Config {
     /// CSV file with a header line, or a text file; without it the built-in monthly sunspot numbers
     #[cfg_attr(feature = "cli", arg(value_name = "FILE", help_heading = "Data"))]

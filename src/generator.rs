@@ -1,7 +1,5 @@
 //! A trained model of text at work: it reads a prompt and goes on, one character after the other.
 
-use serde::Deserialize;
-
 use crate::device::Real;
 use crate::error::{Error, Result};
 use crate::interop::{Model, ModelInfo};
@@ -10,8 +8,7 @@ use crate::model::{Batch, Network};
 use crate::rng::{Rng, Stream};
 
 /// How the next character is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Probabilities are taken to the power 1 / temperature: below 1 it dares less, above 1 more. 0 always takes the likeliest.
     pub temperature: f64,

@@ -95,6 +95,7 @@ pub fn to_pairs(options: &JsValue) -> Result<JsValue, Fault> {
 /// Those of [`complete`].
 #[wasm_bindgen(js_name = fromPairs)]
 pub fn from_pairs(pairs: &JsValue) -> Result<JsValue, Fault> {
-    let pairs: Vec<(String, String)> = values::from_js(pairs)?;
+    let word = |pair: &JsValue, place| pair.unchecked_ref::<js_sys::Array>().get(place).as_string().unwrap_or_default();
+    let pairs = js_sys::Array::from(pairs).iter().map(|pair| (word(&pair, 0), word(&pair, 1))).collect::<Vec<_>>();
     to_js(&Config::from_pairs(pairs)?)
 }

@@ -7,6 +7,7 @@
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { homedir } from "node:os";
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
@@ -30,7 +31,11 @@ function metadata() {
 }
 
 function buildWasm() {
-  run("cargo", "build", "--lib", "--profile=web", "--no-default-features", "--features=web", `--target=${target}`);
+  // As a library for Rust, too, it would not be optimised as a whole. And no path of this machine is anybody's business.
+  const registry = join(process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "registry", "src");
+  const flags = `target.${target}.rustflags=["--remap-path-prefix=${registry}=.", "--remap-path-prefix=${root}=."]`;
+  const only = ["--lib", "--crate-type=cdylib", "--no-default-features", "--features=web"];
+  run("cargo", "--config", flags, "rustc", ...only, "--profile=web", `--target=${target}`);
   const built = join(metadata().target_directory, target, "web", "bptt.wasm");
   const made = join(metadata().target_directory, "bindgen");
   run("cargo", "run", "--quiet", "--package=bindgen", "--profile=tool", "--", built, made);

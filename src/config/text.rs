@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use super::{Config, Task};
@@ -20,15 +22,21 @@ impl Config {
     /// # Errors
     /// With its line, a key or a value that is none.
     pub fn read_toml(file: &str, text: &str) -> Result<Table> {
-        // Once as a config, so that a wrong key or value is reported with its line.
-        let check: Result<Self, _> = toml::from_str(text);
-        check.map_err(|error| {
-            let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count() as u64);
+        let broken = |error: toml::de::Error, line: Option<u64>| {
+            let line = error.span().map(|span| line_at(text, span.start)).or(line);
             let place = Place::file(file);
             let place = if let Some(line) = line { place.line(line) } else { place };
             Error::file(place, error.message().trim().replace('\n', " "), REMEDY)
-        })?;
-        toml::from_str(text).map_err(|error| invalid(file, &error))
+        };
+        let table: Table = toml::from_str(text).map_err(|error| broken(error, None))?;
+        // Each key by itself, so that a wrong one is reported with its line.
+        for key in toml::de::DeTable::parse(text).map_err(|error| broken(error, None))?.get_ref().keys() {
+            let name: &str = key.get_ref();
+            let mut one = Table::new();
+            one.extend(table.get(name).map(|value| (name.to_owned(), value.clone())));
+            Self::deserialize(one).map_err(|error| broken(error, Some(line_at(text, key.span().start))))?;
+        }
+        Ok(table)
     }
 
     /// What is `given` over the defaults, which differ by task and with truncated back-propagation. `file` says in messages
@@ -57,10 +65,11 @@ impl Config {
     /// # Errors
     /// For a whole number above 2⁶³ − 1, which TOML does not know.
     pub fn to_table(&self) -> Result<Table> {
-        Table::try_from(self).map_err(|error| {
+        let text = toml::to_string(self).map_err(|error| {
             let problem = format!("a number cannot be used: {error}");
             Error::file(Place::file("the options"), problem, "use whole numbers up to 2⁶³ − 1")
-        })
+        })?;
+        Ok(toml::from_str(&text).expect("what was just written"))
     }
 
     /// The options that are not their task's defaults, for a link: short words, and values of TOML where a word is not
@@ -82,8 +91,28 @@ impl Config {
     /// Those of [`over_defaults`](Config::over_defaults).
     pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
         let value = |(key, word): (String, String)| (key, literal(&word).unwrap_or(Value::String(word)));
-        Self::over_defaults("the link", pairs.into_iter().map(value).collect())
+        let mut given = Table::new();
+        given.extend(pairs.into_iter().map(value));
+        Self::over_defaults("the link", given)
     }
+}
+
+/// By way of a table: what `derive` makes for sixty fields is large, and so it is there for few formats.
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(Table::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// The line, counted from 1, of the byte at `offset`.
+fn line_at(text: &str, offset: usize) -> u64 {
+    1 + text[..offset].matches('\n').count() as u64
 }
 
 fn invalid(file: &str, error: &toml::de::Error) -> Error {

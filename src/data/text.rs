@@ -32,7 +32,11 @@ pub(super) fn read(file: String, bytes: Vec<u8>, config: &Config, alphabet: Opti
     })?;
     let alphabet: Vec<char> = match alphabet {
         Some(alphabet) => alphabet.chars().collect(),
-        None => text.chars().collect::<BTreeSet<_>>().into_iter().collect(),
+        None => {
+            let mut letters = BTreeSet::new();
+            letters.extend(text.chars());
+            letters.into_iter().collect()
+        }
     };
     if alphabet.len() > MOST_CLASSES {
         let problem = format!("has {} different characters, and {MOST_CLASSES} is the most", alphabet.len());

@@ -3,8 +3,9 @@
 mod form;
 mod step;
 
-use jiff::SignedDuration;
 use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::error::{Error, Place, Result};
 
@@ -180,7 +181,7 @@ impl Reader {
                 self.switch_to_utc()?;
             }
             if self.utc {
-                stamp = shift(stamp, offset)?;
+                stamp = in_utc(stamp, offset)?;
             }
         }
         self.stamps.push(stamp);
@@ -190,7 +191,7 @@ impl Reader {
     fn switch_to_utc(&mut self) -> Option<()> {
         let offset = self.offset.unwrap_or(0);
         for stamp in &mut self.stamps {
-            *stamp = shift(*stamp, offset)?;
+            *stamp = in_utc(*stamp, offset)?;
         }
         self.form.set_utc();
         self.utc = true;
@@ -213,6 +214,19 @@ impl Reader {
     }
 }
 
-fn shift(local: DateTime, offset: i32) -> Option<DateTime> {
-    local.checked_sub(SignedDuration::from_secs(offset.into())).ok()
+/// The time by a clock that never changes.
+fn since_1970(stamp: DateTime) -> SignedDuration {
+    Offset::UTC.to_timestamp(stamp).unwrap_or(Timestamp::MAX).as_duration()
+}
+
+/// `stamp` moved by `time`. By way of timestamps: the arithmetic of `DateTime` can panic with errors whose texts, in a browser,
+/// are a twentieth of what is loaded.
+fn shift(stamp: DateTime, time: SignedDuration) -> Option<DateTime> {
+    let moved = since_1970(stamp).checked_add(time)?;
+    Some(Offset::UTC.to_datetime(Timestamp::from_duration(moved).ok()?))
+}
+
+/// Local time in UTC, where the local clock is `offset` seconds ahead.
+fn in_utc(local: DateTime, offset: i32) -> Option<DateTime> {
+    shift(local, SignedDuration::from_secs(-i64::from(offset)))
 }

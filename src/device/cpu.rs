@@ -134,7 +134,7 @@ pub struct Cpu<F> {
 impl<F: Real> Cpu<F> {
     /// All cores of this machine.
     pub fn new() -> Self {
-        let adapter = format!("{}, {} threads", processor(), rayon::current_num_threads());
+        let adapter = format!("{}, {} threads", processor(), super::threads::current_num_threads());
         Self { adapter, allocated: Cell::new(0), poison: false, element: PhantomData }
     }
 

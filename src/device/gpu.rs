@@ -134,11 +134,11 @@ impl Gpu {
     pub async fn open(options: GpuOptions) -> Result<Self> {
         let found = adapter::found().await;
         let names: Vec<_> = found.iter().map(|adapter| format!("`{}`", adapter.get_info().name)).collect();
-        let wanted = options.adapter.as_deref().map(str::to_lowercase);
+        let wanted = options.adapter.as_deref().map(str::to_ascii_lowercase);
         let adapter = found.into_iter().find(|adapter| {
             let info = adapter.get_info();
             let software = info.device_type == wgpu::DeviceType::Cpu;
-            wanted.as_ref().is_none_or(|name| info.name.to_lowercase().contains(name))
+            wanted.as_ref().is_none_or(|name| info.name.to_ascii_lowercase().contains(name))
                 && !(software && options.hardware_only)
         });
         let Some(adapter) = adapter else {

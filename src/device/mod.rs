@@ -5,6 +5,7 @@
 mod cpu;
 mod engine;
 mod gpu;
+pub(crate) mod threads;
 mod tuning;
 
 pub use cpu::{Cpu, Real};

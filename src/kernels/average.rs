@@ -7,9 +7,8 @@
 //! As [`get_ema_avg_fn`](https://pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema) of PyTorch's
 //! `swa_utils`; averaging of iterates is from Polyak & Juditsky 1992.
 
-use rayon::prelude::*;
-
 use super::Status;
+use crate::device::threads::prelude::*;
 use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// The moving average.

@@ -1,8 +1,8 @@
 //! Dropout: elements times random masks that are drawn again wherever they are needed, never stored.
 
 use pulp::{Arch, NullaryFnOnce};
-use rayon::prelude::*;
 
+use crate::device::threads::prelude::*;
 use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 use crate::rng::MaskKey;
 

@@ -14,9 +14,8 @@
 //! sgd    g += λp        m = μm + g (the first time m = g)         p −= lr · m
 //! ```
 
-use rayon::prelude::*;
-
 use crate::config::{Config, OptimizerKind};
+use crate::device::threads::prelude::*;
 use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// How gradients are clipped.

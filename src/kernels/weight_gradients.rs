@@ -10,10 +10,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::product::{Splits, multiply_add};
 use super::{Matrix, Product, ProductShape};
+use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::{Cost, Cpu, Gpu, GpuBuffer, Kernel, Real, Tile, grid, kernel, params};
 
 /// One input of an affine map.
@@ -237,7 +236,7 @@ struct OutputBlock<'a, F> {
 impl<'a, F: Real> OutputBlock<'a, F> {
     /// Two blocks for each thread, and not so small that packing the inputs for each of them counts.
     fn of(map: &'a Affine<'a, Vec<F>>) -> impl Iterator<Item = Self> {
-        let size = map.outputs.div_ceil(2 * rayon::current_num_threads()).max(48);
+        let size = map.outputs.div_ceil(2 * current_num_threads()).max(48);
         (0..map.outputs).step_by(size).map(move |first| Self { map, outputs: first..map.outputs.min(first + size) })
     }
 

@@ -1,9 +1,8 @@
 //! Start values of the parameters.
 
-use rayon::prelude::*;
-
 use super::NetworkShape;
 use crate::config::{Config, InitScheme};
+use crate::device::threads::prelude::*;
 use crate::kernels::Tensor;
 use crate::rng::{Rng, Stream};
 

@@ -1,15 +1,12 @@
 //! Options that may change while a run goes on. They take effect with the next step, and a checkpoint holds them.
 
-use serde::Deserialize;
-
 use super::Trainer;
 use crate::config::{Config, LrSchedule};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, Rule};
 
 /// What is to change; `None` leaves it as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Change {
     /// The learning rate that the schedule starts from.
     pub lr: Option<f64>,

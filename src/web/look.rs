@@ -4,12 +4,11 @@
 //! would mostly wait for its commands, and a run's own device stays the run's.
 
 use js_sys::{Array, Object};
-use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::run::{forecast_ahead, quantiles};
 use super::source::Source;
-use super::values::{Fault, doubles, from_js, object, places, set, singles, strings, to_js};
+use super::values::{Fault, doubles, number, object, places, set, singles, to_js, to_object};
 use crate::config::{Config, LossKind, Task};
 use crate::data::{CsvOptions, Dataset, Forecasts, Windows, repeat_last, seasonal};
 use crate::device::Cpu;
@@ -58,22 +57,16 @@ impl Held {
         };
         let series = &data.series;
         let truth = |origin, column| (origin..origin + self.horizon).map(|row| series.value(row, column)).collect();
-        let shown = Object::new();
-        set(&shown, "horizon", self.horizon as f64);
-        set(&shown, "targets", strings(data.target_names()));
-        set(&shown, "origins", places(origins.iter().copied()));
-        set(&shown, "labels", strings(origins.iter().map(|&origin| series.label(origin))));
-        set(&shown, "point", doubles(&forecasts.point));
-        set(&shown, "quantiles", quantiles(forecasts));
-        set(&shown, "truth", doubles(&each(&truth)));
         let last = |origin, column| repeat_last(series, column, origin, self.horizon);
-        set(&shown, "repeat_last", doubles(&each(&last)));
         let cycle = season.map(|season| {
-            let cycled = move |origin, column| seasonal(series, column, origin, self.horizon, season);
-            doubles(&each(&cycled))
+            doubles(&each(&move |origin, column| seasonal(series, column, origin, self.horizon, season)))
         });
-        set(&shown, "seasonal", cycle.map_or(JsValue::NULL, JsValue::from));
-        shown
+        let labels: Vec<String> = origins.iter().map(|&origin| series.label(origin)).collect();
+        object! {
+            horizon: self.horizon, targets: data.target_names(), origins: places(origins.iter().copied()), labels: labels,
+            point: doubles(&forecasts.point), quantiles: quantiles(forecasts), truth: doubles(&each(&truth)),
+            repeat_last: doubles(&each(&last)), seasonal: cycle,
+        }
     }
 
     /// Of a report's forecasts of all test windows those that do not overlap.
@@ -102,7 +95,7 @@ pub async fn inspect(model: &Model, data: &Dataset, windows: usize) -> Result<Js
     let (inputs, targets, places) = data.excerpt(&starts);
     let mut inspector = Inspector::new(Cpu::<f32>::new(), model, rows(&places, data, model), places.len())?;
     let found = inspector.inspect(&inputs, &targets, &places).await?;
-    let shown = object(&found)?;
+    let shown = to_object(&found)?;
     set(&shown, "verdict", to_js(&judge(&found, &model.info.config, None))?);
     Ok(shown.into())
 }
@@ -117,26 +110,20 @@ pub async fn trace(model: &Model, data: &Dataset, index: usize) -> Result<JsValu
     let (inputs, targets, places) = data.excerpt(&[start]);
     let mut inspector = Inspector::new(Cpu::<f32>::new(), model, rows(&places, data, model), 1)?;
     let traces = inspector.trace(&inputs, &targets, places[0]).await?;
-    let shown = object(&json!({
-        "start": start, "windows": starts.len(), "window": model.info.config.window,
-        "features": model.info.features, "targets": model.info.targets, "alphabet": model.info.alphabet,
-    }))?;
-    set(&shown, "inputs", singles(&inputs));
-    set(&shown, "answers", singles(&targets));
-    set(&shown, "cells", traces.iter().map(tell_trace).collect::<Array>());
-    Ok(shown.into())
+    let info = &model.info;
+    Ok(object! {
+        start: start, windows: starts.len(), window: info.config.window, features: info.features.clone(),
+        targets: info.targets.clone(), alphabet: info.alphabet.as_str(), inputs: singles(&inputs),
+        answers: singles(&targets), cells: traces.iter().map(tell_trace).collect::<Array>(),
+    }
+    .into())
 }
 
 fn tell_trace(trace: &Trace) -> Object {
-    let shown = Object::new();
-    set(&shown, "layer", trace.layer as f64);
-    set(&shown, "reverse", trace.reverse);
-    set(&shown, "hidden", (trace.c.len() / trace.gradient.0.len()) as f64);
-    set(&shown, "gates", singles(&trace.gates));
-    set(&shown, "c", singles(&trace.c));
-    set(&shown, "h", singles(&trace.h));
-    set(&shown, "gradient", doubles(&trace.gradient.0));
-    shown
+    object! {
+        layer: trace.layer, reverse: trace.reverse, hidden: trace.c.len() / trace.gradient.0.len(),
+        gates: singles(&trace.gates), c: singles(&trace.c), h: singles(&trace.h), gradient: doubles(&trace.gradient.0),
+    }
 }
 
 /// Rows of an excerpt.
@@ -170,7 +157,12 @@ impl Writer {
     /// # Errors
     /// A sampling that cannot be used.
     pub async fn next(&mut self, count: usize, sampling: &JsValue) -> Result<String, Fault> {
-        let sampling: Sampling = from_js(sampling)?;
+        let usual = Sampling::default();
+        let sampling = Sampling {
+            temperature: number(sampling, "temperature").unwrap_or(usual.temperature),
+            top_k: number(sampling, "top_k").map_or(usual.top_k, |k| k as usize),
+            top_p: number(sampling, "top_p").unwrap_or(usual.top_p),
+        };
         let mut text = String::new();
         for _ in 0..count {
             text.push(self.generator.next(&sampling).await?);
@@ -207,10 +199,12 @@ impl Trained {
     /// None.
     pub fn describe(&self) -> Result<JsValue, Fault> {
         let info = &self.model.info;
-        to_js(&json!({
-            "config": info.config, "built_in": info.built_in, "features": info.features, "targets": info.targets,
-            "alphabet": info.alphabet, "task": info.config.task(), "parameters": self.model.parameters.len(),
-        }))
+        Ok(object! {
+            config: to_js(&info.config)?, built_in: info.built_in, features: info.features.clone(),
+            targets: info.targets.clone(), alphabet: info.alphabet.as_str(), task: to_js(&info.config.task())?,
+            parameters: self.model.parameters.len(),
+        }
+        .into())
     }
 
     /// The rows after the last one of `source`: as many as the model forecasts at once, or `horizon`.
@@ -222,7 +216,7 @@ impl Trained {
         let own = &self.model.info.config;
         let mut forecaster = Forecaster::new(Cpu::<f32>::new(), &self.model, own.window, 1)?;
         let ahead = forecaster.ahead(&data.series, horizon.unwrap_or(own.horizon)).await?;
-        Ok(forecast_ahead(&ahead, &data)?.into())
+        Ok(forecast_ahead(&ahead, &data).into())
     }
 
     /// Writes text.

@@ -1,13 +1,12 @@
 //! A device, and a run on it.
 
 use js_sys::{Array, Object};
-use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 use super::look::{Held, Writer, inspect, trace};
 use super::now;
 use super::source::Source;
-use super::values::{Fault, doubles, from_js, object, set, singles, strings, to_js};
+use super::values::{Fault, bytes, doubles, number, object, set, singles, to_js, to_object};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DeviceKind, Task};
 use crate::data::{Dataset, Forecasts};
@@ -16,7 +15,7 @@ use crate::error::Error;
 use crate::interop::{Model, read_parameters};
 use crate::kernels::Kernels;
 use crate::model::NetworkShape;
-use crate::trainer::{Event, Report, Trainer};
+use crate::trainer::{Change, Event, Report, Trainer};
 
 /// Steps handed to a GPU before one waits for them, at most.
 const MOST_TOGETHER: u32 = 1024;
@@ -44,16 +43,17 @@ impl Device {
     /// # Errors
     /// No adapter, or one that refuses.
     pub async fn open(kind: &str) -> Result<Device, Fault> {
-        let kind: DeviceKind = from_js(&kind.into())?;
+        let kind = match kind {
+            "gpu" => DeviceKind::Gpu,
+            "cpu" => DeviceKind::Cpu,
+            _ => DeviceKind::Auto,
+        };
         Ok(Self { engine: Engine::open(kind, None, Vec::new()).await? })
     }
 
     /// `{kind, adapter}`: `gpu` or `cpu`, and its name.
-    ///
-    /// # Errors
-    /// None.
-    pub fn describe(&self) -> Result<JsValue, Fault> {
-        crate::on!(&self.engine, device => to_js(&json!({ "kind": device.kind(), "adapter": device.adapter() })))
+    pub fn describe(&self) -> JsValue {
+        crate::on!(&self.engine, device => object! { kind: device.kind(), adapter: device.adapter() }.into())
     }
 
     /// The memory that a run with `options` on `source` needs here, before anything is allocated: `{bytes, largest, lower,
@@ -64,32 +64,33 @@ impl Device {
     pub fn need(&self, source: &mut Source, options: &JsValue) -> Result<JsValue, Fault> {
         let config = source.config(options)?;
         let data = source.dataset(&config, None)?;
-        let found = crate::on!(&self.engine, device => need(device, &config, &data))?;
-        to_js(&found)
+        Ok(crate::on!(&self.engine, device => need(device, &config, &data))?.into())
     }
 }
 
-fn need<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Result<serde_json::Value, Fault> {
+fn need<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Result<Object, Fault> {
     let size = |need: &Need| need.len as f64 * size_of::<D::Element>() as f64;
     let needs = Trainer::needs(device, config, data)?;
     let largest = needs.iter().max_by(|a, b| size(a).total_cmp(&size(b)));
     let problem = device.check(&needs).err();
     let smaller = problem.as_ref().and_then(|_| smaller(device, config, data));
-    Ok(json!({
-        "bytes": needs.iter().map(size).sum::<f64>(),
-        "largest": largest.map(|need| json!({ "name": need.name, "bytes": size(need), "lower": need.lower })),
-        "fits": problem.is_none(), "problem": problem.map(|problem| problem.to_string()), "smaller": smaller,
-    }))
+    Ok(object! {
+        bytes: needs.iter().map(size).sum::<f64>(),
+        largest: largest.map(|need| object! { name: need.name, bytes: size(need), lower: need.lower }),
+        fits: problem.is_none(),
+        problem: problem.map(|problem| problem.to_string()),
+        smaller: smaller,
+    })
 }
 
 /// The largest half, quarter, … of the batch that fits, or else of the window.
-fn smaller<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Option<serde_json::Value> {
+fn smaller<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Option<Object> {
     let halves =
         |most: usize| std::iter::successors(Some(most / 2), |half| Some(half / 2)).take_while(|half| *half > 0);
     let fits = |config: &Config| Trainer::needs(device, config, data).is_ok_and(|needs| device.check(&needs).is_ok());
     let batch = halves(config.batch_size).find(|&batch_size| fits(&Config { batch_size, ..config.clone() }));
     let window = || halves(config.window).find(|&window| fits(&Config { window, ..config.clone() }));
-    batch.map(|batch| json!({ "batch_size": batch })).or_else(|| window().map(|window| json!({ "window": window })))
+    batch.map(|batch| object! { batch_size: batch }).or_else(|| window().map(|window| object! { window: window }))
 }
 
 #[expect(clippy::large_enum_variant, reason = "one is made per run")]
@@ -159,13 +160,14 @@ impl Run {
         on!(&self.kind, trainer => {
             let (device, data) = (trainer.device(), trainer.data());
             let (inputs, outputs) = data.widths();
-            to_js(&json!({
-                "device": device.kind(), "adapter": device.adapter(), "bytes": device.allocated(),
-                "parameters": NetworkShape::new(trainer.config(), inputs, outputs).parameters(),
-                "steps_per_epoch": trainer.steps_per_epoch(), "config": trainer.config(),
-                "task": data.task, "notes": data.notes,
-                "position": trainer.position(), "epochs": trainer.epochs(), "naive_loss": naive(data),
-            }))
+            Ok(object! {
+                device: device.kind(), adapter: device.adapter(), bytes: device.allocated(),
+                parameters: NetworkShape::new(trainer.config(), inputs, outputs).parameters(),
+                steps_per_epoch: trainer.steps_per_epoch(), config: to_js(trainer.config())?,
+                task: to_js(&data.task)?, notes: data.notes.clone(), position: to_js(trainer.position())?,
+                epochs: to_js(&trainer.epochs())?, naive_loss: naive(data),
+            }
+            .into())
         })
     }
 
@@ -197,7 +199,7 @@ impl Run {
                 Some(Event::Step(_)) => steps += 1,
                 Some(Event::Epoch(report)) => {
                     self.told = 0;
-                    events.push(&typed("epoch", object(&report)?));
+                    events.push(&typed("epoch", to_object(&report)?));
                     break;
                 }
                 None => {
@@ -219,7 +221,7 @@ impl Run {
             self.together = (self.together / 2).max(1);
         }
         if ended {
-            events.push(&typed("end", Object::new()));
+            events.push(object! { type: "end" }.as_ref());
         }
         Ok(events)
     }
@@ -227,20 +229,18 @@ impl Run {
     /// Adds the steps that were not told yet; waits until the device has done them.
     async fn tell_steps(&mut self, events: &Array) -> Result<(), Fault> {
         let told = self.told;
-        let (losses, report) = on!(&mut self.kind, trainer => {
+        let event = on!(&mut self.kind, trainer => {
             let losses = match trainer.losses().await?.get(told..) {
                 Some(new) if !new.is_empty() => singles(new),
                 _ => return Ok(()),
             };
+            self.told += losses.length() as usize;
             let at = trainer.position();
-            (losses, json!({
-                "epoch": at.epoch + 1, "step_in_epoch": at.step, "steps_per_epoch": trainer.steps_per_epoch(),
-                "step": at.steps, "lr": trainer.rate(),
-            }))
+            object! {
+                type: "steps", epoch: at.epoch + 1, step_in_epoch: at.step, steps_per_epoch: trainer.steps_per_epoch(),
+                step: at.steps, lr: trainer.rate(), losses: losses,
+            }
         });
-        self.told += losses.length() as usize;
-        let event = typed("steps", object(&report)?);
-        set(&event, "losses", losses);
         events.push(&event);
         Ok(())
     }
@@ -250,7 +250,12 @@ impl Run {
     /// # Errors
     /// Values that cannot be used; then nothing has changed.
     pub fn change(&mut self, change: &JsValue) -> Result<(), Fault> {
-        let change = from_js(change)?;
+        let change = Change {
+            lr: number(change, "lr"),
+            max_norm: number(change, "max_norm"),
+            clip_value: number(change, "clip_value"),
+            epochs: number(change, "epochs").map(|epochs| epochs as usize),
+        };
         Ok(on!(&mut self.kind, trainer => trainer.change(&change))?)
     }
 
@@ -332,7 +337,7 @@ impl Run {
             if let Some(shown) = held.of_report(&report, &data) {
                 set(&told, "test_forecasts", shown);
             }
-            set(&told, "model", js_sys::Uint8Array::from(&model.to_bytes()[..]));
+            set(&told, "model", bytes(&model.to_bytes()));
             Ok(told.into())
         })
     }
@@ -345,12 +350,13 @@ impl Run {
 #[wasm_bindgen(js_name = checkpointInfo)]
 pub fn checkpoint_info(bytes: &[u8]) -> Result<JsValue, Fault> {
     let Checkpoint { info, position, epochs, .. } = Checkpoint::from_bytes("last.ckpt", bytes)?;
-    to_js(&json!({ "config": info.config, "position": position, "epochs": epochs }))
+    let (config, position) = (to_js(&info.config)?, to_js(&position)?);
+    Ok(object! { config: config, position: position, epochs: to_js(&epochs)? }.into())
 }
 
-fn smaller_if_too_large<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Option<JsValue> {
+fn smaller_if_too_large<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Option<Object> {
     let too_large = Trainer::needs(device, config, data).is_ok_and(|needs| device.check(&needs).is_err());
-    to_js(&smaller(device, config, data).filter(|_| too_large)?).ok()
+    if too_large { smaller(device, config, data) } else { None }
 }
 
 fn typed(kind: &str, event: Object) -> Object {
@@ -358,53 +364,44 @@ fn typed(kind: &str, event: Object) -> Object {
     event
 }
 
-fn naive(data: &Dataset) -> Option<serde_json::Value> {
-    data.naive_loss().map(|(loss, name)| json!({ "loss": loss, "name": name }))
+fn naive(data: &Dataset) -> Option<Object> {
+    data.naive_loss().map(|(loss, name)| object! { loss: loss, name: name })
 }
 
 /// The report's scores, and the forecast beyond the data with its file.
 fn tell_report(report: &Report, data: &Dataset) -> Result<Object, Fault> {
-    let best_naive = report.test.map(|test| {
-        let (name, scores) = test.best_naive();
-        json!({ "name": name, "scores": scores })
-    });
-    let told = object(&json!({
-        "epochs": report.epochs, "steps": report.steps, "best_epoch": report.best_epoch,
-        "train_loss": report.train_loss, "val_loss": report.val_loss,
-        "test": report.test.map(|test| test.model), "baselines": report.test.map(|test| test.baselines),
-        "calibration": report.test.and_then(|test| test.calibration), "best_naive": best_naive,
-        "test_loss": report.test_loss, "naive_loss": naive(data), "season": data.season,
-        "test_windows": data.windows.test.len(),
-    }))?;
+    let test = report.test.as_ref();
+    let best_naive = match test.map(|test| test.best_naive()) {
+        Some((name, scores)) => Some(object! { name: name, scores: to_js(&scores)? }),
+        None => None,
+    };
+    let told = object! {
+        epochs: report.epochs, steps: report.steps, best_epoch: report.best_epoch,
+        train_loss: report.train_loss, val_loss: report.val_loss, test: to_js(&test.map(|test| test.model))?,
+        baselines: to_js(&test.map(|test| test.baselines))?, calibration: to_js(&test.and_then(|test| test.calibration))?,
+        best_naive: best_naive, test_loss: report.test_loss, naive_loss: naive(data), season: data.season,
+        test_windows: data.windows.test.len(),
+    };
     if data.task == Task::Forecast {
-        set(&told, "ahead", forecast_ahead(&report.ahead, data)?);
+        set(&told, "ahead", forecast_ahead(&report.ahead, data));
     }
     Ok(told)
 }
 
 /// A forecast beyond the last row: `{time, labels, targets, horizon, point, quantiles, csv}`.
-pub fn forecast_ahead(ahead: &Forecasts, data: &Dataset) -> Result<Object, Fault> {
+pub fn forecast_ahead(ahead: &Forecasts, data: &Dataset) -> Object {
     let targets = data.target_names();
     let horizon = ahead.point.len() / targets.len();
     let (time, labels) = data.series.labels_after(horizon);
-    let shown = Object::new();
-    set(&shown, "time", time);
-    set(&shown, "labels", strings(labels));
-    set(&shown, "horizon", horizon as f64);
-    set(&shown, "targets", strings(targets.clone()));
-    set(&shown, "point", doubles(&ahead.point));
-    set(&shown, "quantiles", quantiles(ahead));
-    set(&shown, "csv", js_sys::Uint8Array::from(&ahead.to_csv(&data.series, &targets)[..]));
-    Ok(shown)
+    let csv = ahead.to_csv(&data.series, &targets);
+    object! {
+        time: time, labels: labels, horizon: horizon, targets: targets, point: doubles(&ahead.point),
+        quantiles: quantiles(ahead), csv: bytes(&csv),
+    }
 }
 
 /// `[{level, values}]`, in rising order.
 pub fn quantiles(forecasts: &Forecasts) -> Array {
-    let quantile = |quantile: &crate::data::Quantile| {
-        let shown = Object::new();
-        set(&shown, "level", quantile.level);
-        set(&shown, "values", doubles(&quantile.values));
-        shown
-    };
-    forecasts.quantiles.iter().map(quantile).collect()
+    let each = forecasts.quantiles.iter();
+    each.map(|quantile| object! { level: quantile.level, values: doubles(&quantile.values) }).collect()
 }

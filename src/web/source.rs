@@ -1,13 +1,14 @@
 //! A file's bytes: what is understood of it, what it looks like, and the data set that a run makes of it.
 
-use js_sys::{Function, Object};
-use serde_json::json;
+use std::ops::Range;
+
+use js_sys::{Array, Function, Object};
 use wasm_bindgen::prelude::*;
 
-use super::values::{Fault, config_of, doubles, object, places, set, strings, to_js};
+use super::values::{Fault, IntoJs, config_of, doubles, object, places, set, to_js};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Task};
-use crate::data::{CsvOptions, Dataset, Parsed, Series, parse_csv_watched};
+use crate::data::{Columns, CsvOptions, Dataset, Parsed, Series, parse_csv_watched};
 use crate::error::{Error, Place, Result};
 
 /// Characters of a text that are shown of it.
@@ -38,12 +39,13 @@ impl Source {
         match config.task() {
             Task::Forecast => {
                 let Parsed { series, notes } = self.table(&config, watch)?;
-                describe_table(series, notes, &config)
+                Ok(describe_table(series, notes, &config))
             }
             Task::Text => self.describe_text(),
-            task => to_js(&json!({
-                "kind": "task", "task": task, "sequences": config.sequences, "window": config.window,
-            })),
+            task => {
+                let (sequences, window) = (config.sequences, config.window);
+                Ok(object! { kind: "task", task: to_js(&task)?, sequences: sequences, window: window }.into())
+            }
         }
     }
 
@@ -55,20 +57,17 @@ impl Source {
         let config = self.config(options)?;
         let data = self.dataset(&config, watch)?;
         let (split, windows) = (&data.split, &data.windows);
-        let names = |columns: &[usize]| -> Vec<&String> { columns.iter().map(|&c| &data.series.columns[c]).collect() };
-        to_js(&json!({
-            "rows": data.series.rows(),
-            "features": names(&data.columns.features), "targets": names(&data.columns.targets),
-            "season": data.season, "notes": data.notes, "classes": data.alphabet.len(),
-            "split": {
-                "train": [split.train.start, split.train.end],
-                "validation": [split.validation.start, split.validation.end],
-                "test": [split.test.start, split.test.end],
-            },
-            "windows": {
-                "train": windows.train.len(), "validation": windows.validation.len(), "test": windows.test.len(),
-            },
-        }))
+        let range = |rows: &Range<usize>| vec![rows.start, rows.end];
+        let split =
+            object! { train: range(&split.train), validation: range(&split.validation), test: range(&split.test) };
+        let (train, validation, test) = (windows.train.len(), windows.validation.len(), windows.test.len());
+        let shown = describe_columns(&data.series, &data.columns);
+        set(&shown, "season", data.season);
+        set(&shown, "notes", data.notes);
+        set(&shown, "classes", data.alphabet.len());
+        set(&shown, "split", split);
+        set(&shown, "windows", object! { train: train, validation: validation, test: test });
+        Ok(shown.into())
     }
 
     /// The values of a column, of which no more than `most` are needed for a picture: the least and the greatest of each
@@ -84,11 +83,8 @@ impl Source {
         let rows = extremes(series, index, most.max(4));
         let values: Vec<f64> = rows.iter().map(|&row| series.value(row, index)).collect();
         let last = series.rows() - 1;
-        let shown = Object::new();
-        set(&shown, "values", doubles(&values));
-        set(&shown, "rows", places(rows));
-        set(&shown, "labels", strings([0, last / 2, last].map(|row| series.label(row))));
-        Ok(shown.into())
+        let labels = vec![series.label(0), series.label(last / 2), series.label(last)];
+        Ok(object! { values: doubles(&values), rows: places(rows), labels: labels }.into())
     }
 }
 
@@ -104,11 +100,9 @@ impl Source {
 
     /// The options for this file.
     pub fn config(&self, options: &JsValue) -> Result<Config, Fault> {
-        let options = object(&super::values::from_js::<serde_json::Value>(options)?)?;
-        match &self.name {
-            Some(name) => set(&options, "data", name.as_str()),
-            None => set(&options, "data", JsValue::NULL),
-        }
+        let options =
+            if options.is_object() { Object::assign(&Object::new(), options.unchecked_ref()) } else { Object::new() };
+        set(&options, "data", self.name.as_deref());
         config_of(&options)
     }
 
@@ -167,29 +161,35 @@ impl Source {
         let config = Config { window: 1, bptt: Some(1), batch_size: 1, ..Config::defaults(Task::Text, true) };
         let data = Dataset::read_text(name, &self.bytes, &config, None)?;
         let text = String::from_utf8_lossy(&self.bytes);
-        to_js(&json!({
-            "kind": "text", "name": name, "characters": data.series.rows(),
-            "alphabet": data.alphabet.iter().collect::<String>(), "lines": text.lines().count(),
-            "begins": text.chars().take(SHOWN).collect::<String>(),
-        }))
+        Ok(object! {
+            kind: "text", name: name, characters: data.series.rows(),
+            alphabet: data.alphabet.iter().collect::<String>(), lines: text.lines().count(),
+            begins: text.chars().take(SHOWN).collect::<String>(),
+        }
+        .into())
     }
 }
 
-fn describe_table(series: &Series, notes: &[String], config: &Config) -> Result<JsValue, Fault> {
-    let rows = series.rows();
+fn describe_table(series: &Series, notes: &[String], config: &Config) -> JsValue {
     let time = series.time.as_ref().map(|time| {
-        json!({
-            "name": time.name, "step": time.describe(), "season": time.season(),
-            "first": time.label(0), "last": time.label(rows - 1),
-        })
+        let (first, last) = (time.label(0), time.label(series.rows() - 1));
+        object! { name: time.name.clone(), step: time.describe(), season: time.season(), first: first, last: last }
     });
     // Names that are wrong are told when a run is prepared.
     let chosen = series.select(&config.features, &config.target).unwrap_or_default();
-    let names = |columns: &[usize]| -> Vec<&String> { columns.iter().map(|&c| &series.columns[c]).collect() };
-    to_js(&json!({
-        "kind": "table", "name": series.file, "rows": rows, "columns": series.columns, "time": time, "notes": notes,
-        "features": names(&chosen.features), "targets": names(&chosen.targets),
-    }))
+    let shown = describe_columns(series, &chosen);
+    set(&shown, "kind", "table");
+    set(&shown, "name", series.file.as_str());
+    set(&shown, "columns", series.columns.clone());
+    set(&shown, "time", time);
+    set(&shown, "notes", notes.to_vec());
+    shown.into()
+}
+
+fn describe_columns(series: &Series, columns: &Columns) -> Object {
+    let names =
+        |columns: &[usize]| -> Array { columns.iter().map(|&c| series.columns[c].as_str().into_js()).collect() };
+    object! { rows: series.rows(), features: names(&columns.features), targets: names(&columns.targets) }
 }
 
 /// Rows of the least and the greatest value of each of at most `most / 2` stretches; all rows where there are few.

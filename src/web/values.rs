@@ -1,9 +1,7 @@
 //! Rust's values and errors as JavaScript's.
 
-use js_sys::{Array, Float32Array, Float64Array, JSON, Object, Reflect, Uint32Array};
+use js_sys::{Array, Float32Array, Float64Array, JSON, Object, Reflect, Uint8Array, Uint32Array};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 use wasm_bindgen::prelude::*;
 
 use crate::config::Config;
@@ -14,7 +12,7 @@ pub struct Fault(JsValue);
 
 impl Fault {
     /// With something that belongs to it.
-    pub fn with(self, key: &str, value: impl Into<JsValue>) -> Self {
+    pub fn with(self, key: &str, value: impl IntoJs) -> Self {
         set(&self.0, key, value);
         self
     }
@@ -42,14 +40,10 @@ impl From<Error> for Fault {
             Error::File { place, .. } => with_place(fault("file"), place),
             Error::Option { option, .. } => fault("option").with("option", *option),
             Error::Io { .. } => fault("io"),
-            Error::Memory { bytes, allowed, .. } => {
-                fault("memory").with("bytes", bytes.0 as f64).with("allowed", allowed.0 as f64)
-            }
+            Error::Memory { bytes, allowed, .. } => fault("memory").with("bytes", bytes.0).with("allowed", allowed.0),
             Error::Device { .. } => fault("device"),
             Error::Lost { .. } => fault("lost"),
-            Error::Diverged { step, tensor } => {
-                fault("diverged").with("step", *step as f64).with("tensor", tensor.as_str())
-            }
+            Error::Diverged { step, tensor } => fault("diverged").with("step", *step).with("tensor", tensor.as_str()),
         }
     }
 }
@@ -57,7 +51,7 @@ impl From<Error> for Fault {
 fn with_place(fault: Fault, place: &Place) -> Fault {
     let fault = fault.with("file", place.file.as_str());
     let fault = match place.line {
-        Some(line) => fault.with("line", line as f64),
+        Some(line) => fault.with("line", line),
         None => fault,
     };
     match &place.column {
@@ -72,39 +66,94 @@ pub fn to_js(value: &impl Serialize) -> Result<JsValue, Fault> {
     JSON::parse(&text).map_err(Fault)
 }
 
-/// The other way; what is `undefined` or `null` in an object is not there.
-pub fn from_js<T: DeserializeOwned>(value: &JsValue) -> Result<T, Fault> {
-    if value.is_undefined() || value.is_null() {
-        return serde_json::from_str("{}").map_err(|error| wrong(&error.to_string()));
+/// A number in an object, if it is there.
+pub fn number(object: &JsValue, key: &str) -> Option<f64> {
+    Reflect::get(object, &key.into()).ok()?.as_f64()
+}
+
+/// A config from those options that are given; what is `undefined` or `null` is not.
+pub fn config_of(options: &JsValue) -> Result<Config, Fault> {
+    let given = Object::new();
+    if let Some(options) = options.dyn_ref::<Object>() {
+        for entry in Object::entries(options) {
+            let [key, value] = [0, 1].map(|place| entry.unchecked_ref::<Array>().get(place));
+            if !value.is_undefined() && !value.is_null() {
+                _ = Reflect::set(&given, &key, &value);
+            }
+        }
     }
-    let text = JSON::stringify(value).map_err(Fault)?;
-    let mut parsed: Value = serde_json::from_str(&String::from(text)).map_err(|error| wrong(&error.to_string()))?;
-    if let Value::Object(map) = &mut parsed {
-        map.retain(|_, value| !value.is_null());
-    }
-    serde_json::from_value(parsed).map_err(|error| wrong(&error.to_string()))
+    let text = String::from(JSON::stringify(&given).map_err(Fault)?);
+    let table = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
+    Ok(Config::over_defaults("the options", table)?)
 }
 
 fn wrong(problem: &str) -> Fault {
     Fault::of_kind("option", problem, "see the types of the options")
 }
 
-/// A config from those options that are given.
-pub fn config_of(options: &JsValue) -> Result<Config, Fault> {
-    let given: Map<String, Value> = from_js(options)?;
-    let table = toml::Table::try_from(given).map_err(|error| wrong(&error.to_string()))?;
-    Ok(Config::over_defaults("the options", table)?)
+/// The same, where it is an object.
+pub fn to_object(value: &impl Serialize) -> Result<Object, Fault> {
+    Ok(to_js(value)?.unchecked_into())
 }
+
+/// What becomes a value of JavaScript's by itself.
+pub trait IntoJs {
+    fn into_js(self) -> JsValue;
+}
+
+macro_rules! into_js {
+    ($($kind:ty: $value:ident => $js:expr),* $(,)?) => {
+        $(impl IntoJs for $kind {
+            fn into_js(self) -> JsValue {
+                let $value = self;
+                $js.into()
+            }
+        })*
+    };
+}
+into_js! {
+    &str: text => JsValue::from_str(text),
+    String: text => JsValue::from_str(&text),
+    bool: flag => JsValue::from_bool(flag),
+    f64: number => number,
+    usize: number => number as f64,
+    u64: number => number as f64,
+    u32: number => number as f64,
+    JsValue: value => value,
+    Object: value => value,
+    Array: value => value,
+    Float32Array: value => value,
+    Float64Array: value => value,
+    Uint32Array: value => value,
+    Uint8Array: value => value,
+}
+
+impl<T: IntoJs> IntoJs for Option<T> {
+    fn into_js(self) -> JsValue {
+        self.map_or(JsValue::NULL, T::into_js)
+    }
+}
+
+impl<T: IntoJs> IntoJs for Vec<T> {
+    fn into_js(self) -> JsValue {
+        self.into_iter().map(T::into_js).collect::<Array>().into()
+    }
+}
+
+/// A plain object: `object! { rows: 3, name: "x" }`.
+macro_rules! object {
+    ($($key:ident: $value:expr),* $(,)?) => {{
+        let object = js_sys::Object::new();
+        $($crate::web::values::set(&object, stringify!($key), $value);)*
+        object
+    }};
+}
+pub(super) use object;
 
 /// Sets a key of an object.
-pub fn set(object: &JsValue, key: &str, value: impl Into<JsValue>) {
+pub fn set(object: &JsValue, key: &str, value: impl IntoJs) {
     // Only on objects made here, which refuse nothing.
-    _ = Reflect::set(object, &key.into(), &value.into());
-}
-
-/// An object of `serde`'s, to which more can be added.
-pub fn object(value: &impl Serialize) -> Result<Object, Fault> {
-    Ok(to_js(value)?.unchecked_into())
+    _ = Reflect::set(object, &key.into(), &value.into_js());
 }
 
 pub fn doubles(values: &[f64]) -> Float64Array {
@@ -115,11 +164,11 @@ pub fn singles(values: &[f32]) -> Float32Array {
     Float32Array::from(values)
 }
 
+pub fn bytes(values: &[u8]) -> Uint8Array {
+    Uint8Array::from(values)
+}
+
 pub fn places(values: impl IntoIterator<Item = usize>) -> Uint32Array {
     let values: Vec<u32> = values.into_iter().map(|value| value as u32).collect();
     Uint32Array::from(&values[..])
-}
-
-pub fn strings(values: impl IntoIterator<Item = String>) -> Array {
-    values.into_iter().map(JsValue::from).collect()
 }

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::Offset;
 
+use super::since_1970;
+
 /// From this size on an integer counts milliseconds: as seconds it would lie after the year 5138, as milliseconds in 1973.
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
 /// Below this size (1973 in seconds) an integer is a plain count, say 0, 1, 2, …
@@ -147,21 +149,24 @@ impl Form {
 
     /// Writes `stamp` as the file would.
     pub(crate) fn write(&self, stamp: DateTime) -> String {
-        let since_1970 = || Offset::UTC.to_timestamp(stamp).unwrap_or(Timestamp::MAX);
         match self {
             Self::Year => format!("{:04}", stamp.year()),
             Self::YearMonth => format!("{:04}-{:02}", stamp.year(), stamp.month()),
-            Self::Date => stamp.date().to_string(),
+            Self::Date => write_date(stamp),
             Self::DateTime(clock) => clock.write(stamp),
-            Self::Seconds | Self::Count => since_1970().as_second().to_string(),
-            Self::Milliseconds => since_1970().as_millisecond().to_string(),
+            Self::Seconds | Self::Count => since_1970(stamp).as_secs().to_string(),
+            Self::Milliseconds => since_1970(stamp).as_millis().to_string(),
         }
     }
 }
 
+fn write_date(stamp: DateTime) -> String {
+    format!("{:04}-{:02}-{:02}", stamp.year(), stamp.month(), stamp.day())
+}
+
 impl Clock {
     fn write(&self, stamp: DateTime) -> String {
-        let mut text = format!("{}{}{:02}:{:02}", stamp.date(), self.separator, stamp.hour(), stamp.minute());
+        let mut text = format!("{}{}{:02}:{:02}", write_date(stamp), self.separator, stamp.hour(), stamp.minute());
         if self.seconds {
             text += &format!(":{:02}", stamp.second());
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Weekday};
 
+use super::{shift, since_1970};
+
 const DAY: i64 = 86_400;
 
 /// The most frequent distance from one row to the next.
@@ -24,7 +26,7 @@ impl Step {
         let mut months = BTreeMap::new();
         let mut times = BTreeMap::new();
         for pair in stamps.windows(2) {
-            *times.entry(pair[1].duration_since(pair[0])).or_insert(0) += 1;
+            *times.entry(between(pair[0], pair[1])).or_insert(0) += 1;
             if let Some(count) = whole_months(pair[0], pair[1], anchor) {
                 *months.entry(count).or_insert(0) += 1;
             }
@@ -55,9 +57,9 @@ impl Step {
                     Weekday::Saturday => 2,
                     _ => 1,
                 };
-                from.saturating_add(SignedDuration::from_secs(days * DAY))
+                later(from, SignedDuration::from_secs(days * DAY))
             }
-            Self::Time(time) => from.saturating_add(time),
+            Self::Time(time) => later(from, time),
         }
     }
 
@@ -100,6 +102,16 @@ pub(super) fn anchor_day(stamps: &[DateTime]) -> i8 {
     stamps.iter().map(|stamp| stamp.day()).max().unwrap_or(1)
 }
 
+/// From one time to another.
+fn between(from: DateTime, to: DateTime) -> SignedDuration {
+    since_1970(to) - since_1970(from)
+}
+
+/// Later by `time`; the last time there is where that is beyond it.
+fn later(from: DateTime, time: SignedDuration) -> DateTime {
+    shift(from, time).unwrap_or(DateTime::MAX)
+}
+
 fn month_number(stamp: DateTime) -> i32 {
     i32::from(stamp.year()) * 12 + i32::from(stamp.month()) - 1
 }
@@ -124,7 +136,7 @@ fn most_frequent<K: Copy>(counts: &BTreeMap<K, usize>) -> Option<(K, usize)> {
 /// Whether weekends were passed over and none has a row.
 fn skips_weekends(stamps: &[DateTime]) -> bool {
     let [first, .., last] = stamps else { return false };
-    last.duration_since(*first).as_secs() >= 7 * DAY
+    between(*first, *last).as_secs() >= 7 * DAY
         && stamps.iter().all(|stamp| !matches!(stamp.weekday(), Weekday::Saturday | Weekday::Sunday))
 }
 

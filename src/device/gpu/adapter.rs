@@ -43,15 +43,19 @@ pub(super) fn key(info: &wgpu::AdapterInfo) -> String {
 pub(super) async fn found() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     #[cfg(not(target_arch = "wasm32"))]
-    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    let found = {
+        let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+        found.sort_by_key(|adapter| rank(&adapter.get_info()));
+        found
+    };
+    // A browser chooses itself.
     #[cfg(target_arch = "wasm32")]
-    let mut found: Vec<_> =
-        instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
-    found.sort_by_key(|adapter| rank(&adapter.get_info()));
+    let found = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.into_iter().collect();
     found
 }
 
 /// The best adapter first: discrete, integrated, virtual, unknown, software.
+#[cfg(not(target_arch = "wasm32"))]
 fn rank(info: &wgpu::AdapterInfo) -> u32 {
     match info.device_type {
         wgpu::DeviceType::DiscreteGpu => 0,

@@ -1,9 +1,8 @@
 //! The losses on the CPU: each row's sum and gradient, rows in parallel, their sums added in order.
 
-use rayon::prelude::*;
-
 use super::{Loss, LossShape, Record, likelihood};
 use crate::config::LossKind;
+use crate::device::threads::prelude::*;
 use crate::device::{Cpu, Real};
 
 /// Fewer rows than this are not worth a thread.

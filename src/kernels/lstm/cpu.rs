@@ -6,13 +6,13 @@ mod tiles;
 mod zone;
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::packing::Step;
 use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
     drop_weights, input_of, weight_gradients,
 };
+use crate::device::threads::prelude::*;
 use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};

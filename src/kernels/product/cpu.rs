@@ -5,9 +5,9 @@ mod panels;
 pub use panels::{Left, Term, add_products, pack, panels_len};
 
 use panels::{CHAIN, pack_left};
-use rayon::prelude::*;
 
 use super::{Matrix, Onto, Product, ProductShape};
+use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::{Cpu, Real};
 
 /// Rows of a matrix whose columns are summed at a time. The split does not depend on the number of threads.
@@ -89,7 +89,7 @@ const CACHED_ROWS: usize = 48;
 /// `c += a · b`; `c` is C alone.
 fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     // Two blocks for each thread, and enough rows that packing B for each of them costs little.
-    let rows = shape.m.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(CACHED_ROWS);
+    let rows = shape.m.div_ceil(2 * current_num_threads()).next_multiple_of(CACHED_ROWS);
     c.par_chunks_mut(rows * shape.n).enumerate().for_each(|(block, c)| {
         multiply_add(&shape.block(block * rows, c.len() / shape.n), a, b, c);
     });

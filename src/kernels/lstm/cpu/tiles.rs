@@ -1,6 +1,7 @@
 //! A batch cut into tiles of sequences, one a thread.
 
 use super::norm::Normed;
+use crate::device::threads::current_num_threads;
 use crate::kernels::lstm::tape::NormPlaces;
 use crate::kernels::{LstmShape, Pass};
 
@@ -10,7 +11,7 @@ use crate::kernels::{LstmShape, Pass};
 pub fn tile_size(pass: &Pass) -> usize {
     // Tiles of sequences of unequal length have unequal work: smaller ones can be shared out more evenly.
     let most = if pass.packing.is_even() { 32 } else { 16 };
-    pass.packing.batch().div_ceil(rayon::current_num_threads()).next_multiple_of(4).min(most)
+    pass.packing.batch().div_ceil(current_num_threads()).next_multiple_of(4).min(most)
 }
 
 /// What one thread works on: for each of its time steps the rows of its sequences.
