@@ -270,7 +270,7 @@ export class Run {
     return this.#call("go");
   };
   change = (change) => this.#call("change", change);
-  stop = () => this.#call("stop");
+  stop = () => this.#call("stop").then(() => this.report);
   cancel = () => this.#call("cancel");
   checkpoint = () => this.#call("checkpoint");
   model = () => this.#call("model");

@@ -118,7 +118,7 @@ export class Pull {
 
   async stop() {
     await this.pause();
-    return this.#exclusive(() => this.#finish());
+    await this.#exclusive(() => this.#run && this.#finish());
   }
 
   async cancel() {
@@ -210,7 +210,6 @@ export class Pull {
     this.model = report.model.slice();
     this.#emit({ type: "report", report });
     this.#become("finished");
-    return report;
   }
 
   async #keep() {
