@@ -133,14 +133,15 @@ fn is_full(shape: &LstmShape) -> bool {
     shape.layer_norm || shape.proj_size > 0
 }
 
-/// What [`Tape::packed`] holds. Places are counted in fours but for that of the start states.
+/// What [`Tape::packed`] holds. Places are counted in fours but for that of the start states. What depends on the number of
+/// steps comes last: a tape may be made for fewer than a pass's shape has.
 struct Packed {
     cells: usize,
     weights: usize,    // fours of one arrangement of one cell's weights
-    table: usize,      // of the first row of each step and their end
     projection: usize, // of one arrangement of one cell's projection
     gains: usize,      // of what layer normalisation needs of one cell's parameters
     start: usize,      // elements of one cell's start states
+    table: usize,      // fours of the first row of each step and their end
 }
 
 impl Packed {
@@ -150,20 +151,17 @@ impl Packed {
         Self {
             cells: shape.cells(),
             weights: padded * wide,
-            table: (shape.steps + 1).div_ceil(4),
             projection: only(shape.proj_size > 0, padded * wide / 4),
             gains: only(shape.layer_norm, 4 * padded),
             start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
+            table: (shape.steps + 1).div_ceil(4),
         }
     }
     fn weights(&self, cell: usize, backward: bool) -> usize {
         (2 * cell + usize::from(backward)) * self.weights
     }
-    fn table(&self) -> usize {
-        2 * self.cells * self.weights
-    }
     fn w_hr(&self, cell: usize, backward: bool) -> usize {
-        self.table() + self.table + (2 * cell + usize::from(backward)) * self.projection
+        self.weights(self.cells, false) + (2 * cell + usize::from(backward)) * self.projection
     }
     fn gains(&self, cell: usize) -> usize {
         self.w_hr(self.cells, false) + cell * self.gains
@@ -171,12 +169,15 @@ impl Packed {
     fn start(&self) -> usize {
         4 * self.gains(self.cells)
     }
+    fn table(&self) -> usize {
+        (self.start() + self.start).div_ceil(4)
+    }
 }
 
 /// Elements of [`Tape::packed`].
 pub(super) fn packed_len(shape: &LstmShape) -> usize {
     let packed = Packed::of(shape);
-    (packed.start() + packed.start).next_multiple_of(4)
+    4 * (packed.table() + packed.table)
 }
 
 /// The arrangement of the weights of all layers, and the first rows of the steps.
