@@ -67,7 +67,7 @@ test("temperature, top-k and top-p are the engine's", async ({ page, open }) => 
   await expect(page.locator(".output .prompt")).toHaveText(/^The .{60}$/s);
 });
 
-test("it writes while it learns, and both are stopped", async ({ page, open }) => {
+test("it writes while it learns, and both can be stopped", async ({ page, open }) => {
   await openWith(open, page, RHYME, `${SMALL}&epochs=5000&patience=0`);
   await byName(page, "Learn").click();
   await expect(samples(page)).not.toHaveCount(0);

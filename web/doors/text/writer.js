@@ -58,6 +58,12 @@ export class WritePanel {
     if (!this.#stop) this.state.textContent = enabled ? "" : "There is no model yet: train one, or load one.";
   }
 
+  // A prompt that suits the text, unless somebody has written another.
+  offer(prompt) {
+    if ([this.offered ?? "", ""].includes(this.prompt.value)) this.prompt.value = prompt;
+    this.offered = prompt;
+  }
+
   get settings() {
     const set = [...this.#fields].map(([name, input]) => [name, input.value.trim() === "" ? undefined : Number(input.value)]);
     return Object.fromEntries(set.filter(([, value]) => value !== undefined));
