@@ -209,7 +209,7 @@ class TextDoor {
     this.understood.textContent = `${name}: ${what}.`;
     this.excerpt.textContent = begins.length < characters ? `${begins}…` : begins;
     this.excerpt.scrollTop = 0;
-    if (!this.writer.prompt.value) this.writer.prompt.value = firstWord(begins);
+    this.writer.offer(firstWord(begins));
   }
 
   async #begin(how) {

@@ -5,8 +5,11 @@ import { ownField } from "../../parts/form.js";
 import { counted } from "../../parts/format.js";
 import { sentence } from "../../parts/notices.js";
 
+// Characters at once: while it writes, the network does not learn.
+const MOST = 20_000;
+
 const SETTINGS = [
-  ["length", "Length", 400, { min: 1, max: 20000, step: 1 }, "Characters to write."],
+  ["length", "Length", 400, { min: 1, max: MOST, step: 1 }, "Characters to write."],
   ["temperature", "Temperature", 0.8, { min: 0, step: 0.1 }, "Below 1 it dares less, above 1 more; 0 always takes the likeliest."],
   ["top_k", "Top-k", 0, { min: 0, step: 1 }, "Choose among this many of the likeliest; 0 for all."],
   ["top_p", "Top-p", 1, { min: 0, max: 1, step: 0.05 }, "Choose among the likeliest that together have this probability."],
@@ -58,9 +61,16 @@ export class WritePanel {
     if (!this.#stop) this.state.textContent = enabled ? "" : "There is no model yet: train one, or load one.";
   }
 
+  // A prompt that suits the text, unless somebody has written another.
+  offer(prompt) {
+    if ([this.offered ?? "", ""].includes(this.prompt.value)) this.prompt.value = prompt;
+    this.offered = prompt;
+  }
+
   get settings() {
     const set = [...this.#fields].map(([name, input]) => [name, input.value.trim() === "" ? undefined : Number(input.value)]);
-    return Object.fromEntries(set.filter(([, value]) => value !== undefined));
+    const settings = Object.fromEntries(set.filter(([, value]) => value !== undefined));
+    return { ...settings, length: Math.min(MOST, settings.length ?? MOST) };
   }
 
   async write({ further = false } = {}) {
