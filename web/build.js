@@ -45,7 +45,7 @@ function buildWasm() {
   const features = ["simd", "bulk-memory", "sign-ext", "mutable-globals", "nontrapping-float-to-int", "reference-types"];
   const enabled = [...features, "multivalue"].map((feature) => `--enable-${feature}`);
   const optimizer = join(root, "node_modules", ".bin", "wasm-opt");
-  run(optimizer, "-O3", ...enabled, join(made, "bptt_bg.wasm"), "-o", join(wasm, "bptt_bg.wasm"));
+  run(optimizer, "-O3", "--reorder-functions", ...enabled, join(made, "bptt_bg.wasm"), "-o", join(wasm, "bptt_bg.wasm"));
 }
 
 const compressed = (bytes) => ({

@@ -282,9 +282,9 @@ fn available_memory() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use pulp::{Arch, Scalar, Simd, WithSimd};
+    use pulp::{Scalar, Simd, WithSimd};
 
-    use super::super::wide::{Along, Wide, registers_mut};
+    use super::super::wide::{Along, Wide, dispatch, registers_mut};
 
     /// Sigmoid of the first row, tanh of the second.
     struct Activate([Vec<f32>; 2]);
@@ -316,7 +316,7 @@ mod tests {
     /// By this processor's instructions and, as on one without, number by number.
     fn activated(x: &[f32]) -> [[Vec<f32>; 2]; 2] {
         let rows = || Activate([x.to_vec(), x.to_vec()]);
-        [Arch::new().dispatch(rows()), rows().with_simd(Scalar)]
+        [dispatch(rows()), rows().with_simd(Scalar)]
     }
 
     /// Distance in units of the last place of the exact value.

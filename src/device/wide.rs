@@ -4,9 +4,24 @@
 
 use std::ops::{Add, Mul, Range, Sub};
 
-use pulp::{Scalar, Simd};
+use pulp::{Arch, Scalar, Simd, WithSimd};
 
 use super::Real;
+
+/// Does `work` with the best instructions that this processor has.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    Arch::new().dispatch(work)
+}
+
+/// Likewise, without the code for processors that a build for simd128 does not run on: a page would load it for nothing.
+#[cfg(target_arch = "wasm32")]
+pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    match Arch::new() {
+        Arch::Simd128(simd) => Simd::vectorize(simd, work),
+        _ => unreachable!("simd128 is among the target's features"),
+    }
+}
 
 /// One register: `F::Lanes<S>` with the instructions `S` of a processor.
 pub struct Wide<F: Real, S: Simd> {

@@ -1,8 +1,9 @@
 //! Dropout: elements times random masks that are drawn again wherever they are needed, never stored.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 use crate::device::threads::prelude::*;
+use crate::device::wide::dispatch;
 use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 use crate::rng::MaskKey;
 
@@ -158,7 +159,7 @@ impl<F: Real> Dropout for Cpu<F> {
                 };
                 let itself = matches!(source, Source::Itself);
                 let words = &mut words[..];
-                Arch::new().dispatch(DropRow { drop, first: shape.first + first, words, x, itself, out, add });
+                dispatch(DropRow { drop, first: shape.first + first, words, x, itself, out, add });
             }
         });
     }

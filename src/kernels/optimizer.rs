@@ -14,10 +14,11 @@
 //! sgd    g += λp        m = μm + g (the first time m = g)         p −= lr · m
 //! ```
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 use crate::config::{Config, OptimizerKind};
 use crate::device::threads::prelude::*;
+use crate::device::wide::dispatch;
 use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// How gradients are clipped.
@@ -239,7 +240,7 @@ impl<F: Real> Optimize for Cpu<F> {
         history: &mut Vec<F>,
     ) {
         let blocks = d_params[..len].par_chunks(BLOCK);
-        let sums: Vec<f64> = blocks.map(|block| Arch::new().dispatch(Squares(block))).collect();
+        let sums: Vec<f64> = blocks.map(|block| dispatch(Squares(block))).collect();
         let norm = sums.iter().sum::<f64>().sqrt();
         status[Status::NORM] = F::of(norm);
         status[Status::FACTOR] = match clip {
@@ -285,13 +286,13 @@ impl<F: Real> Optimize for Cpu<F> {
             _ if rule.amsgrad => {
                 let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)).zip(v_max.par_chunks_mut(BLOCK));
                 blocks.zip(moments).for_each(|((_, p, g), ((m, v), v_max))| {
-                    Arch::new().dispatch(Adam { update: &update, p, g, m, v, v_max: Some(v_max) });
+                    dispatch(Adam { update: &update, p, g, m, v, v_max: Some(v_max) });
                 });
             }
             _ => {
                 let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK));
                 blocks.zip(moments).for_each(|((_, p, g), (m, v))| {
-                    Arch::new().dispatch(Adam { update: &update, p, g, m, v, v_max: None });
+                    dispatch(Adam { update: &update, p, g, m, v, v_max: None });
                 });
             }
         }

@@ -5,14 +5,13 @@ mod steps;
 mod tiles;
 mod zone;
 
-use pulp::Arch;
-
 use super::packing::Step;
 use super::{
     Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence, before_layer,
     drop_weights, input_of, weight_gradients,
 };
 use crate::device::threads::{in_pool, prelude::*};
+use crate::device::wide::dispatch;
 use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
@@ -317,9 +316,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
         for ((gates, z, r, c_before, c_t, h_t), kept) in parts.into_iter().zip(kept) {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
-                    Arch::new().dispatch(ForwardNormStep { own, a: z, r, gates, kept, c_before, c_t, h_t, hidden });
+                    dispatch(ForwardNormStep { own, a: z, r, gates, kept, c_before, c_t, h_t, hidden });
                 }
-                _ => Arch::new().dispatch(ForwardStep { z, gates, c_before, c_t, h_t, hidden }),
+                _ => dispatch(ForwardStep { z, gates, c_before, c_t, h_t, hidden }),
             }
         }
         if self.weight_hr.is_some() {
@@ -446,9 +445,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
             match (&self.norm, kept) {
                 (Some(own), Some(kept)) => {
                     let sums = Sums { values: tile.sums, first };
-                    Arch::new().dispatch(BackwardNormStep { own, gates, kept, c_before: c[0], d_h, d_c, sums, hidden });
+                    dispatch(BackwardNormStep { own, gates, kept, c_before: c[0], d_h, d_c, sums, hidden });
                 }
-                _ => Arch::new().dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),
+                _ => dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),
             }
         }
         let d_gates = tile.norm.get(t).map_or(&*tile.gates[t], |kept| &*kept.hh);

@@ -1,9 +1,10 @@
 //! Zoneout on the CPU: what of h and c keeps its value from the step before.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 use super::tiles::{Before, Tile};
 use crate::device::Real;
+use crate::device::wide::dispatch;
 use crate::kernels::Pass;
 use crate::rng::{MaskKey, Purpose};
 
@@ -49,7 +50,7 @@ impl<'a, F: Real> Zone<'a, F> {
         for quad in 0..n.div_ceil(4) {
             let block = ((self.pass.first_step + t) * quads + self.first / 4 + quad) * shape.hidden_size;
             let (width, hidden) = (shape.width(), shape.hidden_size);
-            Arch::new().dispatch(DrawQuad {
+            dispatch(DrawQuad {
                 key,
                 block: block as u32,
                 rates: [noise.zoneout_h, noise.zoneout_c],

@@ -6,9 +6,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use crate::device::Real;
+use crate::device::wide::dispatch;
 use crate::kernels::product::Matrix;
 
 /// Rows of C in registers: with two vectors each they are twelve of the sixteen registers that AVX2, SSE and WebAssembly
@@ -49,7 +50,7 @@ fn width<F: Real>() -> usize {
             panel_width::<F, S>()
         }
     }
-    Arch::new().dispatch(Width::<F>(std::marker::PhantomData))
+    dispatch(Width::<F>(std::marker::PhantomData))
 }
 
 #[inline(always)]
@@ -64,7 +65,7 @@ pub fn panels_len<F: Real>(k: usize, n: usize) -> usize {
 
 /// Packs B, which lies in `from` as `b` says. Columns beyond the last are zero.
 pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
-    Arch::new().dispatch(Pack { k, n, b, from, panels });
+    dispatch(Pack { k, n, b, from, panels });
 }
 
 struct Pack<'a, F> {
@@ -180,7 +181,7 @@ pub struct Term<'a, F> {
 pub fn add_products<F: Real>(m: usize, n: usize, terms: &[Term<F>], onto: Option<&[F]>, c: &mut [F]) {
     assert!(m * n <= c.len(), "C [{m}, {n}] in {}", c.len());
     if m > 0 && n > 0 {
-        Arch::new().dispatch(AddProducts { m, n, terms, onto, c });
+        dispatch(AddProducts { m, n, terms, onto, c });
     }
 }
 
