@@ -131,7 +131,7 @@ fn options_that_cannot_be_are_refused() {
     refused(&["--task", "copying", "--horizon", "1", "--window", "21"], "option `window`", "too short", "22 or more");
     refused(&["short.txt", "--horizon", "1"], "option `bptt`", "training rows", "longer series");
     refused(&["bytes.txt", "--horizon", "1"], "bytes.txt, line 2", "is not text in UTF-8", "iconv");
-    refused(&["empty.txt", "--horizon", "1"], "option `bptt`", "0 training rows", "longer series");
+    refused(&["empty.txt", "--horizon", "1"], "empty.txt: ", "the file is empty", "give a text file");
     let bench = ["bench", "--shape", "I=1,H=4,L=2,B=2,T=3", "--steps", "1", "--device", "cpu"];
     let said = bptt(at.path(), &[&bench[..], &["--lengths", "--zoneout-h", "0.1"]].concat()).ok();
     assert!(said.out.contains("times the plain step"), "{}", said.out);

@@ -2,13 +2,14 @@
 //
 //   node web/build.js wasm     Rust → wasm → its JavaScript side → smaller wasm, in web/wasm/
 //   node web/build.js page     that, then the page in dist/, with a check of what a visitor loads
+//   node web/build.js package  that, then the npm package, as a .tgz in target/
 //
 // cargo and rustc stand for the toolchain; everything else comes from Cargo.lock and package-lock.json.
 
 import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { extname, join } from "node:path";
+import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
@@ -38,6 +39,9 @@ function buildWasm() {
   run("cargo", "--config", flags, "rustc", ...only, "--profile=web", `--target=${target}`);
   const built = join(metadata().target_directory, target, "web", "bptt.wasm");
   const made = join(metadata().target_directory, "bindgen");
+  const [smaller, tool] = [join(wasm, "bptt_bg.wasm"), join(root, "Cargo.lock")];
+  const age = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (age(smaller) > Math.max(age(built), age(tool))) return;
   run("cargo", "run", "--quiet", "--package=bindgen", "--profile=tool", "--", built, made);
   mkdirSync(wasm, { recursive: true });
   for (const file of ["bptt.js", "bptt.d.ts"]) copyFileSync(join(made, file), join(wasm, file));
@@ -45,7 +49,7 @@ function buildWasm() {
   const features = ["simd", "bulk-memory", "sign-ext", "mutable-globals", "nontrapping-float-to-int", "reference-types"];
   const enabled = [...features, "multivalue"].map((feature) => `--enable-${feature}`);
   const optimizer = join(root, "node_modules", ".bin", "wasm-opt");
-  run(optimizer, "-O3", "--reorder-functions", ...enabled, join(made, "bptt_bg.wasm"), "-o", join(wasm, "bptt_bg.wasm"));
+  run(optimizer, "-O3", "--reorder-functions", ...enabled, join(made, "bptt_bg.wasm"), "-o", smaller);
 }
 
 const compressed = (bytes) => ({
@@ -87,7 +91,26 @@ async function buildPage() {
   checkSize(folder);
 }
 
+// The page's scripts as they are, with the package's own face.
+function buildPackage() {
+  const folder = join(metadata().target_directory, "package");
+  rmSync(folder, { recursive: true, force: true });
+  const scripts = ["device", "engine", "options", "pull", "session", "store", "worker"].map((name) => `${name}.js`);
+  for (const file of [...scripts, "options.d.ts", "wasm/bptt.js", "wasm/bptt.d.ts", "wasm/bptt_bg.wasm"]) {
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    copyFileSync(join(root, "web", file), join(folder, file));
+  }
+  for (const file of readdirSync(join(root, "web", "package"))) {
+    copyFileSync(join(root, "web", "package", file), join(folder, file));
+  }
+  for (const file of ["LICENSE-APACHE", "LICENSE-MIT"]) copyFileSync(join(root, file), join(folder, file));
+  const { version } = metadata().packages.find(({ name }) => name === "bptt");
+  run("npm", "--prefix", folder, "pkg", "set", `version=${version}`);
+  run("npm", "pack", folder, "--pack-destination", metadata().target_directory);
+}
+
 const [what] = process.argv.slice(2);
-if (!["wasm", "page"].includes(what)) throw new Error("say what: wasm or page");
+if (!["wasm", "page", "package"].includes(what)) throw new Error("say what: wasm, page or package");
 buildWasm();
 if (what === "page") await buildPage();
+if (what === "package") buildPackage();

@@ -253,10 +253,7 @@ export class Pull {
         error = another;
       }
     }
-    if (error.kind === "diverged") {
-      // The weights are those before the bad step.
-      await this.#exclusive(() => this.#keep()).catch(() => {});
-    }
+    // After a loss that is not finite, too, the checkpoint before it stands: the steps right before were hardly good ones.
     if (error.kind !== "panic") {
       this.#run?.free();
       this.#run = null;

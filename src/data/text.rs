@@ -30,6 +30,9 @@ pub(super) fn read(file: String, bytes: Vec<u8>, config: &Config, alphabet: Opti
         let remedy = "convert it, for instance with iconv -t UTF-8";
         Error::file(Place::file(&file).line(line as u64), "is not text in UTF-8", remedy)
     })?;
+    if text.is_empty() {
+        return Err(Error::file(Place::file(&file), "the file is empty", "give a text file"));
+    }
     let alphabet: Vec<char> = match alphabet {
         Some(alphabet) => alphabet.chars().collect(),
         None => {

@@ -1,6 +1,6 @@
 // The door that forecasts a file, from the first click to the downloads, on both engines.
 
-import { byName, choose, downloaded, expect, finished, sales, scores, SMALL, taken, test } from "./page.js";
+import { beginPaused, byName, choose, downloaded, expect, finished, sales, scores, SMALL, taken, test } from "./page.js";
 
 // How many times longer than alone a program takes here at the moment, at most 3: wall time over processor time of some work.
 function crowding() {
@@ -85,9 +85,7 @@ test("no task of the page's own thread is longer than 50 ms while it trains", as
 
 test("a run is paused, stepped, changed and stopped", async ({ page, open }) => {
   await open("#forecast?device=cpu&window=12&hidden_size=8&epochs=5000&patience=0");
-  await byName(page, "Train").click();
-  await byName(page, "Pause").click();
-  await expect(page.locator(".run-state")).toHaveText("Paused");
+  await beginPaused(page);
   const step = page.locator(".figures div", { hasText: "Step" }).locator("dd");
   const before = Number((await step.textContent()).split(" ")[0]);
   const per = Number((await step.textContent()).split(" ")[2]);

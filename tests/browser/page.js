@@ -38,6 +38,17 @@ export const test = base.extend({
 
 export const byName = (page, name) => page.getByRole("button", { name, exact: true });
 
+// Begins a run and pauses it as soon as there is something to press, however short it is.
+export async function beginPaused(page) {
+  await page.evaluate(() => {
+    const find = (label) => [...document.querySelectorAll(".run-buttons button")].find(({ textContent }) => textContent === label);
+    const pause = find("Pause");
+    new MutationObserver((_, observer) => pause.hidden || (observer.disconnect(), pause.click())).observe(pause, { attributes: true });
+    find("Train").click();
+  });
+  await expect(page.locator(".run-state")).toHaveText("Paused");
+}
+
 // Until the run's end.
 export const finished = (page, timeout = 45_000) => expect(page.locator(".run-state")).toHaveText("Finished", { timeout });
 

@@ -1,6 +1,6 @@
 // Everything that can be taken along comes back: options, link, checkpoint, model, and the run that the browser keeps.
 
-import { byName, choose, expect, finished, scores, SMALL, taken, test } from "./page.js";
+import { beginPaused, byName, choose, expect, finished, scores, SMALL, taken, test } from "./page.js";
 
 const OPTIONS = `device=cpu&${SMALL}`;
 const loss = (page) => page.locator(".figures div", { hasText: "Validation loss" }).locator("dd").textContent();
@@ -56,9 +56,7 @@ test("a checkpoint goes on elsewhere, to the same numbers", async ({ page, open 
   await trained(page, open, OPTIONS.replace("epochs=3", "epochs=4"));
   await page.goto("about:blank");
   await open(`#forecast?${OPTIONS.replace("epochs=3", "epochs=4")}`);
-  await byName(page, "Train").click();
-  await byName(page, "Pause").click();
-  await expect(page.locator(".run-state")).toHaveText("Paused");
+  await beginPaused(page);
   const { bytes } = await taken(page, "checkpoint");
   await page.evaluate(() => indexedDB.deleteDatabase("bptt"));
   await page.goto("about:blank");
@@ -88,8 +86,7 @@ test("a kept run is offered after a reload and ends with the same numbers", asyn
   await page.evaluate(() => indexedDB.deleteDatabase("bptt"));
   await page.goto("about:blank");
   await open(`#forecast?${OPTIONS}`);
-  await byName(page, "Train").click();
-  await byName(page, "Pause").click();
+  await beginPaused(page);
   await page.reload();
   await expect(page.getByText(/This browser keeps a run on the sunspots/)).toBeVisible();
   await byName(page, "Go on with it").click();
@@ -99,7 +96,7 @@ test("a kept run is offered after a reload and ends with the same numbers", asyn
 
 test("a kept run brings its file, and can be discarded", async ({ page, open }) => {
   const { sales } = await import("./page.js");
-  await open("#forecast?device=cpu&epochs=300&hidden_size=4&window=7");
+  await open("#forecast?device=cpu&epochs=5000&patience=0&hidden_size=4&window=7");
   await choose(page, "sales.csv", sales());
   await expect(page.getByRole("heading", { name: "The data: sales.csv" })).toBeVisible();
   await byName(page, "Train").click();

@@ -14,7 +14,7 @@ const written = (page) => page.locator("[data-written]");
 
 async function openWith(open, page, text, query = SMALL, device = "cpu") {
   await open(`#text?device=${device}&${query}`);
-  await expect(byName(page, "Learn")).toBeEnabled();
+  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 20_000 });
   if (!text) return;
   await choose(page, "own.txt", text);
   await expect(page.locator(".understood")).toContainText("own.txt");
@@ -117,7 +117,7 @@ test("model, checkpoint and options go out and in", async ({ page, open }) => {
 
   await open("#text?device=cpu");
   await page.reload();
-  await expect(byName(page, "Learn")).toBeEnabled();
+  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 20_000 });
   await choose(page, "mine.safetensors", model.bytes);
   await expect(card(page, "Let it go on")).toContainText("mine.safetensors is loaded");
   expect(await write(page, { prompt: "The ", seed: 3 })).toBe(before);
@@ -140,7 +140,7 @@ test("options stand in the address, and a wrong one is explained", async ({ page
   await page.locator("[name=bptt]").blur();
   await byName(page, "Learn").click();
   await expect(page.locator(".notice.error")).toBeVisible();
-  await expect(byName(page, "Learn")).toBeEnabled();
+  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 20_000 });
 });
 
 test("no task of the page's own thread takes 50 ms while it learns and writes", async ({ page, open }) => {

@@ -97,7 +97,9 @@ export class RunBar {
     const { device } = this.#context;
     try {
       const run = await begin({ device, keep: true });
-      await this.follow(run);
+      // Whoever sees the button can press it.
+      this.#busy = false;
+      this.follow(run);
       return run;
     } catch (error) {
       this.#refused(error);
