@@ -4,6 +4,8 @@
 //! when first used and found again afterwards, so that from the second training step on nothing is created.
 
 mod adapter;
+#[cfg(any(target_arch = "wasm32", test))]
+pub(crate) mod bare;
 mod kernel;
 mod pace;
 mod profile;

@@ -11,6 +11,8 @@ pub(crate) mod wide;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use gpu::bare;
 pub use gpu::{
     Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, KernelTime, Params, adapters, grid,
 };

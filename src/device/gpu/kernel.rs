@@ -37,7 +37,7 @@ impl Kernel {
     /// The whole text that is compiled.
     pub fn wgsl(&self) -> String {
         let shared: String = self.shared.iter().flat_map(|(_, text)| [*text, "\n"]).collect();
-        format!("{}\n{shared}{}", self.source, include_str!("../../../shaders/common.wgsl"))
+        format!("{}\n{shared}{}", self.source, kernel!(@ file "common"))
     }
 }
 
@@ -73,7 +73,17 @@ macro_rules! kernel {
             varying: kernel!(@ $($varying)?),
         }
     };
-    (@ file $name:literal) => { include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")) };
+    (@ file $name:literal) => {{
+        const TEXT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl"));
+        #[cfg(target_arch = "wasm32")]
+        {
+            #[allow(long_running_const_eval)]
+            static BARE: [u8; $crate::device::bare::len(TEXT)] = $crate::device::bare::bytes(TEXT);
+            $crate::device::bare::text(&BARE)
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        TEXT
+    }};
     (@) => { false };
     (@ varying) => { true };
 }
