@@ -482,9 +482,10 @@ impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
             (rest_a, rest_r) = (after_a, after_r);
             [a[row], r[row]] = registers_mut::<F, S, 2>([own_a, own_r], &range);
             [d[row]] = registers::<F, S, 1>([&self.d[row * gates..][..gates]], &range);
-            for side in 0..2 {
-                before[row][side] = BeforeNorm::new(simd, self.scales[row][side], self.shares[row][side]);
-            }
+            before[row] = [
+                BeforeNorm::new(simd, self.scales[row][0], self.shares[row][0]),
+                BeforeNorm::new(simd, self.scales[row][1], self.shares[row][1]),
+            ];
         }
         let [sum_a, sum_r, sum_b] = &mut self.sums;
         let [sum_a, sum_r, sum_b] = registers_mut::<F, S, 3>([sum_a, sum_r, sum_b], &range);

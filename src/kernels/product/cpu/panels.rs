@@ -296,8 +296,8 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
     #[inline(always)]
     fn put_row(simd: S, sums: [F::Lanes<S>; 2], onto: &[F], c: &mut [F]) {
         if size_of_val(c) == size_of_val(&sums) {
-            let (onto, c): (&[F::Lanes<S>], &mut [F::Lanes<S>]) =
-                (bytemuck::cast_slice(onto), bytemuck::cast_slice_mut(c));
+            let onto: &[F::Lanes<S>] = bytemuck::cast_slice(onto);
+            let c: &mut [F::Lanes<S>] = bytemuck::cast_slice_mut(c);
             c[0] = F::add_lanes(simd, onto[0], sums[0]);
             c[1] = F::add_lanes(simd, onto[1], sums[1]);
         } else {
