@@ -145,7 +145,8 @@ export class Engine {
 
   async open(file) {
     if (!file) return this.call("open", [null, null]);
-    const bytes = file.bytes ?? new Uint8Array(await file.arrayBuffer());
+    // A browser's File may have a method of that name.
+    const bytes = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file.bytes;
     return this.call("open", [file.name, bytes]);
   }
   describe = (options = {}, { progress, signal } = {}) => this.call("describe", [options], { part: progress, signal });

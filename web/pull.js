@@ -7,7 +7,7 @@ import * as store from "./store.js";
 const MOST_LOSSES = 3;
 
 // Lets messages in before it goes on; a timer would wait 4 ms.
-const breathe = () =>
+export const breathe = () =>
   new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = () => {

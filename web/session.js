@@ -3,7 +3,7 @@
 
 import init, * as wasm from "./wasm/bptt.js";
 import { openDevice, useDevice } from "./device.js";
-import { Pull } from "./pull.js";
+import { Pull, breathe } from "./pull.js";
 import * as store from "./store.js";
 
 const fault = (kind, problem, remedy) => Object.assign(new Error(`${problem}: ${remedy}`), { kind, problem, remedy });
@@ -140,11 +140,11 @@ async function write(session, [id, prompt, how], { part, givenUp }) {
   let text = "";
   try {
     await session.exclusive(() => writer.begin(prompt));
-    while ([...text].length < length && !givenUp()) {
-      const count = Math.min(PIECE, length - [...text].length);
-      const piece = await session.exclusive(() => writer.next(count, sampling));
+    for (let rest = length; rest > 0 && !givenUp(); rest -= PIECE) {
+      const piece = await session.exclusive(() => writer.next(Math.min(PIECE, rest), sampling));
       text += piece;
       part(piece);
+      await breathe();
     }
   } finally {
     writer.free();

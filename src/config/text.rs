@@ -65,11 +65,13 @@ impl Config {
     /// # Errors
     /// For a whole number above 2⁶³ − 1, which TOML does not know.
     pub fn to_table(&self) -> Result<Table> {
-        let text = toml::to_string(self).map_err(|error| {
+        let failed = |error: String| {
             let problem = format!("a number cannot be used: {error}");
             Error::file(Place::file("the options"), problem, "use whole numbers up to 2⁶³ − 1")
-        })?;
-        Ok(toml::from_str(&text).expect("what was just written"))
+        };
+        // By way of the text: the code for that is there anyway.
+        let text = toml::to_string(self).map_err(|error| failed(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| failed(error.message().into()))
     }
 
     /// The options that are not their task's defaults, for a link: short words, and values of TOML where a word is not
