@@ -245,7 +245,9 @@ export class Pull {
   // What becomes of a slice that failed; true if the run has ended.
   async #failed(error) {
     const kept = error.kind === "panic" ? null : this.#kept;
-    if (error.kind === "lost" && kept) {
+    // A read that fails may be told before the loss that it fails of. Whatever a device refuses in the middle of a run, another
+    // one may do, and in the end the CPU.
+    if (["lost", "device"].includes(error.kind) && kept) {
       try {
         await this.#exclusive(() => this.#recover(error));
         return false;
