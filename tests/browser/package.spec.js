@@ -16,9 +16,10 @@ let folder, site;
 test.beforeAll(async () => {
   test.setTimeout(600_000);
   execFileSync("node", ["web/build.js", "package"], { cwd: root, stdio: "ignore" });
-  const [tarball] = execFileSync("ls", [join(root, "target")], { encoding: "utf8" }).match(/^bptt-.*\.tgz$/m);
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
+  const [tarball] = execFileSync("ls", [target], { encoding: "utf8" }).match(/^bptt-.*\.tgz$/m);
   folder = mkdtempSync(join(tmpdir(), "bptt-"));
-  execFileSync("tar", ["-xzf", join(root, "target", tarball), "-C", folder]);
+  execFileSync("tar", ["-xzf", join(target, tarball), "-C", folder]);
   const unpacked = join(folder, "package");
   writeFileSync(join(unpacked, "example.js"), example.replace('"bptt"', '"./index.js"'));
   writeFileSync(join(unpacked, "page.html"), '<!doctype html><script type="module" src="./example.js"></script>');
