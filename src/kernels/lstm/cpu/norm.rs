@@ -61,7 +61,9 @@ fn moments<F: Real, S: Simd>(simd: S, row: &[F]) -> (F, F) {
     sums.all(simd, row.len());
     let share = F::one() / F::of(row.len() as f64);
     let apart = sums.sum * share;
-    let variance = (sums.squares * share - apart * apart).max(F::zero());
+    let variance = sums.squares * share - apart * apart;
+    // A comparison, not `max`: that would turn a NaN into a number.
+    let variance = if variance < F::zero() { F::zero() } else { variance };
     (about + apart, F::one() / (variance + F::of(NORM_EPS)).sqrt())
 }
 
