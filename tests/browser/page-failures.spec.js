@@ -24,7 +24,7 @@ test("an adapter that is not there at first is asked for again", async ({ page, 
   });
   await open(`#forecast?device=gpu&${SMALL}&train_share=0.2`);
   await byName(page, "Train").click();
-  await expect(figures(page)).toContainText("GPU", { timeout: 20_000 });
+  await expect(figures(page)).toContainText("GPU", { timeout: 30_000 });
   await expect(page.locator(".run-note[role=status]")).toHaveText("");
 });
 

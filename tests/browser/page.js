@@ -27,7 +27,7 @@ export const test = base.extend({
     const open = async (hash = "") => {
       await page.goto(`${host.url}${hash}`);
       // Not before the engine has looked at the data.
-      if (/^(#forecast|$)/.test(hash)) await expect(page.getByText(/to validate, /)).toBeVisible({ timeout: 15_000 });
+      if (/^(#forecast|$)/.test(hash)) await expect(page.getByText(/to validate, /)).toBeVisible({ timeout: 30_000 });
       return page;
     };
     open.faults = faults;
