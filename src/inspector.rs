@@ -233,7 +233,7 @@ impl<D: Kernels> Inspector<D> {
                 traces.push(Trace {
                     layer,
                     reverse: direction == 1,
-                    gates: device.read_f32(&cell.gates, 0..steps * lstm.gates()).await?,
+                    gates: self.net.gates(device, batch, (layer, direction)).await?,
                     // The start state lies before the first step's.
                     c: device.read_f32(&cell.c, hidden..(1 + steps) * hidden).await?,
                     h: h.copied().collect(),
@@ -245,10 +245,10 @@ impl<D: Kernels> Inspector<D> {
     }
 
     async fn count_gates(&self, batch: &Batch, counts: &mut [Count]) -> Result<()> {
-        let len = batch.packing.rows() * self.net.shape.lstm.gates();
-        let cells = self.net.tape.layers.iter().flat_map(|layer| &layer.cells);
-        for (count, cell) in counts.iter_mut().zip(cells) {
-            count.add(&self.device.read_f32(&cell.gates, 0..len).await?);
+        let directions = self.net.shape.lstm.directions();
+        for (cell, count) in counts.iter_mut().enumerate() {
+            let cell = (cell / directions, cell % directions);
+            count.add(&self.net.gates(&self.device, batch, cell).await?);
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub trait Real:
     fn mul_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
     /// a · b + c, rounded once where the processor can.
     fn mul_add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// The sum of all lanes.
+    fn sum_lanes<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
     /// 1 / (1 + exp(−x))
     fn sigmoid_lanes<S: Simd>(simd: S, x: Self::Lanes<S>) -> Self::Lanes<S>;
     /// tanh x
@@ -65,6 +67,10 @@ impl Real for f64 {
     #[inline(always)]
     fn mul_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
         simd.mul_f64s(a, b)
+    }
+    #[inline(always)]
+    fn sum_lanes<S: Simd>(simd: S, a: S::f64s) -> Self {
+        simd.reduce_sum_f64s(a)
     }
     fn sigmoid_lanes<S: Simd>(_simd: S, x: S::f64s) -> S::f64s {
         each::<S>(x, |x| 1.0 / (1.0 + (-x).exp()))
@@ -103,6 +109,10 @@ impl Real for f32 {
     #[inline(always)]
     fn mul_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
         simd.mul_f32s(a, b)
+    }
+    #[inline(always)]
+    fn sum_lanes<S: Simd>(simd: S, a: S::f32s) -> Self {
+        simd.reduce_sum_f32s(a)
     }
     #[inline(always)]
     fn sigmoid_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {

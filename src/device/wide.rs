@@ -106,7 +106,7 @@ impl<F: Real, S: Simd> Wide<F, S> {
     /// The sum of all lanes.
     #[inline(always)]
     pub fn total(self) -> F {
-        bytemuck::cast_slice(&[self.lanes]).iter().fold(F::zero(), |sum, &lane| sum + lane)
+        F::sum_lanes(self.simd, self.lanes)
     }
 }
 

@@ -9,7 +9,7 @@
 //! u_t   = d_prediction_t · W_fc for the top layer, Σ over the directions of d_gates_t · W_ih of the layer above for others
 //! ```
 
-use super::{Batch, Network};
+use super::{Batch, Network, pass};
 use crate::config::Head;
 use crate::device::{Need, Real};
 use crate::error::Result;
@@ -62,7 +62,7 @@ impl<D: Kernels> Network<D> {
         for layer in (0..lstm.num_layers).rev() {
             for direction in (0..lstm.directions()).rev() {
                 let weight = Matrix::rows(lstm.cell(layer, direction).weight_hh, width);
-                let [_, d_recurrent] = gate_gradients(lstm, packing, &self.tape.layers[layer].cells[direction]);
+                let [_, d_recurrent] = gate_gradients::<D>(lstm, packing, &self.tape.layers[layer].cells[direction]);
                 self.through_weight(device, packing, d_recurrent, weight, Onto::Zero, scratch);
                 let sent = read(device, scratch, packing.rows() * width).await?;
                 cells.push(back_through_time(lstm, packing, direction, &upstream, &sent));
@@ -71,7 +71,7 @@ impl<D: Kernels> Network<D> {
                 for direction in 0..lstm.directions() {
                     let weight = Matrix::rows(lstm.cell(layer, direction).weight_ih, outputs);
                     let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
-                    let [d_input, _] = gate_gradients(lstm, packing, &self.tape.layers[layer].cells[direction]);
+                    let [d_input, _] = gate_gradients::<D>(lstm, packing, &self.tape.layers[layer].cells[direction]);
                     self.through_weight(device, packing, d_input, weight, onto, scratch);
                 }
                 upstream = read(device, scratch, packing.rows() * outputs).await?;
@@ -79,6 +79,14 @@ impl<D: Kernels> Network<D> {
         }
         cells.reverse();
         Ok(cells)
+    }
+
+    /// The activated gates of one layer and direction in the last [`forward`](Network::forward), `[rows, 4H]`.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn gates(&self, device: &D, batch: &Batch, cell: (usize, usize)) -> Result<Vec<f32>> {
+        device.lstm_gates(&pass(&self.shape, &batch.packing, batch, 0), &self.params, cell, &self.tape).await
     }
 
     /// The head's gradient of the top layer's output `[rows, R · P]`.

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::device::threads::{in_pool, prelude::*};
 use crate::device::wide::dispatch;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, Device, Real};
+use crate::error::Result;
 use crate::kernels::dropout::{Dropout, Masks, Source};
 use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
 use crate::kernels::{DropShape, LayerTape, Matrix};
-use norm::{BackwardNormStep, ForwardNormStep, NormParameters, Sums};
+use norm::{BackwardNormStep, ForwardNormStep, GatesAgain, NormParameters, Sums};
 use steps::{BackwardStep, ForwardStep};
 use tiles::{Before, Tile, tile_size, tiles};
 use zone::Zone;
@@ -24,6 +25,8 @@ use zone::Zone;
 type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
+    const REMAKES_GATES: bool = true;
+
     fn lstm_forward(
         &self,
         pass: &Pass,
@@ -41,6 +44,24 @@ impl<F: Real> Lstm for Cpu<F> {
                 }
             }
         });
+    }
+
+    async fn lstm_gates(
+        &self,
+        pass: &Pass<'_>,
+        params: &Vec<F>,
+        (layer, direction): (usize, usize),
+        tape: &Tape<F>,
+    ) -> Result<Vec<f32>> {
+        let (len, cell) = (pass.rows() * pass.shape.gates(), &tape.layers[layer].cells[direction]);
+        let Some(own) = Recurrence::new(pass, layer, direction, params).norm else {
+            return self.read_f32(&cell.gates, 0..len).await;
+        };
+        let places = pass.norm_places::<Self>();
+        let mut gates = vec![F::zero(); len];
+        let normed = [places.ih, places.hh].map(|place| &cell.norm[place..][..len]);
+        dispatch(GatesAgain { own: &own, normed, gates: &mut gates, hidden: pass.shape.hidden_size });
+        Ok(gates.iter().map(|gate| gate.double() as f32).collect())
     }
 
     fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
@@ -84,8 +105,9 @@ impl<F: Real> Lstm for Cpu<F> {
         len(&forward).max(len(&backward))
     }
 
-    fn norm_len(&self, _shape: &LstmShape) -> usize {
-        0
+    /// The mean of each row's c̃.
+    fn norm_len(&self, shape: &LstmShape) -> usize {
+        shape.rows()
     }
 }
 
@@ -139,27 +161,6 @@ struct ForwardWeights<'a, F> {
     ih: &'a [F], // [D, 4H]
     hh: &'a [F], // [P, 4H]
     hr: &'a [F], // [H, P]
-}
-
-/// The products of one time step of a tile, apart from what is kept of each step, so that they stay in a core's own cache.
-struct Products<F> {
-    z: Vec<F>, // [n, 4H], the gates before activation; with layer normalisation x · W_ihᵀ
-    r: Vec<F>, // [n, 4H], h · W_hhᵀ with layer normalisation
-}
-
-impl<F: Real> Products<F> {
-    fn new(shape: &LstmShape, sequences: usize) -> Self {
-        let len = sequences * shape.gates();
-        let zeros = |wanted| vec![F::zero(); if wanted { len } else { 0 }];
-        Self { z: zeros(true), r: zeros(shape.layer_norm) }
-    }
-
-    /// The first `at` elements of each, and the others.
-    fn split_at(&self, at: usize) -> [(&[F], &[F]); 2] {
-        let (z_1, z_2) = self.z.split_at(at);
-        let (r_1, r_2) = self.r.split_at(at.min(self.r.len()));
-        [(z_1, r_1), (z_2, r_2)]
-    }
 }
 
 /// A layer's input: row r begins at `offset` + r · `row`.
@@ -239,9 +240,10 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
-            let mut products = Products::new(shape, tile.count);
+            // Apart from what is kept of each step, so that they stay in a core's own cache.
+            let mut z = vec![F::zero(); tile.count * shape.gates() * if self.norm.is_some() { 2 } else { 1 }];
             for step in pass.packing.walk(self.reverse()) {
-                self.forward_step(&step, &mut tile, input, weights, mask, &mut products, &mut zone, &mut h);
+                self.forward_step(&step, &mut tile, input, weights, mask, &mut z, &mut zone, &mut h);
             }
         });
     }
@@ -265,7 +267,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    /// One time step of a tile; `h` `[n, P]` goes from step to step unless it lies in `h_in`.
+    /// One time step of a tile; `z` are the gates before activation `[n, 4H]`, with layer normalisation
+    /// the two products instead, and `h` `[n, P]` goes from step to step unless
+    /// it lies in `h_in`.
     fn forward_step(
         &self,
         step: &Step,
@@ -273,7 +277,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         input: Input<F>,
         weights: ForwardWeights<F>,
         mask: Option<&[F]>,
-        products: &mut Products<F>,
+        z: &mut [F],
         zone: &mut Option<Zone<F>>,
         h: &mut [F],
     ) {
@@ -295,30 +299,37 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let from_x = Term { k: input.size, a: Left::Rows(x, input.place.row), panels: weights.ih };
         let from_h = Term { k: width, a: Left::Rows(h_in, width), panels: weights.hh };
         let biases = Some(&self.biases[..]);
-        match self.norm {
+        match &self.norm {
             Some(_) => {
-                add_products(n, 4 * hidden, &[from_x], biases, &mut products.z);
-                add_products(n, 4 * hidden, &[from_h], biases, &mut products.r);
+                let (a, r) = z.split_at_mut(z.len() / 2);
+                add_products(n, 4 * hidden, &[from_x], biases, a);
+                add_products(n, 4 * hidden, &[from_h], biases, r);
             }
-            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, &mut products.z),
+            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, z),
         }
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
         let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), ongoing * hidden, n * hidden);
         let u = if self.weight_hr.is_some() { &mut *tile.u[t] } else { &mut *h_t };
         let at = ongoing * hidden;
-        let (gates_1, gates_2) = tile.gates[t].split_at_mut(4 * at);
         let (c_1, c_2) = c_t.split_at_mut(at);
         let (u_1, u_2) = u.split_at_mut(at);
-        let [(z_1, r_1), (z_2, r_2)] = products.split_at(4 * at);
-        let parts = [(gates_1, z_1, r_1, before.ongoing, c_1, u_1), (gates_2, z_2, r_2, before.starting, c_2, u_2)];
-        let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
-        for ((gates, z, r, c_before, c_t, h_t), kept) in parts.into_iter().zip(kept) {
-            match (&self.norm, kept) {
-                (Some(own), Some(kept)) => {
-                    dispatch(ForwardNormStep { own, a: z, r, gates, kept, c_before, c_t, h_t, hidden });
+        let parts = [(before.ongoing, c_1, u_1), (before.starting, c_2, u_2)].into_iter();
+        match &self.norm {
+            Some(own) => {
+                let kept = tile.norm[t].split_at(ongoing, hidden);
+                let (a, r) = z.split_at(z.len() / 2);
+                let ((a_1, a_2), (r_1, r_2)) = (a.split_at(4 * at), r.split_at(4 * at));
+                for (((c_before, c_t, h_t), kept), (a, r)) in parts.zip(kept).zip([(a_1, r_1), (a_2, r_2)]) {
+                    dispatch(ForwardNormStep { own, a, r, kept, c_before, c_t, h_t, hidden });
                 }
-                _ => dispatch(ForwardStep { z, gates, c_before, c_t, h_t, hidden }),
+            }
+            None => {
+                let (z_1, z_2) = z.split_at(4 * at);
+                let (gates_1, gates_2) = tile.gates[t].split_at_mut(4 * at);
+                for ((c_before, c_t, h_t), (z, gates)) in parts.zip([(z_1, gates_1), (z_2, gates_2)]) {
+                    dispatch(ForwardStep { z, gates, c_before, c_t, h_t, hidden });
+                }
             }
         }
         if self.weight_hr.is_some() {
@@ -417,13 +428,12 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let ongoing = tile.rows(step.ongoing);
         let at = ongoing * hidden;
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), at, n * hidden);
-        let gates = &mut *tile.gates[t];
         let mut c_t = &*c_t;
         if let Some(zone) = zone {
             zone.draw(t, n);
             zone.split(d_h, d_c);
             if self.norm.is_none() {
-                c_t = zone.cell_before_zoneout(gates, &before);
+                c_t = zone.cell_before_zoneout(&*tile.gates[t], &before);
             }
         }
         let mut d_u_t = Vec::new();
@@ -434,23 +444,26 @@ impl<'a, F: Real> Recurrence<'a, F> {
             add_products(n, hidden, &[d_h], None, &mut d_u_t);
         }
         let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
-        let (gates_1, gates_2) = gates.split_at_mut(4 * at);
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
-        let parts = [
-            (0, gates_1, [before.ongoing, &c_t[..at]], &d_u[..at], d_c_1),
-            (ongoing, gates_2, [before.starting, &c_t[at..]], &d_u[at..], d_c_2),
-        ];
-        let kept = tile.norm.get_mut(t).map_or([None, None], |kept| kept.split_at(ongoing, hidden).map(Some));
-        for ((first, gates, c, d_h, d_c), kept) in parts.into_iter().zip(kept) {
-            match (&self.norm, kept) {
-                (Some(own), Some(kept)) => {
+        let parts =
+            [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
+        let d_gates = match &self.norm {
+            Some(own) => {
+                let kept = tile.norm[t].split_at(ongoing, hidden).into_iter().zip([0, ongoing]);
+                for (([c_before, _], d_h, d_c), (kept, first)) in parts.into_iter().zip(kept) {
                     let sums = Sums { values: tile.sums, first };
-                    dispatch(BackwardNormStep { own, gates, kept, c_before: c[0], d_h, d_c, sums, hidden });
+                    dispatch(BackwardNormStep { own, kept, c_before, d_h, d_c, sums, hidden });
                 }
-                _ => dispatch(BackwardStep { gates, c, d_h, d_c, hidden }),
+                &*tile.norm[t].hh
             }
-        }
-        let d_gates = tile.norm.get(t).map_or(&*tile.gates[t], |kept| &*kept.hh);
+            None => {
+                let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
+                for ((c, d_h, d_c), gates) in parts.into_iter().zip(gates) {
+                    dispatch(BackwardStep { gates, c, d_h, d_c, hidden });
+                }
+                &*tile.gates[t]
+            }
+        };
         d_h.fill(F::zero());
         let d_gates = Term { k: 4 * hidden, a: Left::Rows(d_gates, 4 * hidden), panels: w_hh };
         add_products(n, width, &[d_gates], None, d_h);

@@ -14,7 +14,8 @@ use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
     before_layer, drop_weights, input_products, weight_gradients,
 };
-use crate::device::{Gpu, GpuBuffer, Kernel};
+use crate::device::{Device, Gpu, GpuBuffer, Kernel};
+use crate::error::Result;
 use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
@@ -25,6 +26,8 @@ pub(in crate::kernels) static KERNELS: &[&[&Kernel]] =
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
 impl Lstm for Gpu {
+    const REMAKES_GATES: bool = false;
+
     fn lstm_forward(
         &self,
         pass: &Pass,
@@ -114,6 +117,17 @@ impl Lstm for Gpu {
             after_layer(self, pass, layer, tape);
         }
         weight_gradients(self, pass, x, tape, d_params);
+    }
+
+    async fn lstm_gates(
+        &self,
+        pass: &Pass<'_>,
+        _params: &GpuBuffer,
+        (layer, direction): (usize, usize),
+        tape: &Tape,
+    ) -> Result<Vec<f32>> {
+        let gates = &tape.layers[layer].cells[direction].gates;
+        self.read_f32(gates, 0..pass.rows() * pass.shape.gates()).await
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {

@@ -66,6 +66,7 @@ pub use tape::{CellTape, LayerTape, LstmState, LstmTape};
 pub(super) use gpu::KERNELS;
 
 use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
+use crate::error::Result;
 use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
 use crate::rng::{MaskKey, Purpose};
 use tape::{NormPlaces, output};
@@ -103,6 +104,9 @@ pub struct LstmGradients<'a, B> {
 ///
 /// A batch smaller than the one the tape was made for uses the start of each buffer.
 pub trait Lstm: WeightGradients + Rows + Dropout {
+    /// Whether a cell with layer normalisation makes its gates and ĉ again in the backward pass, rather than keeps them.
+    const REMAKES_GATES: bool;
+
     /// Runs the stack forward.
     ///
     /// - `params` as laid out by [`LstmShape::tensors`]
@@ -117,6 +121,15 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
         start: Option<&LstmState<Self::Buffer>>,
         tape: &mut LstmTape<Self::Buffer, Self::Indices>,
     );
+
+    /// The activated gates of one layer and direction as the forward pass made them, `[rows, 4H]`; not after the backward pass.
+    fn lstm_gates(
+        &self,
+        pass: &Pass,
+        params: &Self::Buffer,
+        cell: (usize, usize),
+        tape: &LstmTape<Self::Buffer, Self::Indices>,
+    ) -> impl Future<Output = Result<Vec<f32>>>;
 
     /// Copies the state at each sequence's end into `state`. `last` `[N]` holds the row of each sequence's last step; it is
     /// read only with unequal lengths.
@@ -192,8 +205,8 @@ impl Pass<'_> {
         DropShape { rows: self.shape.gates(), columns: self.shape.width(), first: 0, masks: Masks::Each }
     }
     /// Where layer normalisation keeps its parts.
-    fn norm_places(&self) -> NormPlaces {
-        NormPlaces::new(self.shape, self.rows(), self.batch())
+    fn norm_places<D: Lstm>(&self) -> NormPlaces {
+        NormPlaces::new::<D>(self.shape, self.rows(), self.batch())
     }
     /// Where one cell's weights after weight drop lie.
     fn dropped_at(&self, cell: usize) -> usize {
@@ -247,7 +260,7 @@ fn input_products<D: Lstm>(
         k: places.input_size,
         a,
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: if normed { pass.norm_places().ih } else { 0 },
+        c: if normed { pass.norm_places::<D>().ih } else { 0 },
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
     let CellTape { gates, norm, .. } = &mut cells[direction];
@@ -272,12 +285,12 @@ fn drop_weights<D: Lstm>(
 
 /// The gradients of x · W_ihᵀ and of h · W_hhᵀ that the backward pass leaves: their buffers, and where their rows `[rows, 4H]`
 /// lie.
-pub(crate) fn gate_gradients<'a, B>(
+pub(crate) fn gate_gradients<'a, D: Lstm>(
     shape: &LstmShape,
     packing: &Packing,
-    tape: &'a CellTape<B>,
-) -> [(&'a B, Matrix); 2] {
-    let norm = NormPlaces::new(shape, packing.rows(), packing.batch());
+    tape: &'a CellTape<D::Buffer>,
+) -> [(&'a D::Buffer, Matrix); 2] {
+    let norm = NormPlaces::new::<D>(shape, packing.rows(), packing.batch());
     match shape.layer_norm {
         true => [norm.ih, norm.hh].map(|place| (&tape.norm, Matrix::rows(place, shape.gates()))),
         false => [(&tape.gates, Matrix::rows(0, shape.gates())); 2],
@@ -286,15 +299,15 @@ pub(crate) fn gate_gradients<'a, B>(
 
 /// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
 /// them, and with layer normalisation none has biases.
-fn affine_maps<'a, B>(
+fn affine_maps<'a, D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),
-    x: (&'a B, usize),
-    layers: &'a [LayerTape<B>],
-) -> Vec<Affine<'a, B>> {
+    x: (&'a D::Buffer, usize),
+    layers: &'a [LayerTape<D::Buffer>],
+) -> Vec<Affine<'a, D::Buffer>> {
     let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
     let tape = &layers[layer].cells[direction];
-    let [d_ih, d_hh] = gate_gradients(shape, pass.packing, tape);
+    let [d_ih, d_hh] = gate_gradients::<D>(shape, pass.packing, tape);
     let (values, rows) = input_of(pass, layer, x, layers, &layers[layer].x);
     let input = AffineInput { values, rows, width: places.input_size, weight: places.weight_ih };
     let width = shape.width();
@@ -321,7 +334,7 @@ fn weight_gradients<D: Lstm>(
     d_params: &mut D::Buffer,
 ) {
     let cells = (0..pass.shape.cells()).map(|cell| (cell / pass.shape.directions(), cell % pass.shape.directions()));
-    let maps: Vec<_> = cells.flat_map(|cell| affine_maps(pass, cell, x, &tape.layers)).collect();
+    let maps: Vec<_> = cells.flat_map(|cell| affine_maps::<D>(pass, cell, x, &tape.layers)).collect();
     device.weight_gradients(&maps, d_params, &mut tape.scratch);
 }
 
@@ -340,7 +353,7 @@ fn after_recurrence<D: Lstm>(
     let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
     let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
     let tape = &layers[layer].cells[direction];
-    let [(d_ih, ih), (d_hh, hh)] = gate_gradients(shape, pass.packing, tape);
+    let [(d_ih, ih), (d_hh, hh)] = gate_gradients::<D>(shape, pass.packing, tape);
 
     if let Some(drop) = pass.weight_drop(cell) {
         device.zero(d_dropped, 0, gates * width);
@@ -351,7 +364,7 @@ fn after_recurrence<D: Lstm>(
         device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
     }
     if let Some(gains) = places.layer_norm {
-        let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places().sums + part, shape.norm_sums()));
+        let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places::<D>().sums + part, shape.norm_sums()));
         let own = shape.norm_parameters();
         device.column_sums(pass.batch(), own, sums(0), &[gains], d_params, scratch);
         if let biases @ [_, ..] = &places.biases()[..] {

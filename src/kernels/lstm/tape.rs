@@ -34,7 +34,7 @@ impl<B> LstmState<B> {
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
     /// Activated gates; after the backward pass the gradients of the gates before activation, or with layer normalisation
-    /// what a device leaves there.
+    /// what a device leaves there. None where [`Lstm::REMAKES_GATES`] says so.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -59,9 +59,7 @@ pub(super) struct NormPlaces {
     pub hh: usize, // [rows, 4H]
     /// x_t · W_ihᵀ likewise.
     pub ih: usize, // [rows, 4H]
-    /// c̃_t after normalisation.
-    pub c: usize, // [rows, H]
-    /// 1 / σ of the three.
+    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, unless [`Lstm::REMAKES_GATES`].
     pub scales: usize, // [rows, 3]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N.
     pub sums: usize, // [N, 14H]
@@ -70,11 +68,11 @@ pub(super) struct NormPlaces {
 }
 
 impl NormPlaces {
-    pub fn new(shape: &LstmShape, rows: usize, batch: usize) -> Self {
-        let (gates, hidden) = (rows * shape.gates(), rows * shape.hidden_size);
+    pub fn new<D: Lstm>(shape: &LstmShape, rows: usize, batch: usize) -> Self {
+        let (gates, hidden) = (rows * shape.gates(), if D::REMAKES_GATES { 0 } else { rows * shape.hidden_size });
         let scales = 2 * gates + hidden;
         let sums = scales + 3 * rows;
-        Self { hh: 0, ih: gates, c: 2 * gates, scales, sums, own: sums + batch * shape.norm_sums() }
+        Self { hh: 0, ih: gates, scales, sums, own: sums + batch * shape.norm_sums() }
     }
 }
 
@@ -111,13 +109,14 @@ impl LstmShape {
         let (rows, batch, hidden, width) = (self.rows(), self.batch, self.hidden_size, self.width());
         let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
         let (shared, projected) = (self.shares_output(), self.proj_size > 0);
-        let norm = NormPlaces::new(self, rows, batch).own + device.norm_len(self);
+        let norm = NormPlaces::new::<D>(self, rows, batch).own + device.norm_len(self);
+        let remade = D::REMAKES_GATES && self.layer_norm;
         let mut needs = Vec::new();
         for layer in 0..self.num_layers {
             for _ in 0..self.directions() {
                 let masked = self.noise.recurrent_dropout > 0.0 || self.zones();
                 needs.extend([
-                    Need::new("the gates of one layer", rows * self.gates(), smaller),
+                    Need::new("the gates of one layer", only(!remade, rows * self.gates()), smaller),
                     Need::new("the hidden states of one layer", (rows + only(shared, batch)) * width, smaller),
                     Need::new("the cell states of one layer", (rows + batch) * hidden, smaller),
                     Need::new("the states before projection", only(projected, rows * hidden), smaller),

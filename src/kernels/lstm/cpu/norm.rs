@@ -32,12 +32,13 @@ impl<'a, F: Real> NormParameters<'a, F> {
     }
 }
 
-/// What is kept of the rows of some sequences at one time step.
+/// What is kept of the rows of some sequences at one time step. Gates and c̃ are made again from it in the backward step, which
+/// takes less time than to store and to load them.
 pub struct Normed<'a, F> {
-    pub hh: &'a mut [F], // [n, 4H], after the forward step h · W_hhᵀ normalised, after the backward step d_r
-    pub ih: &'a mut [F], // [n, 4H], after the forward step x · W_ihᵀ normalised, after the backward step d_a
-    pub c: &'a mut [F],  // [n, H], after the forward step c̃ normalised
-    pub scales: &'a mut [F], // [n, 3], 1 / σ of ih, hh and c
+    pub hh: &'a mut [F], // [n, 4H], h · W_hhᵀ, after the forward step normalised, after the backward step d_r
+    pub ih: &'a mut [F], // [n, 4H], x · W_ihᵀ, after the forward step normalised, after the backward step d_a
+    pub scales: &'a mut [F], // [n, 3], 1 / σ of ih, hh and c̃
+    pub means: &'a mut [F], // [n], of c̃
 }
 
 impl<F> Normed<'_, F> {
@@ -45,9 +46,10 @@ impl<F> Normed<'_, F> {
     pub fn split_at(&mut self, ongoing: usize, hidden: usize) -> [Normed<'_, F>; 2] {
         let (hh, hh_after) = self.hh.split_at_mut(ongoing * 4 * hidden);
         let (ih, ih_after) = self.ih.split_at_mut(ongoing * 4 * hidden);
-        let (c, c_after) = self.c.split_at_mut(ongoing * hidden);
         let (scales, scales_after) = self.scales.split_at_mut(ongoing * 3);
-        [Normed { hh, ih, c, scales }, Normed { hh: hh_after, ih: ih_after, c: c_after, scales: scales_after }]
+        let (means, means_after) = self.means.split_at_mut(ongoing);
+        let after = Normed { hh: hh_after, ih: ih_after, scales: scales_after, means: means_after };
+        [Normed { hh, ih, scales, means }, after]
     }
 }
 
@@ -55,8 +57,13 @@ impl<F> Normed<'_, F> {
 /// is near enough to the mean of all: with w of n elements a variance's error is at most n / w roundings.
 #[inline(always)]
 fn moments<F: Real, S: Simd>(simd: S, row: &[F]) -> (F, F) {
-    let few = &row[..row.len().min(lanes::<F, S>())];
-    let about = few.iter().fold(F::zero(), |sum, &value| sum + value) / F::of(few.len() as f64);
+    let few = lanes::<F, S>();
+    let about = if row.len() < few {
+        row[0]
+    } else {
+        let [first] = registers::<F, S, 1>([row], &(0..few));
+        Wide::<F, S>::of(simd, first[0]).total() * F::of(1.0 / few as f64)
+    };
     let mut sums = Moments { row, about, sum: F::zero(), squares: F::zero() };
     sums.all(simd, row.len());
     let share = F::one() / F::of(row.len() as f64);
@@ -164,9 +171,8 @@ impl<F: Real, S: Simd> BeforeNorm<F, S> {
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub a: &'a [F],         // [n, 4H], x · W_ihᵀ
-    pub r: &'a [F],         // [n, 4H], h · W_hhᵀ
-    pub gates: &'a mut [F], // [n, 4H], written
+    pub a: &'a [F], // [n, 4H], x · W_ihᵀ
+    pub r: &'a [F], // [n, 4H], h · W_hhᵀ
     pub kept: Normed<'a, F>,
     pub c_before: &'a [F], // [n, H]
     pub c_t: &'a mut [F],  // [n, H], written
@@ -179,9 +185,10 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { own, a, r, gates, kept, c_before, c_t, h_t, hidden } = self;
+        let Self { own, a, r, kept, c_before, c_t, h_t, hidden } = self;
         let mut z = vec![F::zero(); 4 * hidden];
-        for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
+        let mut gates = vec![F::zero(); 4 * hidden];
+        for n in 0..kept.means.len() {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
             let (a, r) = (&a[wide.clone()], &r[wide.clone()]);
             let (ih, hh) = (moments(simd, a), moments(simd, r));
@@ -194,25 +201,22 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
                 z: &mut z,
             };
             rows.all(simd, 4 * hidden);
+            let (scale_a, scale_r) = (ih.1, hh.1);
+            let (c_before, c_t) = (&c_before[row.clone()], &mut c_t[row.clone()]);
             let mut rows = ForwardRow {
                 z: quarters(&z, hidden),
-                gates: quarters_mut(gates, hidden),
-                c_before: &c_before[row.clone()],
-                c_t: &mut c_t[row.clone()],
+                gates: quarters_mut(&mut gates, hidden),
+                c_before,
+                c_t,
                 h_t: None,
             };
             rows.all(simd, hidden);
-            let c = moments(simd, &c_t[row.clone()]);
-            let mut rows = ForwardOutput {
-                c_t: &c_t[row.clone()],
-                moments: c,
-                parameters: [own.gain_c, own.shift_c],
-                output: quarters(gates, hidden)[3],
-                normed: &mut kept.c[row.clone()],
-                h_t: &mut h_t[row],
-            };
-            rows.all(simd, hidden);
-            kept.scales[3 * n..][..3].copy_from_slice(&[ih.1, hh.1, c.1]);
+            let (mean, scale) = moments(simd, c_t);
+            let output = quarters(&gates, hidden)[3];
+            let parameters = [own.gain_c, own.shift_c];
+            ForwardOutput { c_t, moments: (mean, scale), parameters, output, h_t: &mut h_t[row] }.all(simd, hidden);
+            kept.means[n] = mean;
+            kept.scales[3 * n..][..3].copy_from_slice(&[scale_a, scale_r, scale]);
         }
     }
 }
@@ -246,13 +250,72 @@ impl<F: Real> Along<F> for NormGates<'_, F> {
     }
 }
 
+/// The activated gates of one row, from what is kept of it.
+struct GatesOfRow<'a, F> {
+    own: &'a NormParameters<'a, F>,
+    normed: [&'a [F]; 2], // â and r̂
+    gates: &'a mut [F],
+}
+
+impl<F: Real> GatesOfRow<'_, F> {
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S) {
+        let hidden = self.own.gain_c.len();
+        Activated::<F, false> { row: self, first: 0 }.all(simd, 2 * hidden);
+        Activated::<F, true> { row: self, first: 2 * hidden }.all(simd, hidden);
+        Activated::<F, false> { row: self, first: 3 * hidden }.all(simd, hidden);
+    }
+}
+
+/// Some of them: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b.
+struct Activated<'a, 'b, F, const TANH: bool> {
+    row: &'a mut GatesOfRow<'b, F>,
+    first: usize,
+}
+
+impl<F: Real, const TANH: bool> Along<F> for Activated<'_, '_, F, TANH> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let range = self.first + range.start..self.first + range.end;
+        let GatesOfRow { own, normed: [a, r], gates } = self.row;
+        let [a, r, gain_a, gain_r, biases] =
+            registers::<F, S, 5>([a, r, own.gain_ih, own.gain_hh, &own.biases], &range);
+        let [gates] = registers_mut::<F, S, 1>([gates], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            let z = wide(a[j]).mul_add(wide(gain_a[j]), wide(r[j]).mul_add(wide(gain_r[j]), wide(biases[j])));
+            gates[j] = if TANH { z.tanh() } else { z.sigmoid() }.lanes();
+        }
+    }
+}
+
+/// The activated gates of all rows of a layer and direction, from what is kept of them.
+pub struct GatesAgain<'a, F> {
+    pub own: &'a NormParameters<'a, F>,
+    pub normed: [&'a [F]; 2], // [rows, 4H], â and r̂
+    pub gates: &'a mut [F],   // [rows, 4H], written
+    pub hidden: usize,
+}
+
+impl<F: Real> WithSimd for GatesAgain<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { own, normed: [ih, hh], gates, hidden } = self;
+        let rows = ih.chunks_exact(4 * hidden).zip(hh.chunks_exact(4 * hidden));
+        for ((ih, hh), gates) in rows.zip(gates.chunks_exact_mut(4 * hidden)) {
+            GatesOfRow { own, normed: [ih, hh], gates }.fill(simd);
+        }
+    }
+}
+
 /// One row from c̃ to h.
 struct ForwardOutput<'a, F> {
     c_t: &'a [F],
     moments: (F, F),
     parameters: [&'a [F]; 2], // γ_c and β_c
     output: &'a [F],          // o
-    normed: &'a mut [F],
     h_t: &'a mut [F],
 }
 
@@ -263,10 +326,9 @@ impl<F: Real> Along<F> for ForwardOutput<'_, F> {
         let (mean, scale) = (Wide::<F, S>::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
         let [gain, shift] = self.parameters;
         let [gain, shift, c_t, o] = registers::<F, S, 4>([gain, shift, self.c_t, self.output], &range);
-        let [normed, h_t] = registers_mut::<F, S, 2>([self.normed, self.h_t], &range);
+        let [h_t] = registers_mut::<F, S, 1>([self.h_t], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let c = (wide(c_t[j]) - mean) * scale;
-            normed[j] = c.lanes();
             h_t[j] = (wide(o[j]) * c.mul_add(wide(gain[j]), wide(shift[j])).tanh()).lanes();
         }
     }
@@ -275,7 +337,6 @@ impl<F: Real> Along<F> for ForwardOutput<'_, F> {
 /// The element-wise part of a backward step on `n` sequences.
 pub struct BackwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub gates: &'a [F], // [n, 4H]
     pub kept: Normed<'a, F>,
     pub c_before: &'a [F], // [n, H]
     pub d_h: &'a [F],      // [n, H]
@@ -310,7 +371,7 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let sequences = self.d_c.len() / self.hidden;
-        let mut d_v = vec![F::zero(); self.hidden]; // the gradient of what enters the last tanh
+        let mut row_of = CellRow::new(self.hidden);
         let mut d_gates = vec![F::zero(); 4 * 4 * self.hidden]; // before activation, of four sequences
         let mut n = 0;
         while n < sequences {
@@ -318,7 +379,7 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
             let count = (4 - (self.sums.first + n) % 4).min(sequences - n);
             for row in 0..count {
                 let d_gates = &mut d_gates[4 * row * self.hidden..][..4 * self.hidden];
-                self.row(simd, n + row, &mut d_v, d_gates);
+                self.row(simd, n + row, &mut row_of, d_gates);
             }
             match count {
                 4 => self.products::<S, 4>(simd, n, &d_gates),
@@ -331,20 +392,39 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
     }
 }
 
+/// One row on the way back.
+struct CellRow<F> {
+    gates: Vec<F>,  // [4H]
+    normed: Vec<F>, // [H], ĉ
+    d_v: Vec<F>,    // [H], the gradient of what enters the last tanh
+}
+
+impl<F: Real> CellRow<F> {
+    fn new(hidden: usize) -> Self {
+        let zeros = |len| vec![F::zero(); len];
+        Self { gates: zeros(4 * hidden), normed: zeros(hidden), d_v: zeros(hidden) }
+    }
+}
+
 impl<F: Real> BackwardNormStep<'_, F> {
     /// d_gates `[4H]` of sequence `n`, and d_c.
     #[inline(always)]
-    fn row<S: Simd>(&mut self, simd: S, n: usize, d_v: &mut [F], d_gates: &mut [F]) {
+    fn row<S: Simd>(&mut self, simd: S, n: usize, row_of: &mut CellRow<F>, d_gates: &mut [F]) {
         let (own, hidden) = (self.own, self.hidden);
-        let row = n * hidden..(n + 1) * hidden;
-        let gates = quarters(&self.gates[4 * row.start..4 * row.end], hidden);
-        let normed = &self.kept.c[row.start..row.end];
+        let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
+        let CellRow { gates, normed, d_v } = row_of;
+        let c_before = &self.c_before[row.clone()];
+        GatesOfRow { own, normed: [&self.kept.ih[wide.clone()], &self.kept.hh[wide]], gates }.fill(simd);
+        let gates = quarters(gates, hidden);
+        let (mean, scale) = (self.kept.means[n], self.kept.scales[3 * n + 2]);
         let (_, sums) = self.sums.of(n, hidden);
         let mut output = BackwardOutput {
             parameters: [own.gain_c, own.shift_c],
+            moments: (mean, scale),
+            d_h: &self.d_h[row.clone()],
+            gates,
+            c_before,
             normed,
-            d_h: &self.d_h[row.start..row.end],
-            output: gates[3],
             d_v,
             d_o: &mut d_gates[3 * hidden..],
             sums,
@@ -354,10 +434,10 @@ impl<F: Real> BackwardNormStep<'_, F> {
             d_v,
             gain_c: own.gain_c,
             normed,
-            scale: self.kept.scales[3 * n + 2],
+            scale,
             shares: shares(simd, d_v, own.gain_c, normed),
             gates,
-            c_before: &self.c_before[row.start..row.end],
+            c_before,
             d_c: &mut self.d_c[row],
             d_gates: quarters_mut(d_gates, hidden),
         };
@@ -387,12 +467,14 @@ impl<F: Real> BackwardNormStep<'_, F> {
     }
 }
 
-/// One row from d_h to d_v = d_h ∘ o ∘ (1 − tanh²) and d_o.
+/// One row from d_h to d_v = d_h ∘ o ∘ (1 − tanh²) and d_o, with c̃ = f ∘ c + i ∘ g made again.
 struct BackwardOutput<'a, F> {
     parameters: [&'a [F]; 2], // γ_c and β_c
-    normed: &'a [F],          // ĉ
+    moments: (F, F),          // mean and 1 / σ of c̃
     d_h: &'a [F],
-    output: &'a [F], // o
+    gates: [&'a [F]; 4],
+    c_before: &'a [F],
+    normed: &'a mut [F], // ĉ
     d_v: &'a mut [F],
     d_o: &'a mut [F],
     sums: [&'a mut [F]; 2], // for γ_c and β_c
@@ -403,14 +485,18 @@ impl<F: Real> Along<F> for BackwardOutput<'_, F> {
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
         let one = Wide::splat(simd, F::one());
+        let (mean, scale) = (Wide::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
         let [gain, shift] = self.parameters;
-        let rows = [gain, shift, self.normed, self.d_h, self.output];
-        let [gain, shift, normed, d_h, o] = registers::<F, S, 5>(rows, &range);
+        let [i, f, g, o] = registers::<F, S, 4>(self.gates, &range);
+        let [gain, shift, d_h, c_before] = registers::<F, S, 4>([gain, shift, self.d_h, self.c_before], &range);
         let [sum_gain, sum_shift] = &mut self.sums;
-        let rows = [&mut *self.d_v, self.d_o, sum_gain, sum_shift];
-        let [d_v, d_o, sum_gain, sum_shift] = registers_mut::<F, S, 4>(rows, &range);
+        let rows = [&mut *self.normed, self.d_v, self.d_o, sum_gain, sum_shift];
+        let [c_normed, d_v, d_o, sum_gain, sum_shift] = registers_mut::<F, S, 5>(rows, &range);
         for j in 0..range.len() / lanes::<F, S>() {
-            let (normed, d_h, o) = (wide(normed[j]), wide(d_h[j]), wide(o[j]));
+            let (d_h, o) = (wide(d_h[j]), wide(o[j]));
+            let c = wide(f[j]).mul_add(wide(c_before[j]), wide(i[j]) * wide(g[j]));
+            let normed = (c - mean) * scale;
+            c_normed[j] = normed.lanes();
             let tanh = normed.mul_add(wide(gain[j]), wide(shift[j])).tanh();
             let d = d_h * o * (one - tanh * tanh);
             d_v[j] = d.lanes();

@@ -2,6 +2,7 @@
 
 use super::norm::Normed;
 use crate::device::threads::current_num_threads;
+use crate::device::{Cpu, Real};
 use crate::kernels::lstm::tape::NormPlaces;
 use crate::kernels::{LstmShape, Pass};
 
@@ -20,7 +21,7 @@ pub struct Tile<'a, F> {
     pub first: usize,
     /// Sequences.
     pub count: usize,
-    pub gates: Vec<&'a mut [F]>, // T of [n, 4H]
+    pub gates: Vec<&'a mut [F]>, // T of [n, 4H], or none with layer normalisation
     pub h_in: Vec<&'a mut [F]>,  // T (+ 1) of [n, P]
     pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
     pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
@@ -38,7 +39,7 @@ impl<F> Tile<'_, F> {
 }
 
 /// Cuts the buffers of one direction of one layer into tiles. An empty buffer gives tiles without it.
-pub fn tiles<'a, F>(
+pub fn tiles<'a, F: Real>(
     pass: &Pass,
     gates: &'a mut [F],
     h_in: &'a mut [F],
@@ -58,11 +59,12 @@ pub fn tiles<'a, F>(
     let mut c = cut(c, tile, &with_start, shape.hidden_size);
     let mut u = cut(u, tile, &steps, u_width);
     let mut y = cut(y, tile, &steps, shape.output_size());
-    let places = pass.norm_places();
-    let (kept, sums) = norm.split_at_mut(if norm.is_empty() { 0 } else { places.sums });
-    let sums_len = if sums.is_empty() { 0 } else { batch * shape.norm_sums() };
-    let mut sums = sums[..sums_len].chunks_mut(tile * shape.norm_sums());
-    let mut norm = cut_norm(shape, &places, kept, tile, &steps);
+    let places = pass.norm_places::<Cpu<F>>();
+    let [sums, own] = if norm.is_empty() { [0; 2] } else { [places.sums, places.own] };
+    let (kept, means) = norm.split_at_mut(own);
+    let (kept, sums) = kept.split_at_mut(sums);
+    let mut sums = sums.chunks_mut(tile * shape.norm_sums());
+    let mut norm = cut_norm(shape, &places, kept, means, tile, &steps);
     let cut_one = |first: usize| Tile {
         first,
         count: tile.min(batch - first),
@@ -99,19 +101,19 @@ fn cut_norm<'a, F>(
     shape: &LstmShape,
     places: &NormPlaces,
     kept: &'a mut [F],
+    means: &'a mut [F],
     tile: usize,
     steps: &[usize],
 ) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
-    let [ih, c, scales] = if kept.is_empty() { [0; 3] } else { [places.ih, places.c, places.scales] };
+    let [ih, scales] = if kept.is_empty() { [0; 2] } else { [places.ih, places.scales] };
     let (rest, scales) = kept.split_at_mut(scales);
-    let (rest, c) = rest.split_at_mut(c);
     let (hh, ih) = rest.split_at_mut(ih);
-    let (gates, hidden) = (shape.gates(), shape.hidden_size);
+    let gates = shape.gates();
     let wide = cut(hh, tile, steps, gates).zip(cut(ih, tile, steps, gates));
-    let narrow = cut(c, tile, steps, hidden).zip(cut(scales, tile, steps, 3));
-    wide.zip(narrow).map(|((hh, ih), (c, scales))| {
-        let step = |(((hh, ih), c), scales)| Normed { hh, ih, c, scales };
-        hh.into_iter().zip(ih).zip(c).zip(scales).map(step).collect()
+    let narrow = cut(scales, tile, steps, 3).zip(cut(means, tile, steps, 1));
+    wide.zip(narrow).map(|((hh, ih), (scales, means))| {
+        let step = |(((hh, ih), scales), means)| Normed { hh, ih, scales, means };
+        hh.into_iter().zip(ih).zip(scales).zip(means).map(step).collect()
     })
 }
 

@@ -152,7 +152,7 @@ impl<'a> Recurrence<'a> {
     /// Copies the parameters that layer normalisation needs behind what it keeps.
     fn prepare_norm(&self, params: &GpuBuffer, norm: &mut GpuBuffer) {
         let places = self.pass.shape.cell(self.layer, self.direction);
-        let (own, gates) = (self.pass.norm_places().own, self.pass.shape.gates());
+        let (own, gates) = (self.pass.norm_places::<Gpu>().own, self.pass.shape.gates());
         let Some(gains) = places.layer_norm else { return };
         let after = own + self.pass.shape.norm_parameters();
         let biases = places.bias.map(|(ih, hh)| [(ih, after, gates), (hh, after + gates, gates)]);

@@ -3,13 +3,13 @@
 //! many as every adapter binds.
 
 use super::{Packed, Recurrence, Tiled, grid_of, padded, split};
-use crate::device::{GpuBuffer, Kernel, grid, kernel, params};
+use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
+use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
 use crate::kernels::lstm::gpu::unroll::unrolled;
 use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
-use crate::kernels::{Matrix, lstm::tape::NormPlaces};
 
 params! {
     struct PackParams {
@@ -51,7 +51,7 @@ pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
 /// What arrays of one element take that stand where an option is off.
 const EMPTY_BYTES: usize = 32;
 
-/// Elements of what the forward pass keeps of each row beside [`NormPlaces`].
+/// Elements of what the forward pass keeps of each row beside [`NormPlaces`](crate::kernels::lstm::tape::NormPlaces).
 pub(in crate::kernels::lstm::gpu) const MOMENTS: usize = 5;
 
 /// How many terms a sum over the units of a sequence has, and slices it is added in, as in the WGSL.
@@ -166,7 +166,7 @@ impl Recurrence<'_> {
         let LayerTape { cells, y, .. } = &tape.layers[self.layer];
         let cell = &cells[self.direction];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let norm = NormPlaces::new(shape, pass.rows(), pass.batch());
+        let norm = pass.norm_places::<Gpu>();
         let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
         for [begin, end] in self.chunks() {
@@ -213,7 +213,7 @@ impl Recurrence<'_> {
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let norm = NormPlaces::new(shape, pass.rows(), pass.batch());
+        let norm = pass.norm_places::<Gpu>();
         let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
         for [begin, end] in self.chunks().rev() {
