@@ -87,7 +87,8 @@ fn direct(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = tile(group, groups, 64u, 8u);
-    block_8(at.x + 8u * local, at.y, 0u, terms(group));
+    let i = at.x + 8u * local;
+    store_8(i, at.y, block_8(i, at.y, 0u, terms(group)));
 }
 
 @compute @workgroup_size(256)

@@ -23,8 +23,19 @@ fn store_block(i: u32, j: u32, block: mat4x4f) {
     store(i + 3u, j, block[3]);
 }
 
+// Two quads a row.
+alias Rows8 = array<vec4f, 16>;
+
+fn store_8(i: u32, j: u32, rows: Rows8) {
+    var all = rows;
+    // A loop: software compiles each call of `store` anew.
+    for (var quad = 0u; quad < 16u; quad++) {
+        store(i + quad / 2u, j + 4u * (quad % 2u), all[quad]);
+    }
+}
+
 // Rows i .. i + 8 and columns j .. j + 8 by one invocation, straight from storage.
-fn block_8(i: u32, j: u32, part: u32, terms: vec2u) {
+fn block_8(i: u32, j: u32, part: u32, terms: vec2u) -> Rows8 {
     var sum_00 = mat4x4f();
     var sum_01 = mat4x4f();
     var sum_10 = mat4x4f();
@@ -49,10 +60,10 @@ fn block_8(i: u32, j: u32, part: u32, terms: vec2u) {
         sum_10 += part_10;
         sum_11 += part_11;
     }
-    store_block(i, j, sum_00);
-    store_block(i, j + 4u, sum_01);
-    store_block(i + 4u, j, sum_10);
-    store_block(i + 4u, j + 4u, sum_11);
+    return Rows8(
+        sum_00[0], sum_01[0], sum_00[1], sum_01[1], sum_00[2], sum_01[2], sum_00[3], sum_01[3],
+        sum_10[0], sum_11[0], sum_10[1], sum_11[1], sum_10[2], sum_11[2], sum_10[3], sum_11[3],
+    );
 }
 
 // Quad and term of the number `index` that a workgroup loads, so that neighbours read neighbours.

@@ -118,13 +118,15 @@ fn direct(
     let i = at.x + 8u * local;
     // The part is a constant of each loop, which software rasterisers would else decide on for every number.
     let part = part_of(at.y);
+    var rows: Rows8;
     if part == X {
-        block_8(i, at.y, X, terms(group));
+        rows = block_8(i, at.y, X, terms(group));
     } else if part == H {
-        block_8(i, at.y, H, terms(group));
+        rows = block_8(i, at.y, H, terms(group));
     } else {
-        block_8(i, at.y, ONES, terms(group));
+        rows = block_8(i, at.y, ONES, terms(group));
     }
+    store_8(i, at.y, rows);
 }
 
 @compute @workgroup_size(256)
