@@ -28,7 +28,8 @@ export class Pull {
   #looping = null;
   #steps = Infinity; // until it pauses by itself
   #losses = 0;
-  #kept = null; // the last good checkpoint
+  #kept = null; // the last checkpoint
+  #best = null; // that after the best epoch so far, or where the run began
   #keptAt = 0;
   #keptSteps = -1;
   #seen = { gradients: 0, heldOut: -Infinity };
@@ -58,6 +59,7 @@ export class Pull {
     await this.#exclusive(async () => {
       this.#run = make(await this.#open(this.how.device));
       await this.#keep();
+      this.#best = this.#kept;
       if (this.how.keep) await this.#store({ file: this.#session.file });
     });
     this.#seen.gradients = this.#run.describe().position.steps;
@@ -163,6 +165,7 @@ export class Pull {
     }
     await this.#gradients(events.some(({ type }) => type === "epoch"));
     await this.#sample(events.find(({ type }) => type === "epoch"));
+    if (events.some(({ type, best }) => type === "epoch" && best)) this.#best = await this.#run.checkpoint();
     const due = performance.now() - this.#keptAt > 1000 * this.how.every;
     if (due) await this.#keep();
     return false;
@@ -255,10 +258,14 @@ export class Pull {
         error = another;
       }
     }
-    // After a loss that is not finite, too, the checkpoint before it stands: the steps right before were hardly good ones.
     if (error.kind !== "panic") {
       this.#run?.free();
       this.#run = null;
+    }
+    // Before a loss that is not finite weights grow without bound, and a checkpoint of the last seconds may hold such ones.
+    if (error.kind === "diverged") {
+      this.#kept = this.#best;
+      await this.#store({});
     }
     this.#emit({ type: "error", error });
     this.#become("failed");

@@ -131,6 +131,31 @@ test("a loss that is not finite ends the run, and a lower rate goes on from the 
   expect(seen.report).toEqual([2, expect.any(Number)]);
 });
 
+test("weights that grew before the loss was no number are not what is gone on from", async ({ bare }) => {
+  const seen = await bare.evaluate(async (options) => {
+    const engine = await Engine.start({ here: true });
+    // One step a slice, each of them kept.
+    const how = { device: "cpu", slice: 0, every: 0 };
+    const run = await engine.train({ ...options, optimizer: "sgd", max_norm: 0, epochs: 3, patience: 0 }, how);
+    const losses = [];
+    run.on((event) => event.type === "epoch" && losses.push(event.val_loss));
+    await run.report;
+    await run.change({ lr: 100, epochs: 1000 });
+    await run.go();
+    const error = await run.report.catch(({ kind, step }) => ({ kind, step }));
+    const { position } = await engine.checkpointInfo(await run.checkpoint());
+    const before = losses.length;
+    await run.change({ lr: 0.01, epochs: position.epoch + 1 });
+    await run.go();
+    await run.report;
+    return { error, position, losses: [losses[0], ...losses.slice(before)] };
+  }, OPTIONS);
+  expect(seen.error.kind).toBe("diverged");
+  expect(seen.position.steps).toBeLessThan(seen.error.step);
+  expect(seen.losses.length).toBe(2);
+  expect(seen.losses[1]).toBeLessThan(seen.losses[0]);
+});
+
 test("a file that is no table says where and what to do", async ({ bare }) => {
   const seen = await bare.evaluate(async () => {
     const engine = await Engine.start({ here: true });
