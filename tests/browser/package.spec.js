@@ -1,7 +1,7 @@
 // The npm package as it is published: the example of its README runs from the unpacked files, in a page and in a worker.
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,6 +38,16 @@ test.afterAll(async () => {
 
 test("the example is short", () => {
   expect(example.trim().split("\n").length).toBeLessThanOrEqual(15);
+});
+
+test("the types hold", () => {
+  const program = join(folder, "program.ts");
+  copyFileSync(join(root, "tests", "browser", "package.ts"), program);
+  mkdirSync(join(folder, "node_modules"), { recursive: true });
+  symlinkSync(join(folder, "package"), join(folder, "node_modules", "bptt"));
+  const options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom"];
+  const { stdout, status } = spawnSync(join(root, "node_modules", ".bin", "tsc"), [...options, program], { encoding: "utf8" });
+  expect([stdout, status]).toEqual(["", 0]);
 });
 
 for (const where of ["page", "worker"]) {
