@@ -181,7 +181,8 @@ pub struct Cpu<F> {
 impl<F: Real> Cpu<F> {
     /// All cores of this machine.
     pub fn new() -> Self {
-        let adapter = format!("{}, {} threads", processor(), super::threads::current_num_threads());
+        let threads = super::threads::current_num_threads();
+        let adapter = format!("{}, {threads} thread{}", processor(), if threads == 1 { "" } else { "s" });
         Self { adapter, allocated: AtomicU64::new(0), poison: false, element: PhantomData }
     }
 

@@ -109,7 +109,16 @@ for (const colorScheme of SCHEMES) {
       expect(await violations()).toEqual([]);
     });
 
-    for (const width of [360, 768, 1440]) {
+    test("a button's text is there under the pointer, too", async ({ page, open }) => {
+      await open("#forecast?device=cpu");
+      const button = byName(page, "Train on the sunspots");
+      const colours = () => button.evaluate((it) => [getComputedStyle(it).color, getComputedStyle(it).backgroundColor]);
+      const before = await colours();
+      await button.hover();
+      expect(await colours()).toEqual(before);
+    });
+
+    for (const width of [360, 768, 1440, 1920]) {
       test(`nothing runs over at ${width} px`, async ({ page, open }, info) => {
         await page.setViewportSize({ width, height: 900 });
         await open(`#forecast?device=cpu&${SMALL}&epochs=6`);

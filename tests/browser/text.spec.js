@@ -48,6 +48,7 @@ for (const device of ["cpu", "gpu"]) {
     await finished(page);
     await expect(page.locator(".figures")).toContainText(device === "gpu" ? "GPU" : "CPU");
     await expect(card(page, "Let it go on")).toContainText(/It has learnt: best after epoch \d.*bits per character.*knowing only how often/);
+    await expect(samples(page).first()).toContainText(/steps, epoch 4.*bits per character/);
     const text = await write(page, { prompt: "The cat ", seed: 7 });
     expect(await write(page, { seed: 7 })).toBe(text);
     expect(await write(page, { seed: 8 })).not.toBe(text);

@@ -255,6 +255,8 @@ class TextDoor {
       report.naive_loss && `${number(report.naive_loss.loss * BITS, 3)} by ${report.naive_loss.name}`,
     ];
     this.learnt.textContent = `It has learnt: ${loss.filter(Boolean).join(", ")}.`;
+    const bits = report.val_loss === null ? null : report.val_loss * BITS;
+    await this.samples.end({ step: report.steps, epoch: report.epochs, bits, best: report.best_epoch }, engine);
   }
 
   #write(prompt, how) {

@@ -1,7 +1,7 @@
 // What a model in training writes, time after time from the same beginning and by the same dice: only what it has learnt differs.
 
 import { el } from "../../parts/dom.js";
-import { counted, number } from "../../parts/format.js";
+import { count, counted, number } from "../../parts/format.js";
 
 const KEPT = 7;
 // Milliseconds between two samples.
@@ -11,7 +11,7 @@ const HOW = { length: 180, temperature: 0.8, seed: 1 };
 export class Samples {
   #list = el("ol", { class: "samples", reversed: true });
   #kept = []; // oldest first
-  #busy = false;
+  #busy = null; // the promise of the sample that is being written
   #last = -Infinity;
   #run = null;
 
@@ -34,17 +34,25 @@ export class Samples {
   }
 
   // `at`: {step, epoch, bits} of the moment.
-  async write(at) {
+  write(at) {
+    if (this.#run && !this.#busy) this.#busy = this.#sample(at, this.#run).finally(() => (this.#busy = null));
+    return this.#busy;
+  }
+
+  // By the model that is left of the run: `engine` has it loaded.
+  async end(at, engine) {
+    await this.#busy;
+    await this.#sample(at, engine);
+  }
+
+  async #sample(at, writer) {
     const run = this.#run;
-    if (!run || this.#busy) return;
-    this.#busy = true;
     try {
-      const text = await run.write(this.prompt, HOW);
+      const text = await writer.write(this.prompt, HOW);
       if (run === this.#run) this.#add({ ...at, text });
     } catch {
       // A run that has just ended writes no more; others tell of real faults.
     } finally {
-      this.#busy = false;
       this.#last = performance.now();
     }
   }
@@ -64,11 +72,12 @@ export class Samples {
 
   #show() {
     this.empty.hidden = this.#kept.length > 0;
-    const entry = ({ step, epoch, bits, text }) => {
+    const entry = ({ step, epoch, best, bits, text }) => {
+      const of = best === undefined || best === epoch ? "" : `, by the weights after epoch ${count(best)}`;
       const when = step === 0 ? "before the first step" : `${counted(step, "step")}, epoch ${epoch}`;
       const loss = bits === undefined || bits === null ? "" : `, ${number(bits, 3)} bits per character`;
       const begin = el("span", { class: "prompt" }, this.prompt);
-      return el("li", {}, el("p", { class: "hint" }, when + loss), el("p", { class: "written" }, begin, text));
+      return el("li", {}, el("p", { class: "hint" }, when + of + loss), el("p", { class: "written" }, begin, text));
     };
     this.#list.replaceChildren(...[...this.#kept].reverse().map(entry));
   }
