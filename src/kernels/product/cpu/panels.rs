@@ -12,9 +12,10 @@ use crate::device::Real;
 use crate::device::wide::dispatch;
 use crate::kernels::product::Matrix;
 
-/// Rows of C in registers: with two vectors each they are twelve of the sixteen registers that AVX2, SSE and WebAssembly
-/// have, and enough independent sums to hide the latency of a multiply-add.
-const ROWS: usize = 6;
+/// Rows of C in registers: with two vectors each they are twelve of the sixteen registers that AVX2 and SSE have, and enough
+/// independent sums to hide the latency of a multiply-add. Browsers' compilers need the products and A's elements in registers,
+/// too, and with more rows than four move the sums to memory and back.
+const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
 
 /// Terms summed in one chain: sums of sums lose fewer digits than a long one, and so much of a panel stays in the nearest
 /// cache.
@@ -115,8 +116,8 @@ pub fn pack_left<F: Real>(m: usize, k: usize, a: Matrix, from: &[F], packed: &mu
         rest = after;
         let from = &from[a.offset + first * a.row..];
         match rows {
-            6 => pack_block::<F, 6>(a, from, block),
-            5 => pack_block::<F, 5>(a, from, block),
+            6 if ROWS > 5 => pack_block::<F, 6>(a, from, block),
+            5 if ROWS > 4 => pack_block::<F, 5>(a, from, block),
             4 => pack_block::<F, 4>(a, from, block),
             3 => pack_block::<F, 3>(a, from, block),
             2 => pack_block::<F, 2>(a, from, block),
@@ -140,8 +141,8 @@ pub fn add_sums<F: Real>(m: usize, k: usize, packed: &[F], sums: &mut [f64]) {
     for (first, rows) in blocks(m) {
         let (block, sums) = (&packed[first * k..][..rows * k], &mut sums[first..]);
         match rows {
-            6 => add_block_sums::<F, 6>(block, sums),
-            5 => add_block_sums::<F, 5>(block, sums),
+            6 if ROWS > 5 => add_block_sums::<F, 6>(block, sums),
+            5 if ROWS > 4 => add_block_sums::<F, 5>(block, sums),
             4 => add_block_sums::<F, 4>(block, sums),
             3 => add_block_sums::<F, 3>(block, sums),
             2 => add_block_sums::<F, 2>(block, sums),
@@ -211,8 +212,8 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
                         let columns = columns.clone();
                         let part = Part::<F, S> { simd, first, from: chain * CHAIN, k, b, n, columns, onto };
                         match rows {
-                            6 => part.add::<6>(a, c),
-                            5 => part.add::<5>(a, c),
+                            6 if ROWS > 5 => part.add::<6>(a, c),
+                            5 if ROWS > 4 => part.add::<5>(a, c),
                             4 => part.add::<4>(a, c),
                             3 => part.add::<3>(a, c),
                             2 => part.add::<2>(a, c),
@@ -246,9 +247,7 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
         match a {
             Left::Rows(a, row) => {
                 let mut rows = [&a[..0]; M];
-                for (i, to) in rows.iter_mut().enumerate() {
-                    *to = &a[(first + i) * row + self.from..][..terms];
-                }
+                each_row!(M, i => { rows[i] = &a[(first + i) * row + self.from..][..terms]; });
                 self.add_block::<M>(InRows(rows), c);
             }
             Left::Packed(a) => {
@@ -263,7 +262,10 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
     fn add_block<const M: usize>(self, a: impl Block<F>, c: &mut [F]) {
         let Self { simd, first, b, n, columns, onto, .. } = self;
         let mut sums = [[F::splat(simd, F::zero()); 2]; M];
-        for (k, b) in b.iter().enumerate() {
+        // Counted, and not by an iterator: so the compiler sees that `k` lies within all the rows.
+        #[allow(clippy::needless_range_loop)]
+        for k in 0..b.len() {
+            let b = b[k];
             each_row!(M, i => {
                 let a = F::splat(simd, a.at(i, k));
                 sums[i][0] = F::mul_add_lanes(simd, a, b[0], sums[i][0]);
