@@ -28,10 +28,17 @@ function serviceWorker() {
   };
 }
 
+// While the page is worked on, Vite puts styles into its text, so that they change without a reload.
+const inlineStyles = () => ({
+  name: "inline-styles",
+  apply: "serve",
+  transformIndexHtml: (html) => html.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),
+});
+
 export default defineConfig({
   // Links that hold wherever the folder is put.
   base: "./",
-  plugins: [serviceWorker()],
+  plugins: [serviceWorker(), inlineStyles()],
   build: {
     target: "es2022",
     // Nothing becomes part of a script's text that the page's Content-Security-Policy would have to allow.
