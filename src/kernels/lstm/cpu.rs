@@ -240,7 +240,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             }
             let mask = mask.map(|mask| &mask[rows]);
             let mut zone = Zone::new(pass, self.cell, &tile);
-            // Apart from what is kept of each step, so that they stay in a core's own cache.
+            // Apart from what is kept of each step, so that it stays in a core's own cache.
             let mut z = vec![F::zero(); tile.count * shape.gates() * if self.norm.is_some() { 2 } else { 1 }];
             for step in pass.packing.walk(self.reverse()) {
                 self.forward_step(&step, &mut tile, input, weights, mask, &mut z, &mut zone, &mut h);
@@ -267,9 +267,8 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    /// One time step of a tile; `z` are the gates before activation `[n, 4H]`, with layer normalisation
-    /// the two products instead, and `h` `[n, P]` goes from step to step unless
-    /// it lies in `h_in`.
+    /// One time step of a tile; `z` takes the gates before activation `[n, 4H]`, with layer normalisation the two products
+    /// instead, and `h` `[n, P]` goes from step to step unless it lies in `h_in`.
     fn forward_step(
         &self,
         step: &Step,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::steps::{ForwardRow, quarters, quarters_mut};
+use super::steps::{quarters, quarters_mut};
 use crate::device::Real;
 use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
 use crate::kernels::lstm::NORM_EPS;
@@ -186,66 +186,92 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { own, a, r, kept, c_before, c_t, h_t, hidden } = self;
-        let mut z = vec![F::zero(); 4 * hidden];
+        if kept.means.is_empty() {
+            return;
+        }
         let mut gates = vec![F::zero(); 4 * hidden];
         for n in 0..kept.means.len() {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-            let (a, r) = (&a[wide.clone()], &r[wide.clone()]);
-            let (ih, hh) = (moments(simd, a), moments(simd, r));
-            let mut rows = NormGates {
-                products: [a, r],
-                moments: [ih, hh],
-                gains: [own.gain_ih, own.gain_hh],
-                biases: &own.biases,
-                normed: [&mut kept.ih[wide.clone()], &mut kept.hh[wide]],
-                z: &mut z,
-            };
-            rows.all(simd, 4 * hidden);
-            let (scale_a, scale_r) = (ih.1, hh.1);
+            let products = [&a[wide.clone()], &r[wide.clone()]];
+            let moments_of = [moments(simd, products[0]), moments(simd, products[1])];
+            let normed = [&mut kept.ih[wide.clone()], &mut kept.hh[wide]];
+            FreshGates { own, products, moments: moments_of, normed, gates: &mut gates }.fill(simd);
             let (c_before, c_t) = (&c_before[row.clone()], &mut c_t[row.clone()]);
-            let mut rows = ForwardRow {
-                z: quarters(&z, hidden),
-                gates: quarters_mut(&mut gates, hidden),
-                c_before,
-                c_t,
-                h_t: None,
-            };
-            rows.all(simd, hidden);
+            let gates = quarters(&gates, hidden);
+            Cell { gates, c_before, c_t }.all(simd, hidden);
             let (mean, scale) = moments(simd, c_t);
-            let output = quarters(&gates, hidden)[3];
             let parameters = [own.gain_c, own.shift_c];
-            ForwardOutput { c_t, moments: (mean, scale), parameters, output, h_t: &mut h_t[row] }.all(simd, hidden);
+            let mut output = ForwardOutput { c_t, moments: (mean, scale), parameters, o: gates[3], h_t: &mut h_t[row] };
+            output.all(simd, hidden);
             kept.means[n] = mean;
+            let [(_, scale_a), (_, scale_r)] = moments_of;
             kept.scales[3 * n..][..3].copy_from_slice(&[scale_a, scale_r, scale]);
         }
     }
 }
 
-/// The gates of one row before activation: γ_ih ∘ â + γ_hh ∘ r̂ + b. Pairs are of x · W_ihᵀ and of h · W_hhᵀ.
-struct NormGates<'a, F> {
+/// The activated gates of one row from its products, which are normalised on the way. Pairs are of x · W_ihᵀ and of h · W_hhᵀ.
+struct FreshGates<'a, F> {
+    own: &'a NormParameters<'a, F>,
     products: [&'a [F]; 2],
     moments: [(F, F); 2], // mean and 1 / σ
-    gains: [&'a [F]; 2],
-    biases: &'a [F],
     normed: [&'a mut [F]; 2],
-    z: &'a mut [F],
+    gates: &'a mut [F],
 }
 
-impl<F: Real> Along<F> for NormGates<'_, F> {
+impl<F: Real> FreshGates<'_, F> {
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S) {
+        let hidden = self.own.gain_c.len();
+        FreshPart::<F, false> { row: self, first: 0 }.all(simd, 2 * hidden);
+        FreshPart::<F, true> { row: self, first: 2 * hidden }.all(simd, hidden);
+        FreshPart::<F, false> { row: self, first: 3 * hidden }.all(simd, hidden);
+    }
+}
+
+/// Some of them: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b.
+struct FreshPart<'a, 'b, F, const TANH: bool> {
+    row: &'a mut FreshGates<'b, F>,
+    first: usize,
+}
+
+impl<F: Real, const TANH: bool> Along<F> for FreshPart<'_, '_, F, TANH> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
         let splat = |value| Wide::<F, S>::splat(simd, value);
-        let [(mean_a, scale_a), (mean_r, scale_r)] = self.moments;
+        let range = self.first + range.start..self.first + range.end;
+        let FreshGates { own, products: [a, r], moments, normed: [ih, hh], gates } = self.row;
+        let [(mean_a, scale_a), (mean_r, scale_r)] = *moments;
         let (mean_a, scale_a, mean_r, scale_r) = (splat(mean_a), splat(scale_a), splat(mean_r), splat(scale_r));
-        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
-        let [a, r, gain_a, gain_r, biases] = registers::<F, S, 5>([a, r, gain_a, gain_r, self.biases], &range);
-        let [ih, hh] = &mut self.normed;
-        let [ih, hh, z] = registers_mut::<F, S, 3>([ih, hh, self.z], &range);
+        let rows = [&**a, r, own.gain_ih, own.gain_hh, &own.biases];
+        let [a, r, gain_a, gain_r, biases] = registers::<F, S, 5>(rows, &range);
+        let [ih, hh, gates] = registers_mut::<F, S, 3>([ih, hh, gates], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let (a, r) = ((wide(a[j]) - mean_a) * scale_a, (wide(r[j]) - mean_r) * scale_r);
             (ih[j], hh[j]) = (a.lanes(), r.lanes());
-            z[j] = a.mul_add(wide(gain_a[j]), r.mul_add(wide(gain_r[j]), wide(biases[j]))).lanes();
+            let z = a.mul_add(wide(gain_a[j]), r.mul_add(wide(gain_r[j]), wide(biases[j])));
+            gates[j] = if TANH { z.tanh() } else { z.sigmoid() }.lanes();
+        }
+    }
+}
+
+/// c̃ = f ∘ c + i ∘ g of one row.
+struct Cell<'a, F> {
+    gates: [&'a [F]; 4],
+    c_before: &'a [F],
+    c_t: &'a mut [F],
+}
+
+impl<F: Real> Along<F> for Cell<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
+        let [i, f, g, _] = self.gates;
+        let [i, f, g, c_before] = registers::<F, S, 4>([i, f, g, self.c_before], &range);
+        let [c_t] = registers_mut::<F, S, 1>([self.c_t], &range);
+        for j in 0..range.len() / lanes::<F, S>() {
+            c_t[j] = wide(f[j]).mul_add(wide(c_before[j]), wide(i[j]) * wide(g[j])).lanes();
         }
     }
 }
@@ -315,7 +341,7 @@ struct ForwardOutput<'a, F> {
     c_t: &'a [F],
     moments: (F, F),
     parameters: [&'a [F]; 2], // γ_c and β_c
-    output: &'a [F],          // o
+    o: &'a [F],
     h_t: &'a mut [F],
 }
 
@@ -325,7 +351,7 @@ impl<F: Real> Along<F> for ForwardOutput<'_, F> {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
         let (mean, scale) = (Wide::<F, S>::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
         let [gain, shift] = self.parameters;
-        let [gain, shift, c_t, o] = registers::<F, S, 4>([gain, shift, self.c_t, self.output], &range);
+        let [gain, shift, c_t, o] = registers::<F, S, 4>([gain, shift, self.c_t, self.o], &range);
         let [h_t] = registers_mut::<F, S, 1>([self.h_t], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let c = (wide(c_t[j]) - mean) * scale;
@@ -371,19 +397,20 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let sequences = self.d_c.len() / self.hidden;
+        if sequences == 0 {
+            return;
+        }
         let mut row_of = CellRow::new(self.hidden);
-        let mut d_gates = vec![F::zero(); 4 * 4 * self.hidden]; // before activation, of four sequences
+        let mut d_gates = vec![F::zero(); 2 * 4 * self.hidden]; // before activation, of two sequences
         let mut n = 0;
         while n < sequences {
-            // Sequences whose gradients are summed in one place.
-            let count = (4 - (self.sums.first + n) % 4).min(sequences - n);
+            // Two sequences whose gradients are summed in one place: their rows stay in a core's nearest cache.
+            let count = (2 - (self.sums.first + n) % 2).min(sequences - n);
             for row in 0..count {
                 let d_gates = &mut d_gates[4 * row * self.hidden..][..4 * self.hidden];
                 self.row(simd, n + row, &mut row_of, d_gates);
             }
             match count {
-                4 => self.products::<S, 4>(simd, n, &d_gates),
-                3 => self.products::<S, 3>(simd, n, &d_gates),
                 2 => self.products::<S, 2>(simd, n, &d_gates),
                 _ => self.products::<S, 1>(simd, n, &d_gates),
             }

@@ -48,20 +48,19 @@ impl<F: Real> WithSimd for ForwardStep<'_, F> {
                 gates: quarters_mut(gates, hidden),
                 c_before: &c_before[row.clone()],
                 c_t: &mut c_t[row.clone()],
-                h_t: Some(&mut h_t[row]),
+                h_t: &mut h_t[row],
             };
             step.all(simd, hidden);
         }
     }
 }
 
-/// The gates, c̃ and, without layer normalisation, h of one sequence.
-pub struct ForwardRow<'a, F> {
-    pub z: [&'a [F]; 4],
-    pub gates: [&'a mut [F]; 4],
-    pub c_before: &'a [F],
-    pub c_t: &'a mut [F],
-    pub h_t: Option<&'a mut [F]>,
+struct ForwardRow<'a, F> {
+    z: [&'a [F]; 4],
+    gates: [&'a mut [F]; 4],
+    c_before: &'a [F],
+    c_t: &'a mut [F],
+    h_t: &'a mut [F],
 }
 
 impl<F: Real> Along<F> for ForwardRow<'_, F> {
@@ -71,20 +70,14 @@ impl<F: Real> Along<F> for ForwardRow<'_, F> {
         let [z_i, z_f, z_g, z_o] = registers::<F, S, 4>(self.z, &range);
         let [c_before] = registers::<F, S, 1>([self.c_before], &range);
         let [i, f, g, o] = &mut self.gates;
-        let [i, f, g, o, c_t] = registers_mut::<F, S, 5>([i, f, g, o, self.c_t], &range);
-        let mut h_t = match &mut self.h_t {
-            Some(h_t) => Some(registers_mut::<F, S, 1>([h_t], &range)),
-            None => None,
-        };
+        let [i, f, g, o, c_t, h_t] = registers_mut::<F, S, 6>([i, f, g, o, self.c_t, self.h_t], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let (input, forget) = (wide(z_i[j]).sigmoid(), wide(z_f[j]).sigmoid());
             let (candidate, output) = (wide(z_g[j]).tanh(), wide(z_o[j]).sigmoid());
             let c = forget.mul_add(wide(c_before[j]), input * candidate);
             (i[j], f[j], g[j], o[j]) = (input.lanes(), forget.lanes(), candidate.lanes(), output.lanes());
             c_t[j] = c.lanes();
-            if let Some([h_t]) = &mut h_t {
-                h_t[j] = (output * c.tanh()).lanes();
-            }
+            h_t[j] = (output * c.tanh()).lanes();
         }
     }
 }
