@@ -1,4 +1,5 @@
 import { defineConfig } from "@playwright/test";
+import { launchOptions } from "./tests/browser/chromium.js";
 
 export default defineConfig({
   testDir: "tests/browser",
@@ -12,17 +13,6 @@ export default defineConfig({
   forbidOnly: !!process.env.CI,
   use: {
     browserName: "chromium",
-    launchOptions: {
-      executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-      args: [
-        "--no-sandbox",
-        "--enable-unsafe-webgpu",
-        "--use-webgpu-adapter=swiftshader",
-        "--enable-features=Vulkan",
-        "--disable-background-networking",
-        "--no-first-run",
-        "--disable-sync",
-      ],
-    },
+    launchOptions,
   },
 });

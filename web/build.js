@@ -39,9 +39,10 @@ function buildWasm() {
   run("cargo", "--config", flags, "rustc", ...only, "--profile=web", `--target=${target}`);
   const built = join(metadata().target_directory, target, "web", "bptt.wasm");
   const made = join(metadata().target_directory, "bindgen");
-  const [smaller, tool] = [join(wasm, "bptt_bg.wasm"), join(root, "Cargo.lock")];
+  const smaller = join(wasm, "bptt_bg.wasm");
   const age = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  if (age(smaller) > Math.max(age(built), age(tool))) return;
+  const tools = ["Cargo.lock", "package-lock.json", "web/build.js"].map((file) => join(root, file));
+  if (age(smaller) > Math.max(...[built, ...tools].map(age))) return;
   run("cargo", "run", "--quiet", "--package=bindgen", "--profile=tool", "--", built, made);
   mkdirSync(wasm, { recursive: true });
   for (const file of ["bptt.js", "bptt.d.ts"]) copyFileSync(join(made, file), join(wasm, file));

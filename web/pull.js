@@ -165,9 +165,10 @@ export class Pull {
     }
     await this.#gradients(events.some(({ type }) => type === "epoch"));
     await this.#sample(events.find(({ type }) => type === "epoch"));
-    if (events.some(({ type, best }) => type === "epoch" && best)) this.#best = await this.#run.checkpoint();
     const due = performance.now() - this.#keptAt > 1000 * this.how.every;
     if (due) await this.#keep();
+    const best = events.some(({ type, best }) => type === "epoch" && best);
+    if (best) this.#best = due ? this.#kept : await this.#run.checkpoint();
     return false;
   }
 

@@ -25,6 +25,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { build, preview } from "vite";
+import { launchOptions } from "../../tests/browser/chromium.js";
 
 const PRESETS = {
   S1: "I=1,H=64,L=2,B=64,T=10",
@@ -40,16 +41,6 @@ const SIDES = [
 ];
 const MOST_TURNS = 5;
 const SLOW = 10_000; // ms a step
-// Those of playwright.config.js.
-const CHROMIUM_FLAGS = [
-  "--no-sandbox",
-  "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
-  "--enable-features=Vulkan",
-  "--disable-background-networking",
-  "--no-first-run",
-  "--disable-sync",
-];
 
 const fail = (message) => {
   console.error(message);
@@ -252,7 +243,7 @@ function printTable(sides, browser) {
 
 const { shapes, json, ...how } = options();
 const { url, close } = await site();
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: CHROMIUM_FLAGS });
+const browser = await chromium.launch(launchOptions);
 const name = `Chromium ${browser.version()}`;
 try {
   for (const shape of shapes) {

@@ -1,6 +1,7 @@
 // The door that forecasts a file, from the first click to the downloads, on both engines.
 
 import { beginPaused, byName, choose, downloaded, expect, finished, sales, scores, SMALL, taken, test } from "./page.js";
+import { longestTask } from "./tasks.js";
 
 const value = async (page, key) => Number(await page.locator(`[data-score=${key}]`).getAttribute("data-value"));
 
@@ -33,20 +34,7 @@ for (const device of ["cpu", "gpu"]) {
   });
 }
 
-// The longest task of the page's thread in a trace, in milliseconds of computing: on a busy machine a task can also take long
-// because the thread had to wait for a processor.
-function longestComputing(trace) {
-  const { traceEvents: events } = JSON.parse(trace);
-  const mains = events.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
-  const threads = new Set(mains.map(({ pid, tid }) => `${pid} ${tid}`));
-  const tasks = events.filter(
-    ({ name, ph, pid, tid }) => ph === "X" && name.endsWith("RunTask") && threads.has(`${pid} ${tid}`),
-  );
-  expect(tasks.length).toBeGreaterThan(100);
-  return Math.max(...tasks.map(({ dur, tdur }) => (tdur ?? dur) / 1000));
-}
-
-test("no task of the page's own thread is longer than 50 ms while it trains", async ({ page, open, browser }) => {
+test("no task of the page's own thread is longer than 50 ms while it trains", async ({ page, open }) => {
   await page.addInitScript(() => {
     globalThis.tasks = [];
     new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
@@ -55,12 +43,10 @@ test("no task of the page's own thread is longer than 50 ms while it trains", as
   });
   await open("#forecast?device=cpu&epochs=8");
   await page.evaluate(() => (tasks.length = 0));
-  await browser.startTracing(page, {
-    categories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"],
+  const computing = await longestTask(page, async () => {
+    await byName(page, "Train on the sunspots").click();
+    await finished(page);
   });
-  await byName(page, "Train on the sunspots").click();
-  await finished(page);
-  const computing = longestComputing((await browser.stopTracing()).toString());
   const observed = await page.evaluate(() => Math.max(0, ...tasks));
   test.info().annotations.push({
     type: "longest task",

@@ -1,7 +1,6 @@
 // The door to gradients through time: what is drawn is what the engine measured, and the sliders do what they say.
 
-import AxeBuilder from "@axe-core/playwright";
-import { byName, choose, downloaded, expect, finished, taken, test } from "./page.js";
+import { byName, choose, downloaded, expect, finished, taken, test, violations } from "./page.js";
 import { longestTask } from "./tasks.js";
 
 const SMALL = "task=adding&sequences=600&epochs=2&window=20&hidden_size=16";
@@ -248,7 +247,6 @@ for (const colorScheme of ["light", "dark"]) {
     await trained(page, open);
     await page.getByText("More options").click();
     await page.getByText("In numbers").click();
-    const { violations } = await new AxeBuilder({ page }).analyze();
-    expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`)).toEqual([]);
+    expect(await violations(page)).toEqual([]);
   });
 }

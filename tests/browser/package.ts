@@ -16,6 +16,9 @@ export async function all(stop: AbortController, adapter: GPUAdapter, device: GP
     // @ts-expect-error: only an epoch has it
     console.log(event.val_loss);
   }
+  await trainer.step(2);
+  // @ts-expect-error: a number of steps
+  await trainer.step("2");
   const report = await trainer.report;
   console.log(report.test?.rmse, report.ahead?.point, wrong, odd, OPTIONS.length, DEFAULTS);
   const engine = await Engine.start();

@@ -1,6 +1,7 @@
 // What the tests of the page share: the built page below a sub-path, opened in a fresh context, with every error noticed.
 
 import { readFileSync } from "node:fs";
+import AxeBuilder from "@axe-core/playwright";
 import { test as base, expect } from "@playwright/test";
 import { serve } from "./serve.js";
 
@@ -96,3 +97,10 @@ export const scores = (page) =>
       ];
       return Object.fromEntries([...table.tBodies[0].rows].map(row));
     });
+
+// What axe finds wrong with the page as it is.
+export async function violations(page) {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const place = ({ html, failureSummary }) => `${html} ${failureSummary}`;
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(place).join(" | ")}`);
+}

@@ -1,7 +1,6 @@
 // The page around the doors: privacy, offline, accessibility, looks.
 
-import AxeBuilder from "@axe-core/playwright";
-import { byName, choose, expect, finished, sales, SMALL, test } from "./page.js";
+import { byName, choose, expect, finished, sales, SMALL, test, violations } from "./page.js";
 
 const DOORS = ["forecast", "text", "gradients"];
 
@@ -94,19 +93,13 @@ for (const colorScheme of SCHEMES) {
     test.use({ colorScheme });
     test("axe finds nothing, before and after training", async ({ page, open }) => {
       await open(`#forecast?device=cpu&${SMALL}`);
-      const violations = async () => {
-        const { violations } = await new AxeBuilder({ page }).analyze();
-        return violations.map(
-          ({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`,
-        );
-      };
-      expect(await violations()).toEqual([]);
+      expect(await violations(page)).toEqual([]);
       await page.getByText("More options").click();
       await byName(page, "Train").click();
       await finished(page);
       await choose(page, "words.csv", "name\nAda\n");
       await expect(page.locator(".data .trouble")).toContainText("cannot be used");
-      expect(await violations()).toEqual([]);
+      expect(await violations(page)).toEqual([]);
     });
 
     test("a button's text is there under the pointer, too", async ({ page, open }) => {

@@ -241,24 +241,13 @@ export interface Writing extends Sampling {
 }
 
 /** A training run: pull its events, or leave it alone. */
-export class Trainer implements Asked, AsyncIterable<TrainingEvent> {
+export interface Trainer extends Asked, AsyncIterable<TrainingEvent> {}
+export class Trainer {
   static start(data: Data, options?: Options, how?: How & { here?: boolean }): Promise<Trainer>;
   readonly started: Started;
   readonly run: Run;
   /** Rejects if the run fails or is cancelled. */
   readonly report: Promise<Report>;
-  [Symbol.asyncIterator](): AsyncIterator<TrainingEvent>;
-  pause(): Promise<void>;
-  go(): Promise<void>;
-  step(count?: number): Promise<void>;
-  change(change: Change): Promise<Options>;
-  stop(): Promise<Report>;
-  checkpoint(): Promise<Uint8Array>;
-  model(): Promise<Uint8Array>;
-  heldOut(what?: { part?: "validation" | "test"; most?: number }): Promise<HeldOut | null>;
-  inspect(what?: { windows?: number }): Promise<Inspection>;
-  trace(what?: { index?: number }): Promise<Trace>;
-  write(prompt: string, how?: Writing): Promise<string>;
   /** Ends the run and its worker. */
   close(): void;
 }

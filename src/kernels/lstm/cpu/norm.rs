@@ -195,7 +195,7 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
             let products = [&a[wide.clone()], &r[wide.clone()]];
             let moments_of = [moments(simd, products[0]), moments(simd, products[1])];
             let normed = [&mut kept.ih[wide.clone()], &mut kept.hh[wide]];
-            FreshGates { own, products, moments: moments_of, normed, gates: &mut gates }.fill(simd);
+            FreshGates { own, products, moments: moments_of, normed, gates: &mut gates }.fill(simd, hidden);
             let (c_before, c_t) = (&c_before[row.clone()], &mut c_t[row.clone()]);
             let gates = quarters(&gates, hidden);
             Cell { gates, c_before, c_t }.all(simd, hidden);
@@ -210,6 +210,33 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
     }
 }
 
+/// One row whose gates are activated.
+trait GateRow<F: Real>: Sized {
+    /// σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b at the places `range`.
+    fn activate<S: Simd, const TANH: bool>(&mut self, simd: S, range: Range<usize>);
+
+    /// i and f, g, o.
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, hidden: usize) {
+        Along::<F>::all(&mut GatePart::<Self, false> { row: self, first: 0 }, simd, 2 * hidden);
+        Along::<F>::all(&mut GatePart::<Self, true> { row: self, first: 2 * hidden }, simd, hidden);
+        Along::<F>::all(&mut GatePart::<Self, false> { row: self, first: 3 * hidden }, simd, hidden);
+    }
+}
+
+/// Gates with one activation, from place `first` on.
+struct GatePart<'a, R, const TANH: bool> {
+    row: &'a mut R,
+    first: usize,
+}
+
+impl<F: Real, R: GateRow<F>, const TANH: bool> Along<F> for GatePart<'_, R, TANH> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        self.row.activate::<S, TANH>(simd, self.first + range.start..self.first + range.end);
+    }
+}
+
 /// The activated gates of one row from its products, which are normalised on the way. Pairs are of x · W_ihᵀ and of h · W_hhᵀ.
 struct FreshGates<'a, F> {
     own: &'a NormParameters<'a, F>,
@@ -219,29 +246,12 @@ struct FreshGates<'a, F> {
     gates: &'a mut [F],
 }
 
-impl<F: Real> FreshGates<'_, F> {
+impl<F: Real> GateRow<F> for FreshGates<'_, F> {
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, simd: S) {
-        let hidden = self.own.gain_c.len();
-        FreshPart::<F, false> { row: self, first: 0 }.all(simd, 2 * hidden);
-        FreshPart::<F, true> { row: self, first: 2 * hidden }.all(simd, hidden);
-        FreshPart::<F, false> { row: self, first: 3 * hidden }.all(simd, hidden);
-    }
-}
-
-/// Some of them: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b.
-struct FreshPart<'a, 'b, F, const TANH: bool> {
-    row: &'a mut FreshGates<'b, F>,
-    first: usize,
-}
-
-impl<F: Real, const TANH: bool> Along<F> for FreshPart<'_, '_, F, TANH> {
-    #[inline(always)]
-    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+    fn activate<S: Simd, const TANH: bool>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
         let splat = |value| Wide::<F, S>::splat(simd, value);
-        let range = self.first + range.start..self.first + range.end;
-        let FreshGates { own, products: [a, r], moments, normed: [ih, hh], gates } = self.row;
+        let Self { own, products: [a, r], moments, normed: [ih, hh], gates } = self;
         let [(mean_a, scale_a), (mean_r, scale_r)] = *moments;
         let (mean_a, scale_a, mean_r, scale_r) = (splat(mean_a), splat(scale_a), splat(mean_r), splat(scale_r));
         let rows = [&**a, r, own.gain_ih, own.gain_hh, &own.biases];
@@ -283,28 +293,11 @@ struct GatesOfRow<'a, F> {
     gates: &'a mut [F],
 }
 
-impl<F: Real> GatesOfRow<'_, F> {
+impl<F: Real> GateRow<F> for GatesOfRow<'_, F> {
     #[inline(always)]
-    fn fill<S: Simd>(&mut self, simd: S) {
-        let hidden = self.own.gain_c.len();
-        Activated::<F, false> { row: self, first: 0 }.all(simd, 2 * hidden);
-        Activated::<F, true> { row: self, first: 2 * hidden }.all(simd, hidden);
-        Activated::<F, false> { row: self, first: 3 * hidden }.all(simd, hidden);
-    }
-}
-
-/// Some of them: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b.
-struct Activated<'a, 'b, F, const TANH: bool> {
-    row: &'a mut GatesOfRow<'b, F>,
-    first: usize,
-}
-
-impl<F: Real, const TANH: bool> Along<F> for Activated<'_, '_, F, TANH> {
-    #[inline(always)]
-    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+    fn activate<S: Simd, const TANH: bool>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let range = self.first + range.start..self.first + range.end;
-        let GatesOfRow { own, normed: [a, r], gates } = self.row;
+        let Self { own, normed: [a, r], gates } = self;
         let [a, r, gain_a, gain_r, biases] =
             registers::<F, S, 5>([a, r, own.gain_ih, own.gain_hh, &own.biases], &range);
         let [gates] = registers_mut::<F, S, 1>([gates], &range);
@@ -331,7 +324,7 @@ impl<F: Real> WithSimd for GatesAgain<'_, F> {
         let Self { own, normed: [ih, hh], gates, hidden } = self;
         let rows = ih.chunks_exact(4 * hidden).zip(hh.chunks_exact(4 * hidden));
         for ((ih, hh), gates) in rows.zip(gates.chunks_exact_mut(4 * hidden)) {
-            GatesOfRow { own, normed: [ih, hh], gates }.fill(simd);
+            GatesOfRow { own, normed: [ih, hh], gates }.fill(simd, hidden);
         }
     }
 }
@@ -441,7 +434,7 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
         let CellRow { gates, normed, d_v } = row_of;
         let c_before = &self.c_before[row.clone()];
-        GatesOfRow { own, normed: [&self.kept.ih[wide.clone()], &self.kept.hh[wide]], gates }.fill(simd);
+        GatesOfRow { own, normed: [&self.kept.ih[wide.clone()], &self.kept.hh[wide]], gates }.fill(simd, hidden);
         let gates = quarters(gates, hidden);
         let (mean, scale) = (self.kept.means[n], self.kept.scales[3 * n + 2]);
         let (_, sums) = self.sums.of(n, hidden);
