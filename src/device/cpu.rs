@@ -117,24 +117,16 @@ impl Real for f32 {
     #[inline(always)]
     fn sigmoid_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         let one = simd.splat_f32s(1.0);
-        simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(x))))
+        let (power, p) = exp(simd, simd.neg_f32s(x));
+        simd.div_f32s(one, simd.add_f32s(one, simd.mul_add_e_f32s(power, p, power)))
     }
+    /// (exp(2x) − 1) / (exp(2x) + 1), the numerator without loss of digits near 0.
     #[inline(always)]
     fn tanh_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-        let splat = |value| simd.splat_f32s(value);
-        // The quotient loses all digits near 0; the odd polynomial (Cephes, tanhf) does not.
-        let z = simd.mul_f32s(x, x);
-        let p = splat(-5.704_988_7e-3);
-        let p = simd.mul_add_e_f32s(p, z, splat(2.063_908_8e-2));
-        let p = simd.mul_add_e_f32s(p, z, splat(-5.373_971_5e-2));
-        let p = simd.mul_add_e_f32s(p, z, splat(1.333_144_2e-1));
-        let p = simd.mul_add_e_f32s(p, z, splat(-3.333_328e-1));
-        let near = simd.mul_add_e_f32s(simd.mul_f32s(p, z), x, x);
-        let magnitude = simd.abs_f32s(x);
-        let power = exp(simd, simd.add_f32s(magnitude, magnitude));
-        let far = simd.sub_f32s(splat(1.0), simd.div_f32s(splat(2.0), simd.add_f32s(power, splat(1.0))));
-        let far = simd.select_f32s(simd.less_than_f32s(x, splat(0.0)), simd.neg_f32s(far), far);
-        simd.select_f32s(simd.less_than_f32s(magnitude, splat(0.625)), near, far)
+        let (one, two) = (simd.splat_f32s(1.0), simd.splat_f32s(2.0));
+        let (power, p) = exp(simd, simd.add_f32s(x, x));
+        let less_one = simd.mul_add_e_f32s(power, p, simd.sub_f32s(power, one));
+        simd.div_f32s(less_one, simd.add_f32s(less_one, two))
     }
 }
 
@@ -146,11 +138,12 @@ fn each<S: Simd>(mut lanes: S::f64s, f: impl Fn(f64) -> f64) -> S::f64s {
     lanes
 }
 
-/// exp x for x clamped to ±87: 2ⁿ · e^r with |r| ≤ ln 2 / 2, e^r by its Taylor series (the first term left out is below
-/// 2⁻²⁷); ln 2 in two parts, so that n · ln 2 is exact.
+/// 2ⁿ and p with exp x = 2ⁿ · (1 + p), for x clamped to ±87: p = e^r − 1 with |r| ≤ ln 2 / 2, by a polynomial whose error
+/// is at most 2⁻²⁶ of p; ln 2 in two parts, so that n · ln 2 is exact.
 #[inline(always)]
-fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³: adding it leaves the nearest integer in the low bits
+fn exp<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
+    // 1.5 · 2²³ + 127: adding it leaves the nearest integer, as exponents are stored, in the low bits.
+    const ROUND: f32 = 12_583_039.0;
     let splat = |value| simd.splat_f32s(value);
     // Comparisons, not min and max: those would turn a NaN into a number.
     let x = simd.select_f32s(simd.less_than_f32s(x, splat(-87.0)), splat(-87.0), x);
@@ -159,15 +152,14 @@ fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let n = simd.sub_f32s(shifted, splat(ROUND));
     let r = simd.mul_add_e_f32s(n, splat(-0.693_359_4), x);
     let r = simd.mul_add_e_f32s(n, splat(2.121_944_4e-4), r);
-    let p = simd.mul_add_e_f32s(r, splat(1.0 / 5040.0), splat(1.0 / 720.0));
-    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 120.0));
-    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 24.0));
-    let p = simd.mul_add_e_f32s(r, p, splat(1.0 / 6.0));
-    let p = simd.mul_add_e_f32s(r, p, splat(0.5));
-    let p = simd.mul_add_e_f32s(simd.mul_f32s(r, r), p, r);
-    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
-    let power = simd.transmute_f32s_u32s(simd.add_u32s(exponent, simd.splat_u32s(0x3f80_0000)));
-    simd.mul_f32s(simd.add_f32s(splat(1.0), p), power)
+    // The least largest error in p, fitted to (e^r − 1 − r) / r².
+    let q = simd.mul_add_e_f32s(r, splat(1.388_252_2e-3), splat(8.366_521e-3));
+    let q = simd.mul_add_e_f32s(r, q, splat(4.166_72e-2));
+    let q = simd.mul_add_e_f32s(r, q, splat(1.666_654_4e-1));
+    let q = simd.mul_add_e_f32s(r, q, splat(0.5));
+    let p = simd.mul_add_e_f32s(simd.mul_f32s(r, r), q, r);
+    let power = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
+    (simd.transmute_f32s_u32s(power), p)
 }
 
 /// The CPU engine. `Cpu<f64>` is the definition of every operation; `Cpu<f32>` is what people without a GPU train on.

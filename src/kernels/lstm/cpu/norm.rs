@@ -168,6 +168,9 @@ impl<F: Real, S: Simd> BeforeNorm<F, S> {
     }
 }
 
+/// Rows that a step takes together: while the sums along one wait for one another, those along the others go on.
+const ROWS: usize = 4;
+
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
@@ -189,23 +192,35 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
         if kept.means.is_empty() {
             return;
         }
-        let mut gates = vec![F::zero(); 4 * hidden];
-        for n in 0..kept.means.len() {
-            let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-            let products = [&a[wide.clone()], &r[wide.clone()]];
-            let moments_of = [moments(simd, products[0]), moments(simd, products[1])];
-            let normed = [&mut kept.ih[wide.clone()], &mut kept.hh[wide]];
-            FreshGates { own, products, moments: moments_of, normed, gates: &mut gates }.fill(simd, hidden);
-            let (c_before, c_t) = (&c_before[row.clone()], &mut c_t[row.clone()]);
-            let gates = quarters(&gates, hidden);
-            Cell { gates, c_before, c_t }.all(simd, hidden);
-            let (mean, scale) = moments(simd, c_t);
-            let parameters = [own.gain_c, own.shift_c];
-            let mut output = ForwardOutput { c_t, moments: (mean, scale), parameters, o: gates[3], h_t: &mut h_t[row] };
-            output.all(simd, hidden);
-            kept.means[n] = mean;
-            let [(_, scale_a), (_, scale_r)] = moments_of;
-            kept.scales[3 * n..][..3].copy_from_slice(&[scale_a, scale_r, scale]);
+        let mut gates = vec![F::zero(); ROWS * 4 * hidden];
+        let sequences = kept.means.len();
+        for first in (0..sequences).step_by(ROWS) {
+            let rows = first..sequences.min(first + ROWS);
+            let mut moments_of = [[(F::zero(), F::zero()); 3]; ROWS];
+            for (n, moments_of) in rows.clone().zip(&mut moments_of) {
+                let wide = 4 * n * hidden..4 * (n + 1) * hidden;
+                (moments_of[0], moments_of[1]) = (moments(simd, &a[wide.clone()]), moments(simd, &r[wide]));
+            }
+            for ((n, moments_of), gates) in rows.clone().zip(&moments_of).zip(gates.chunks_exact_mut(4 * hidden)) {
+                let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
+                let products = [&a[wide.clone()], &r[wide.clone()]];
+                let normed = [&mut kept.ih[wide.clone()], &mut kept.hh[wide]];
+                let moments = [moments_of[0], moments_of[1]];
+                FreshGates { own, products, moments, normed, gates }.fill(simd, hidden);
+                let gates = quarters(gates, hidden);
+                Cell { gates, c_before: &c_before[row.clone()], c_t: &mut c_t[row] }.all(simd, hidden);
+            }
+            for (n, moments_of) in rows.clone().zip(&mut moments_of) {
+                moments_of[2] = moments(simd, &c_t[n * hidden..(n + 1) * hidden]);
+            }
+            for ((n, moments_of), gates) in rows.zip(&moments_of).zip(gates.chunks_exact(4 * hidden)) {
+                let row = n * hidden..(n + 1) * hidden;
+                let (parameters, o) = ([own.gain_c, own.shift_c], &gates[3 * hidden..]);
+                let (c_t, h_t) = (&c_t[row.clone()], &mut h_t[row]);
+                ForwardOutput { c_t, moments: moments_of[2], parameters, o, h_t }.all(simd, hidden);
+                kept.means[n] = moments_of[2].0;
+                kept.scales[3 * n..][..3].copy_from_slice(&moments_of.map(|(_, scale)| scale));
+            }
         }
     }
 }
