@@ -7,7 +7,7 @@
 // What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation `gates` are the
 // gradients of h · W_hhᵀ, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_backward_shared.wgsl and lstm_zone.wgsl.
+// workgroup. With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;        // W_hh [4H, P] at w_hh
@@ -35,10 +35,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
             d_u += projection[params.w_hr + p * params.hidden + j] * d_h_p;
         }
     } else {
-        d_u = hidden_gradient(j, n, words);
+        d_u = hidden_gradients(j, n, words);
     }
     for (var q = 0u; q < min(4u, params.present - n); q++) {
-        cell_gradient(j, n + q, d_u[q], words[q]);
+        cell_gradient(j, n + q, kept_of(j, n + q), d_u[q], words[q]);
     }
 }
 
@@ -50,7 +50,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
     if p >= params.width || n >= params.present {
         return;
     }
-    let d_h_t = hidden_gradient(p, n, zone_words(params.t, params.hidden, p, n));
+    let d_h_t = hidden_gradients(p, n, zone_words(params.t, params.hidden, p, n));
     for (var q = 0u; q < min(4u, params.present - n); q++) {
         d_h[(params.row + n + q) * params.width + p] = d_h_t[q];
     }
@@ -66,14 +66,11 @@ fn start(@builtin(global_invocation_id) id: vec3u) {
     }
     let d_h_0 = through_gates(p, n, params.row, params.present);
     for (var q = 0u; q < min(4u, params.present - n); q++) {
-        if n + q >= params.ongoing {
-            let unit = (n + q) * params.width + p;
-            d_state[unit] = d_h_0[q] + select(0.0, d_state[unit], params.zoneout != 0u);
-        }
+        start_gradient(p, n + q, d_h_0[q]);
     }
 }
 
-// d_gates · W_hh for the rows of a step, masked as h was.
+// d_gates · W_hh for the rows of a step.
 fn through_gates(p: u32, n: u32, row: u32, present: u32) -> vec4f {
     if n >= present {
         return vec4f();
@@ -91,62 +88,15 @@ fn through_gates(p: u32, n: u32, row: u32, present: u32) -> vec4f {
         }
         d_h_t += sum;
     }
-    if params.masked != 0u {
-        let at = 1u + sequences * params.width + p;
-        d_h_t *= bitcast<vec4f>(vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]));
-    }
     return d_h_t;
 }
 
-// d_h_t, without the share that zoneout passes on.
-fn hidden_gradient(p: u32, n: u32, words: vec4u) -> vec4f {
-    var d_h_t = through_gates(p, n, params.next, params.following);
+// d_h_t of four sequences.
+fn hidden_gradients(p: u32, n: u32, words: vec4u) -> vec4f {
+    let through = through_gates(p, n, params.next, params.following);
+    var d_h_t = vec4f();
     for (var q = 0u; q < min(4u, params.present - n); q++) {
-        let unit = (n + q) * params.width + p;
-        let ends = n + q >= params.following;
-        if ends {
-            d_h_t[q] = 0.0;
-        }
-        if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
-            d_h_t[q] += d_state[unit];
-        }
-        if params.has_d_y != 0u {
-            d_h_t[q] += d_y[params.d_y + (n + q) * params.outputs + params.column + p];
-        }
-        if params.zoneout != 0u {
-            let kept = zone_share(words[q] & 0xffffu, params.limit_h, params.rate_h) * d_h_t[q];
-            d_state[unit] = kept;
-            d_h_t[q] -= kept;
-        }
+        d_h_t[q] = hidden_gradient(p, n + q, through[q], words[q]);
     }
     return d_h_t;
-}
-
-fn cell_gradient(j: u32, n: u32, d_u: f32, word: u32) {
-    let row = params.row + n;
-    let at = row * 4u * params.hidden + j;
-    let i = gates[at];
-    let f = gates[at + params.hidden];
-    let g = gates[at + 2u * params.hidden];
-    let o = gates[at + 3u * params.hidden];
-    let before = select(n, params.batch + params.before + n, n < params.ongoing);
-    let c_before = c[before * params.hidden + j];
-    var c_t = c[(params.batch + row) * params.hidden + j];
-    let unit = params.batch * params.width + n * params.hidden + j;
-    var d_c = 0.0;
-    if n < params.following || params.has_final != 0u {
-        d_c = d_state[unit];
-    }
-    var kept = 0.0;
-    if params.zoneout != 0u {
-        kept = zone_share(word >> 16u, params.limit_c, params.rate_c) * d_c;
-        c_t = f * c_before + i * g;
-    }
-    let tanh_c = tangent(c_t);
-    let d_c_t = d_c - kept + d_u * o * (1.0 - tanh_c * tanh_c);
-    gates[at] = d_c_t * g * i * (1.0 - i);
-    gates[at + params.hidden] = d_c_t * c_before * f * (1.0 - f);
-    gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
-    gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
-    d_state[unit] = d_c_t * f + kept;
 }

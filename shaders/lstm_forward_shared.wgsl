@@ -17,6 +17,7 @@ struct Params {
     outputs: u32,
     column: u32,
     projected: u32,
+    w_hh_t: u32,
     w_hr_t: u32,
     shared_output: u32,
     has_start: u32,

@@ -4,10 +4,10 @@
 // With zoneout, elements of c_t and h_t keep their value from the step before. With layer normalisation `recur` makes
 // h_{t−1} · W_hhᵀ alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_forward_shared.wgsl and lstm_zone.wgsl.
+// workgroup. With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H], W_hrᵀ [H, P] at w_hr_t
+@group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh_t, W_hrᵀ [H, P] at w_hr_t
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
@@ -41,11 +41,7 @@ fn recur(@builtin(global_invocation_id) id: vec3u) {
     }
     let sums = recurrent_sums(j, n);
     for (var q = 0u; q < min(4u, params.present - n); q++) {
-        let at = (params.row + n + q) * 4u * params.hidden + j;
-        gates[at] = sums.i[q];
-        gates[at + params.hidden] = sums.f[q];
-        gates[at + 2u * params.hidden] = sums.g[q];
-        gates[at + 3u * params.hidden] = sums.o[q];
+        keep_products(j, n + q, vec4f(sums.i[q], sums.f[q], sums.g[q], sums.o[q]));
     }
 }
 
@@ -91,7 +87,7 @@ fn recurrent_sums(j: u32, n: u32) -> Sums {
     var sums = Sums();
     for (var k = 0u; k < params.width; k++) {
         let h_k = vec4f(h_in[h_rows.x + k], h_in[h_rows.y + k], h_in[h_rows.z + k], h_in[h_rows.w + k]);
-        let w = k * width + j;
+        let w = params.w_hh_t + k * width + j;
         sums.i += packed[w] * h_k;
         sums.f += packed[w + params.hidden] * h_k;
         sums.g += packed[w + 2u * params.hidden] * h_k;
@@ -101,31 +97,10 @@ fn recurrent_sums(j: u32, n: u32) -> Sums {
 }
 
 fn cell_step(j: u32, n: u32) {
-    let width = 4u * params.hidden;
     let sums = recurrent_sums(j, n);
     let words = zone_words(params.t, params.hidden, j, n);
     for (var q = 0u; q < min(4u, params.present - n); q++) {
-        let sequence = n + q;
-        let row = params.row + sequence;
-        let at = row * width + j;
-        let i = sigmoid(gates[at] + sums.i[q]);
-        let f = sigmoid(gates[at + params.hidden] + sums.f[q]);
-        let g = tangent(gates[at + 2u * params.hidden] + sums.g[q]);
-        let o = sigmoid(gates[at + 3u * params.hidden] + sums.o[q]);
-        gates[at] = i;
-        gates[at + params.hidden] = f;
-        gates[at + 2u * params.hidden] = g;
-        gates[at + 3u * params.hidden] = o;
-        let before = select(sequence, params.batch + params.before + sequence, sequence < params.ongoing);
-        let c_before = c[before * params.hidden + j];
-        let c_fresh = f * c_before + i * g;
-        let z = zone_share(words[q] >> 16u, params.limit_c, params.rate_c);
-        c[(params.batch + row) * params.hidden + j] = select(c_fresh, z * c_before + (1.0 - z) * c_fresh, params.zoneout != 0u);
-        let fresh = o * tangent(c_fresh);
-        if params.projected != 0u {
-            u[row * params.hidden + j] = fresh;
-        } else {
-            publish(j, sequence, fresh, words[q]);
-        }
+        let recurrent = vec4f(sums.i[q], sums.f[q], sums.g[q], sums.o[q]);
+        cell(j, n + q, entering(j, n + q), recurrent, words[q]);
     }
 }

@@ -7,7 +7,7 @@ mod common;
 
 use bptt::device::Cpu;
 use bptt::kernels::{
-    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tiles,
+    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, StepTiles, Strategy, Tiles,
 };
 use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, marked, read};
 use common::{compare, doubles};
@@ -206,7 +206,10 @@ fn strategies() {
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
     }
     let persistent = [tiles(256, 1, 10, 256), tiles(8, 3, 2, 1), tiles(40, 2, 1, 2), tiles(16, 8, 0, 3)];
-    for strategy in [Strategy::Steps].into_iter().chain(persistent.map(Strategy::Persistent)) {
+    let step_tiles =
+        [(4, 1, 1), (8, 2, 2), (16, 2, 1), (32, 4, 2)].map(|(units, groups, quads)| StepTiles { units, groups, quads });
+    let tiled = step_tiles.map(Strategy::TiledSteps);
+    for strategy in [Strategy::Steps].into_iter().chain(tiled).chain(persistent.map(Strategy::Persistent)) {
         let _forced = strategy.force();
         hold(&cases);
     }
@@ -228,7 +231,10 @@ fn a_strategy_takes_its_dispatches() {
     let dispatches = |strategy, steps| with(strategy, steps, false, 0);
     let persistent = Strategy::Persistent(Tiles { threads: 8, sequences: 2, blocks: 1, steps: 4 });
     // Two passes over two layers, forward and back.
-    assert_eq!(dispatches(Strategy::Steps, 9) - dispatches(Strategy::Steps, 5), 2 * 2 * 2 * 4);
+    let tiled = Strategy::TiledSteps(StepTiles { units: 4, groups: 1, quads: 1 });
+    for steps in [Strategy::Steps, tiled] {
+        assert_eq!(dispatches(steps, 9) - dispatches(steps, 5), 2 * 2 * 2 * 4);
+    }
     assert_eq!(dispatches(persistent, 8), dispatches(persistent, 5));
     assert_eq!(dispatches(persistent, 9) - dispatches(persistent, 8), 2 * 2 * 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
@@ -304,8 +310,10 @@ fn lstm_options() {
 /// The same where a persistent kernel would be taken by itself.
 #[test]
 fn lstm_options_step_by_step() {
-    let _forced = Strategy::Steps.force();
-    hold(&option_cases());
+    for strategy in [Strategy::Steps, Strategy::TiledSteps(StepTiles { units: 8, groups: 2, quads: 1 })] {
+        let _forced = strategy.force();
+        hold(&option_cases());
+    }
 }
 
 // What PyTorch 2 gives for the same LSTM written with its operations:

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule, Strategy, Tiles};
+use bptt::kernels::{
+    Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule, StepTiles, Strategy, Tiles,
+};
 use bptt::model::{Batch, InputGradients, Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
@@ -338,7 +340,8 @@ fn gpu() {
 fn gpu_in_every_strategy() {
     let gpu = common::gpu(false);
     let tiles = Tiles { threads: 256, sequences: 2, blocks: 2, steps: 7 };
-    for strategy in [Strategy::Steps, Strategy::Persistent(tiles)] {
+    let step_tiles = StepTiles { units: 16, groups: 2, quads: 1 };
+    for strategy in [Strategy::Steps, Strategy::TiledSteps(step_tiles), Strategy::Persistent(tiles)] {
         let _forced = strategy.force();
         all_cases(&format!("Gpu, {strategy:?}"), &gpu, &SINGLE);
     }

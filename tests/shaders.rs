@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bptt::device::{Access, Kernel};
-use bptt::kernels::{LstmShape, Noise, Strategy, Tiles};
+use bptt::kernels::{LstmShape, Noise, StepTiles, Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
 
@@ -140,6 +140,12 @@ fn every_unrolled_kernel_is_valid() {
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
+    let tiles = |units, groups, quads| Strategy::TiledSteps(StepTiles { units, groups, quads });
+    for hidden_size in [1, 7, 192, 1024] {
+        let shape = LstmShape { hidden_size, ..LstmShape::default() };
+        let strategies = [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4)];
+        kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
+    }
     let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -200,7 +206,7 @@ fn a_wrong_kernel_is_noticed() {
     assert_noticed("lstm_backward_step", "fn project(", "fn other(", "entry point");
     assert_noticed("transpose", "@workgroup_size(64)", "@workgroup_size(64, 8)", "[64, 8, 1] invocations");
     assert_noticed("norm", "array<f32, 256>", "array<f32, 4097>", "16388 bytes");
-    assert_noticed("lstm_forward_step", "tangent(c_fresh)", "tanh(c_fresh)", "tanh");
+    assert_noticed("lstm_persistent_forward", "tangent(c_t)", "tanh(c_t)", "tanh");
     assert_noticed("transpose", "let j = index / params.rows;", "let j = index / params.rows", "expected");
     assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "enable");
     assert_noticed("norm_parts", "var sum = 0.0;", "var sum = subgroupAdd(0.0);", "norm_parts");

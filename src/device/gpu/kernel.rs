@@ -49,11 +49,11 @@ pub trait Params: bytemuck::Pod {
 
 /// Declares a kernel's parameter struct and its list of fields from one text.
 macro_rules! params {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
         $(#[$meta])*
         #[repr(C)]
         #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        struct $name { $($field: $kind),* }
+        $vis struct $name { $($field: $kind),* }
         impl $crate::device::Params for $name {
             const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
         }

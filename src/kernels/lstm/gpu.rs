@@ -6,9 +6,12 @@ mod masks;
 mod persistent;
 mod steps;
 mod strategy;
+mod tiled;
 mod unroll;
+mod weights;
 
 pub use strategy::{Forced, Strategy, Tiles};
+pub use tiled::StepTiles;
 
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
@@ -21,7 +24,7 @@ use crate::kernels::rows::{Listed, Rows, RowsShape};
 
 /// The kernels of all strategies.
 pub(in crate::kernels) static KERNELS: &[&[&Kernel]] =
-    &[&[&masks::DRAW], steps::KERNELS, persistent::KERNELS[0], persistent::KERNELS[1]];
+    &[&[&masks::DRAW, &weights::PACK], steps::KERNELS, tiled::KERNELS, persistent::KERNELS[0], persistent::KERNELS[1]];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
@@ -40,24 +43,23 @@ impl Lstm for Gpu {
         let plain = pass.shape.shares_output() && start.is_none();
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
         let strategy = Strategy::of(self, pass.shape);
-        if let Strategy::Persistent(_) = strategy {
-            persistent::prepare(self, pass, params, tape);
+        match strategy {
+            Strategy::Steps => {}
+            Strategy::TiledSteps(_) => weights::pack_all(self, pass, params, tape),
+            Strategy::Persistent(_) => persistent::prepare(self, pass, params, tape),
         }
         for layer in 0..pass.shape.num_layers {
             before_layer(self, pass, layer, tape);
             for direction in 0..pass.shape.directions() {
-                let normed = pass.shape.layer_norm && strategy != Strategy::Steps;
+                let normed = pass.shape.layer_norm && matches!(strategy, Strategy::Persistent(_));
                 input_products(self, pass, (layer, direction), params, x, normed, tape);
                 drop_weights(self, pass, (layer, direction), params, tape);
-                match strategy {
-                    Strategy::Steps => {
-                        let recurrence = steps::Recurrence::new(self, pass, layer, direction);
-                        recurrence.prepare(params, start, tape, keeps_zeros);
-                        recurrence.forward(start, params, tape);
-                    }
-                    Strategy::Persistent(tiles) => {
-                        persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
-                    }
+                if let Strategy::Persistent(tiles) = strategy {
+                    persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
+                } else {
+                    let recurrence = steps::Recurrence::new(self, pass, strategy.step_tiles(), layer, direction);
+                    recurrence.prepare(params, start, tape, keeps_zeros);
+                    recurrence.forward(start, params, tape);
                 }
             }
         }
@@ -102,11 +104,18 @@ impl Lstm for Gpu {
                 let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
                 let (cell, d_start) = (&mut layers[layer].cells[direction], d_start.as_deref_mut());
-                match strategy {
-                    Strategy::Steps => steps::Recurrence::new(self, pass, layer, direction)
-                        .backward(params, upstream, d_final, dropped, cell, d_start),
-                    Strategy::Persistent(tiles) => persistent::Recurrence::new(self, pass, tiles, layer, direction)
-                        .backward(upstream, d_final, packed, cell, d_start),
+                if let Strategy::Persistent(tiles) = strategy {
+                    persistent::Recurrence::new(self, pass, tiles, layer, direction)
+                        .backward(upstream, d_final, packed, cell, d_start);
+                } else {
+                    steps::Recurrence::new(self, pass, strategy.step_tiles(), layer, direction).backward(
+                        params,
+                        upstream,
+                        d_final,
+                        (dropped, packed),
+                        cell,
+                        d_start,
+                    );
                 }
             }
             // Both directions read the gradient from above before it is replaced by the one for below.
@@ -132,16 +141,16 @@ impl Lstm for Gpu {
 
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
-            Strategy::Steps => shape.gates() * shape.width() + shape.proj_size * shape.hidden_size,
             Strategy::Persistent(_) => persistent::packed_len(shape),
+            strategy => steps::packed_len(strategy.step_tiles(), shape),
         }
     }
 
     fn norm_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
-            // The parameters of the normalisation and the biases, then one value for each unit and sequence.
-            Strategy::Steps => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
             Strategy::Persistent(_) => persistent::MOMENTS * shape.rows(),
+            // The parameters of the normalisation and the biases, then one value for each unit and sequence.
+            _ => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
         }
     }
 }

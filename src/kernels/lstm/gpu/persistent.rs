@@ -6,14 +6,10 @@ mod full;
 use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
 use super::unroll::unrolled;
+use super::weights::{self, padded};
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
-use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
+use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
 
-params! {
-    struct PackParams {
-        hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
-    }
-}
 params! {
     struct StepsParams { rows: u32, steps: u32, place: u32 }
 }
@@ -33,7 +29,6 @@ params! {
         seed_0: u32, seed_1: u32, cell: u32,
     }
 }
-static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
     "lstm_persistent_forward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
@@ -45,7 +40,7 @@ static BACKWARD: Kernel = kernel!(
     BackwardParams,
     [Read, Read, Read, Read, Write, Write]
 );
-pub(super) static KERNELS: &[&[&Kernel]] = &[&[&PACK, &STEPS, &FORWARD, &BACKWARD], full::KERNELS];
+pub(super) static KERNELS: &[&[&Kernel]] = &[&[&STEPS, &FORWARD, &BACKWARD], full::KERNELS];
 
 pub(super) use full::MOMENTS;
 
@@ -57,11 +52,6 @@ const WORKGROUP_BYTES: usize = 16_384;
 struct Tiled {
     kernel: &'static Kernel,
     sequences: usize,
-}
-
-/// The hidden size in fours.
-fn padded(hidden: usize) -> usize {
-    hidden.next_multiple_of(4)
 }
 
 /// `count` over at most `threads` invocations, then what is left of those over parts of `along`: invocations, items of one,
@@ -137,7 +127,7 @@ fn is_full(shape: &LstmShape) -> bool {
 /// steps comes last: a tape may be made for fewer than a pass's shape has.
 struct Packed {
     cells: usize,
-    weights: usize,    // fours of one arrangement of one cell's weights
+    weights: usize,    // fours of all recurrent weights
     projection: usize, // of one arrangement of one cell's projection
     gains: usize,      // of what layer normalisation needs of one cell's parameters
     start: usize,      // elements of one cell's start states
@@ -150,18 +140,15 @@ impl Packed {
         let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
         Self {
             cells: shape.cells(),
-            weights: padded * wide,
+            weights: weights::place(shape, shape.cells(), false),
             projection: only(shape.proj_size > 0, padded * wide / 4),
             gains: only(shape.layer_norm, 4 * padded),
             start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
             table: (shape.steps + 1).div_ceil(4),
         }
     }
-    fn weights(&self, cell: usize, backward: bool) -> usize {
-        (2 * cell + usize::from(backward)) * self.weights
-    }
     fn w_hr(&self, cell: usize, backward: bool) -> usize {
-        self.weights(self.cells, false) + (2 * cell + usize::from(backward)) * self.projection
+        self.weights + (2 * cell + usize::from(backward)) * self.projection
     }
     fn gains(&self, cell: usize) -> usize {
         self.w_hr(self.cells, false) + cell * self.gains
@@ -182,41 +169,12 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
 
 /// The arrangement of the weights of all layers, and the first rows of the steps.
 pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
-    let shape = pass.shape;
-    if pass.weight_drop(0).is_none() {
-        let place = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions()).weight_hh;
-        let apart = |cell: usize| if cell + 1 < shape.cells() { place(cell + 1) - place(cell) } else { 0 };
-        let early = shape.directions();
-        let late_place = if shape.num_layers > 1 { place(early) } else { 0 };
-        // Within the first layer cells are as far apart as its inputs make them.
-        let first = if early > 1 { apart(0) } else { 0 };
-        let places = [0, place(0), first, early, late_place, apart(early)];
-        pack(gpu, shape, params, places, shape.cells(), tape);
-    }
+    weights::pack_all(gpu, pass, params, tape);
     if !pass.packing.is_even() {
         let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
-        let params = StepsParams { rows, steps, place: 4 * Packed::of(shape).table() as u32 };
+        let params = StepsParams { rows, steps, place: 4 * Packed::of(pass.shape).table() as u32 };
         gpu.run(&STEPS, &params, &[&tape.sequences, &tape.packed], [1, 1, 1]);
     }
-}
-
-fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
-    let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
-    let [cell, place, apart, early, late_place, late_apart] = places.map(|place| place as u32);
-    let params = PackParams {
-        hidden: shape.hidden_size as u32,
-        width: shape.width() as u32,
-        padded: padded as u32,
-        wide: wide as u32,
-        cell,
-        place,
-        apart,
-        early,
-        late_place,
-        late_apart,
-    };
-    let [x, y, _] = grid(padded * wide, 64);
-    gpu.run(&PACK, &params, &[weights, &tape.packed], [x, y, cells as u32]);
 }
 
 /// One direction of one layer.
@@ -245,10 +203,7 @@ impl<'a> Recurrence<'a> {
 
     pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        if pass.weight_drop(self.cell).is_some() {
-            let places = [self.cell, 0, shape.gates() * shape.width(), shape.cells(), 0, 0];
-            pack(gpu, shape, &tape.dropped, places, 1, tape);
-        }
+        weights::pack_dropped(gpu, pass, self.cell, tape);
         let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
         let cell = &mut cells[self.direction];
         masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
@@ -268,7 +223,7 @@ impl<'a> Recurrence<'a> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: packed.weights(self.cell, false) as u32,
+                weights: weights::place(shape, self.cell, false) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,
@@ -332,7 +287,7 @@ impl<'a> Recurrence<'a> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: packed.weights(self.cell, true) as u32,
+                weights: weights::place(shape, self.cell, true) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,

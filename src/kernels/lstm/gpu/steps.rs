@@ -1,8 +1,11 @@
 //! A dispatch for every time step of one direction of one layer: for every option and every size. Two with a projection or with
-//! layer normalisation, which needs whole rows of gates, and three forwards with both.
+//! layer normalisation, which needs whole rows of gates, and three forwards with both. What multiplies by the recurrent weights
+//! there is of two kinds, plain and in tiles.
 
 use super::masks::{self, Zoneout};
-use super::{CellTape, LayerTape, LstmState, Pass, Tape, give_start, take_final};
+use super::tiled::{self, StepTiles};
+use super::weights;
+use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::packing::Step;
@@ -18,16 +21,16 @@ params! {
     }
 }
 params! {
-    struct ForwardParams {
+    pub(super) struct ForwardParams {
         t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hr_t: u32,
+        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh_t: u32, w_hr_t: u32,
         shared_output: u32, has_start: u32, start_h: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
         seed_0: u32, seed_1: u32, cell: u32,
     }
 }
 params! {
-    struct BackwardParams {
+    pub(super) struct BackwardParams {
         t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
         has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
@@ -38,7 +41,7 @@ params! {
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
 static FORWARD_STEP: Kernel = kernel!(
-    "lstm_forward_step" + "lstm_forward_shared" + "lstm_zone",
+    "lstm_forward_step" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
     ForwardParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
@@ -50,7 +53,7 @@ static FORWARD_NORM_STEP: Kernel = kernel!(
 );
 static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
 static BACKWARD_STEP: Kernel = kernel!(
-    "lstm_backward_step" + "lstm_backward_shared" + "lstm_zone",
+    "lstm_backward_step" + "lstm_backward_cell" + "lstm_backward_shared" + "lstm_zone",
     BackwardParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
@@ -74,9 +77,59 @@ pub(super) static KERNELS: &[&Kernel] = &[
     &BACKWARD_START,
 ];
 
-/// Workgroups for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
+/// The kernels that multiply by the recurrent weights, and their workgroups for so many units and sequences.
+struct StepKernels {
+    forward: &'static Kernel,
+    recur: &'static Kernel,
+    backward: &'static Kernel,
+    project: &'static Kernel,
+    start: &'static Kernel,
+    tiles: Option<StepTiles>,
+}
+
+impl StepKernels {
+    fn new(tiles: Option<StepTiles>, shape: &LstmShape) -> Self {
+        let Some(own) = tiles else {
+            return Self {
+                forward: &FORWARD_STEP,
+                recur: &FORWARD_RECUR,
+                backward: &BACKWARD_STEP,
+                project: &BACKWARD_PROJECT,
+                start: &BACKWARD_START,
+                tiles,
+            };
+        };
+        Self {
+            forward: own.forward(&tiled::FORWARD, shape),
+            recur: own.forward(&tiled::RECUR, shape),
+            backward: own.backward(&tiled::BACKWARD, shape),
+            project: own.backward(&tiled::PROJECT, shape),
+            start: own.backward(&tiled::START, shape),
+            tiles,
+        }
+    }
+
+    fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
+        self.tiles.map_or(step_grid(units, sequences), |tiles| tiles.grid(units, sequences))
+    }
+}
+
+/// Workgroups of a plain kernel for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
 fn step_grid(units: usize, sequences: usize) -> [u32; 3] {
     [units.div_ceil(16) as u32, sequences.div_ceil(16) as u32, 1]
+}
+
+/// Where [`Tape::packed`] has the transposed projection, behind the recurrent weights.
+fn projection_place(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
+    match tiles {
+        Some(_) => 4 * weights::place(shape, shape.cells(), false),
+        None => shape.gates() * shape.width(),
+    }
+}
+
+/// Elements of [`Tape::packed`].
+pub(super) fn packed_len(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
+    projection_place(tiles, shape) + shape.proj_size * shape.hidden_size
 }
 
 /// One direction of one layer.
@@ -87,12 +140,14 @@ pub(super) struct Recurrence<'a> {
     direction: usize,
     cell: usize,
     zoneout: Zoneout,
+    kernels: StepKernels,
 }
 
 impl<'a> Recurrence<'a> {
-    pub fn new(gpu: &'a Gpu, pass: &'a Pass, layer: usize, direction: usize) -> Self {
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, tiles: Option<StepTiles>, layer: usize, direction: usize) -> Self {
         let cell = layer * pass.shape.directions() + direction;
-        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass) }
+        let kernels = StepKernels::new(tiles, pass.shape);
+        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass), kernels }
     }
 
     fn masked(&self) -> bool {
@@ -115,11 +170,12 @@ impl<'a> Recurrence<'a> {
             gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
         };
         match pass.weight_drop(self.cell) {
+            _ if self.kernels.tiles.is_some() => weights::pack_dropped(gpu, pass, self.cell, tape),
             Some(_) => transpose(&tape.dropped, pass.dropped_at(self.cell), shape.gates(), shape.width(), 0),
             None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
         }
         if let Some(place) = places.weight_hr {
-            transpose(params, place, shape.proj_size, shape.hidden_size, shape.gates() * shape.width());
+            transpose(params, place, shape.proj_size, shape.hidden_size, projection_place(self.kernels.tiles, shape));
         }
         let cell = &mut tape.layers[self.layer].cells[self.direction];
         self.prepare_norm(params, &mut cell.norm);
@@ -177,10 +233,10 @@ impl<'a> Recurrence<'a> {
             let params = self.forward_params(&step, start.is_some());
             let sequences = step.present.max(step.joining);
             if shape.layer_norm {
-                gpu.run(&FORWARD_RECUR, &params, &to_norm, step_grid(shape.hidden_size, step.present));
+                gpu.run(self.kernels.recur, &params, &to_norm, self.kernels.grid(shape.hidden_size, step.present));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
             } else {
-                gpu.run(&FORWARD_STEP, &params, &buffers, step_grid(shape.hidden_size, sequences));
+                gpu.run(self.kernels.forward, &params, &buffers, self.kernels.grid(shape.hidden_size, sequences));
             }
             if shape.proj_size > 0 {
                 gpu.run(&FORWARD_PROJECT, &params, &buffers, step_grid(shape.width(), sequences));
@@ -206,7 +262,8 @@ impl<'a> Recurrence<'a> {
             outputs: shape.output_size() as u32,
             column: (self.direction * shape.width()) as u32,
             projected: u32::from(shape.proj_size > 0),
-            w_hr_t: (shape.gates() * shape.width()) as u32,
+            w_hh_t: self.kernels.tiles.map_or(0, |_| weights::place(shape, self.cell, false)) as u32,
+            w_hr_t: projection_place(self.kernels.tiles, shape) as u32,
             shared_output: u32::from(shape.shares_output()),
             has_start: u32::from(has_start),
             start_h: pass.h_at(self.cell) as u32,
@@ -227,7 +284,7 @@ impl<'a> Recurrence<'a> {
         params: &GpuBuffer,
         (d_y, from): (&GpuBuffer, usize),
         d_final: Option<&LstmState<GpuBuffer>>,
-        dropped: &GpuBuffer,
+        (dropped, packed): (&GpuBuffer, &GpuBuffer),
         cell: &mut CellTape<GpuBuffer>,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
@@ -236,23 +293,30 @@ impl<'a> Recurrence<'a> {
         if let Some(state) = d_final {
             take_final(gpu, pass, self.cell, state, cell);
         }
-        let weights = if pass.weight_drop(self.cell).is_some() { dropped } else { params };
+        let weights = match pass.weight_drop(self.cell) {
+            _ if self.kernels.tiles.is_some() => packed,
+            Some(_) => dropped,
+            None => params,
+        };
         // What goes back through W_hh.
         let d_recurrent = if shape.layer_norm { &cell.norm } else { &cell.gates };
         let buffers = [weights, params, d_y, &cell.c, &cell.mask, d_recurrent, &cell.d_state, &cell.d_h];
+        let StepKernels { backward, project, start, .. } = self.kernels;
         let normed = [params, &cell.d_h, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm];
         for step in pass.packing.walk(self.direction == 1).rev() {
             let params = self.backward_params(&step, from, d_final.is_some());
             if shape.proj_size > 0 || shape.layer_norm {
-                gpu.run(&BACKWARD_PROJECT, &params, &buffers, step_grid(width, step.present));
+                gpu.run(project, &params, &buffers, self.kernels.grid(width, step.present));
             }
             if shape.layer_norm {
                 gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(step.present, 1));
-            } else {
+            } else if shape.proj_size > 0 {
                 gpu.run(&BACKWARD_STEP, &params, &buffers, step_grid(hidden, step.present));
+            } else {
+                gpu.run(backward, &params, &buffers, self.kernels.grid(hidden, step.present));
             }
             if d_start.is_some() && step.ongoing < step.present {
-                gpu.run(&BACKWARD_START, &params, &buffers, step_grid(width, step.present));
+                gpu.run(start, &params, &buffers, self.kernels.grid(width, step.present));
             }
         }
         if let Some(state) = d_start {
@@ -264,7 +328,11 @@ impl<'a> Recurrence<'a> {
         let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
         let places = shape.cell(self.layer, self.direction);
         let d_y = step.row.saturating_sub(pass.packing.row(from)) * shape.output_size();
-        let w_hh = if pass.weight_drop(self.cell).is_some() { pass.dropped_at(self.cell) } else { places.weight_hh };
+        let w_hh = match pass.weight_drop(self.cell) {
+            _ if self.kernels.tiles.is_some() => weights::place(shape, self.cell, true),
+            Some(_) => pass.dropped_at(self.cell),
+            None => places.weight_hh,
+        };
         BackwardParams {
             t: self.zoneout.step(pass.first_step + step.t),
             row: step.row as u32,

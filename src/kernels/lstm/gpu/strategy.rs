@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::tiled::StepTiles;
 use crate::device::{Gpu, Kernel};
 use crate::kernels::LstmShape;
 
@@ -10,6 +11,8 @@ use crate::kernels::LstmShape;
 pub enum Strategy {
     /// A dispatch for every time step of one direction of one layer: for every option and every size.
     Steps,
+    /// The same in tiles, for hardware.
+    TiledSteps(StepTiles),
     /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
     /// small sizes.
     Persistent(Tiles),
@@ -72,15 +75,25 @@ impl Strategy {
     pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
             Self::Steps => Vec::new(),
+            Self::TiledSteps(tiles) => tiles.kernels(shape),
             Self::Persistent(tiles) => tiles.kernels(shape).into(),
+        }
+    }
+
+    /// The tiles of a dispatch for one time step, if it is in tiles.
+    pub(super) fn step_tiles(self) -> Option<StepTiles> {
+        match self {
+            Self::TiledSteps(tiles) => Some(tiles),
+            _ => None,
         }
     }
 
     /// The strategy for a shape.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        FORCED.get().unwrap_or_else(|| match shape.hidden_size <= PERSISTENT_HIDDEN {
-            true => Self::Persistent(Tiles::suited_to(gpu, shape)),
-            false => Self::Steps,
+        FORCED.get().unwrap_or_else(|| match (shape.hidden_size <= PERSISTENT_HIDDEN, gpu.is_software()) {
+            (true, _) => Self::Persistent(Tiles::suited_to(gpu, shape)),
+            (false, true) => Self::Steps,
+            (false, false) => Self::TiledSteps(StepTiles::suited_to(shape)),
         })
     }
 }

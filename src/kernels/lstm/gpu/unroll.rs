@@ -14,11 +14,11 @@ pub(super) type Constant = (&'static str, usize);
 
 /// `kernel` with these constants. What was once made stays, as pipelines do.
 pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
-    type Made = HashMap<(&'static str, Vec<usize>), &'static Kernel>;
+    type Made = HashMap<(&'static str, &'static str, Vec<usize>), &'static Kernel>;
     static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let values = constants.iter().map(|(_, value)| *value).collect();
-    made.entry((kernel.name, values)).or_insert_with(|| {
+    made.entry((kernel.name, kernel.entry, values)).or_insert_with(|| {
         let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let name = format!("{} {}", kernel.name, values.join(" "));
         let source = with_constants(kernel.source, constants);

@@ -2,12 +2,13 @@
 //! what normalisation needs of the parameters, and the start states from where the packed weights lie: their buffers are as
 //! many as every adapter binds.
 
-use super::{Packed, Recurrence, Tiled, grid_of, padded, split};
+use super::{Packed, Recurrence, Tiled, grid_of, split};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
 use crate::kernels::lstm::gpu::unroll::unrolled;
+use crate::kernels::lstm::gpu::weights::{self, padded};
 use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
@@ -178,7 +179,7 @@ impl Recurrence<'_> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: packed.weights(self.cell, false) as u32,
+                weights: weights::place(shape, self.cell, false) as u32,
                 w_hr: packed.w_hr(self.cell, false) as u32,
                 gains: packed.gains(self.cell) as u32,
                 start: packed.start() as u32,
@@ -225,7 +226,7 @@ impl Recurrence<'_> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: packed.weights(self.cell, true) as u32,
+                weights: weights::place(shape, self.cell, true) as u32,
                 w_hr: packed.w_hr(self.cell, true) as u32,
                 gains: packed.gains(self.cell) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),

@@ -1,0 +1,81 @@
+// The gradients of one unit and sequence at a backward step. Appended to the kernels that name this file, whose `d_y`, `c`,
+// `mask`, `gates` and `d_state` it uses, with lstm_backward_shared.wgsl and lstm_zone.wgsl.
+
+// d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh.
+fn hidden_gradient(p: u32, n: u32, through: f32, word: u32) -> f32 {
+    let unit = n * params.width + p;
+    let ends = n >= params.following;
+    var d_h_t = select(through * recurrent_mask(p, n), 0.0, ends);
+    if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
+        d_h_t += d_state[unit];
+    }
+    if params.has_d_y != 0u {
+        d_h_t += d_y[params.d_y + n * params.outputs + params.column + p];
+    }
+    if params.zoneout != 0u {
+        let kept = zone_share(word & 0xffffu, params.limit_h, params.rate_h) * d_h_t;
+        d_state[unit] = kept;
+        d_h_t -= kept;
+    }
+    return d_h_t;
+}
+
+// The gradient of the start h of a sequence that starts with this step.
+fn start_gradient(p: u32, n: u32, through: f32) {
+    if n >= params.ongoing {
+        let unit = n * params.width + p;
+        d_state[unit] = through * recurrent_mask(p, n) + select(0.0, d_state[unit], params.zoneout != 0u);
+    }
+}
+
+fn recurrent_mask(p: u32, n: u32) -> f32 {
+    if params.masked == 0u {
+        return 1.0;
+    }
+    return bitcast<f32>(mask[1u + n * params.width + p]);
+}
+
+// What the forward pass kept of a pair, and the gradient of its c from the step after.
+struct Kept {
+    gates: vec4f,
+    c_before: f32,
+    c_t: f32,
+    d_c: f32,
+}
+
+fn kept_of(j: u32, n: u32) -> Kept {
+    let row = params.row + n;
+    let at = row * 4u * params.hidden + j;
+    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    var kept: Kept;
+    kept.gates =
+        vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
+    kept.c_before = c[before * params.hidden + j];
+    kept.c_t = c[(params.batch + row) * params.hidden + j];
+    if n < params.following || params.has_final != 0u {
+        kept.d_c = d_state[params.batch * params.width + n * params.hidden + j];
+    }
+    return kept;
+}
+
+// d_gates and d_c from the gradient of o ∘ tanh(c_t).
+fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
+    let i = kept.gates.x;
+    let f = kept.gates.y;
+    let g = kept.gates.z;
+    let o = kept.gates.w;
+    var c_t = kept.c_t;
+    var passed = 0.0; // by zoneout, to c of the step before
+    if params.zoneout != 0u {
+        passed = zone_share(word >> 16u, params.limit_c, params.rate_c) * kept.d_c;
+        c_t = f * kept.c_before + i * g;
+    }
+    let tanh_c = tangent(c_t);
+    let d_c_t = kept.d_c - passed + d_u * o * (1.0 - tanh_c * tanh_c);
+    let at = (params.row + n) * 4u * params.hidden + j;
+    gates[at] = d_c_t * g * i * (1.0 - i);
+    gates[at + params.hidden] = d_c_t * kept.c_before * f * (1.0 - f);
+    gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
+    gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
+    d_state[params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
+}

@@ -1,0 +1,173 @@
+// One time step of one direction of one layer, backwards, as in lstm_backward_step, in tiles that keep a GPU's
+// multiprocessors busy: a workgroup takes 4 COLUMNS columns of h of SEQUENCES sequences, its invocations make PARTS parts that
+// share out the terms of d_gates_{t+1} · W_hh. An invocation sums up for four columns and QUADS times four sequences; what the
+// parts have meets in workgroup memory, from where an invocation takes PAIRS (column, sequence) pairs at a time on. What those
+// read beside the products is asked for ahead.
+// Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
+// kernel for four columns and four sequences.
+// With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
+
+const COLUMNS = 1u;
+const GROUPS = 1u; // of invocations beside each other, each with its sequences
+const QUADS = 1u;
+const PARTS = 16u;
+const PAIRS = 1u;  // 16 / PARTS, at least one
+const TERMS = 64u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
+const AHEAD = 1u;  // terms whose weights are asked for together; 1 or 4
+const P = 0u;
+const Q = 0u;
+const K = 0u;
+
+const LINE = COLUMNS * GROUPS;
+const THREADS = LINE * PARTS;
+const FOURS = GROUPS * QUADS;
+const SEQUENCES = 4u * FOURS;
+const STEP = 0u;
+const KEEP = 1u;
+const START = 2u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;      // [unit][gate][k / 4] of W_hh at w_hh
+@group(0) @binding(2) var<storage, read> projection: array<f32>;
+@group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
+@group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(6) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], from step to step
+@group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if projected or normalised
+
+// Gradients of a unit's gates, four sequences together; then the sums of each part, of each sequence, four columns together.
+var<workgroup> tile: array<vec4f, max(TERMS * FOURS, 4u * THREADS)>;
+
+// Without projection and layer normalisation.
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    step(group, local, STEP);
+}
+
+// d_h_t, kept for the gradient of W_hr and for layer normalisation.
+@compute @workgroup_size(THREADS)
+fn project(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    step(group, local, KEEP);
+}
+
+// The gradient of the start h of the sequences that start with this step.
+@compute @workgroup_size(THREADS)
+fn start(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    step(group, local, START);
+}
+
+fn step(group: vec3u, local: u32, kind: u32) {
+    let first = group.y * SEQUENCES;
+    let column = local % COLUMNS;
+    let four = local / COLUMNS % GROUPS;
+    let part = local / LINE;
+    let row = select(params.next, params.row, kind == START);
+    let present = select(params.following, params.present, kind == START);
+    // repeat Q in QUADS
+    // repeat P in PAIRS
+    let pair_Q_P = pair(group, local, Q, P);
+    var kept_Q_P: Kept;
+    if pair_Q_P.present && kind == STEP {
+        kept_Q_P = kept_of(pair_Q_P.p, pair_Q_P.n);
+    }
+    // end
+    var sum_Q_0 = vec4f();
+    var sum_Q_1 = vec4f();
+    var sum_Q_2 = vec4f();
+    var sum_Q_3 = vec4f();
+    // end
+    let quads = (params.width + 3u) / 4u;
+    let w = params.w_hh + min(group.x * COLUMNS + column, quads - 1u);
+    let terms = 4u * params.hidden;
+    for (var begin = 0u; begin < select(0u, terms, first < present); begin += TERMS) {
+        workgroupBarrier();
+        for (var index = local; index < TERMS * FOURS; index += THREADS) {
+            // Neighbours read neighbours: first all units of a gate.
+            let unit = index % (TERMS / 4u);
+            let gate = index / (TERMS / 4u) % 4u;
+            let quad = index / TERMS;
+            let d_gate = d_gate_of(begin / 4u + unit, gate, row, first + 4u * quad, present);
+            tile[(4u * unit + gate) * FOURS + quad] = d_gate;
+        }
+        workgroupBarrier();
+        let share = TERMS / PARTS;
+        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, terms); k += AHEAD) {
+            // repeat K in AHEAD
+            let w_K = weights[w + (k + K) * quads];
+            // end
+            // repeat K in AHEAD
+            // repeat Q in QUADS
+            let d_K_Q = tile[(k + K - begin) * FOURS + Q * GROUPS + four];
+            sum_Q_0 += w_K * d_K_Q.x;
+            sum_Q_1 += w_K * d_K_Q.y;
+            sum_Q_2 += w_K * d_K_Q.z;
+            sum_Q_3 += w_K * d_K_Q.w;
+            // end
+            // end
+        }
+    }
+    // repeat Q in QUADS
+    workgroupBarrier();
+    tile[part * 4u * LINE + local % LINE] = sum_Q_0;
+    tile[(part * 4u + 1u) * LINE + local % LINE] = sum_Q_1;
+    tile[(part * 4u + 2u) * LINE + local % LINE] = sum_Q_2;
+    tile[(part * 4u + 3u) * LINE + local % LINE] = sum_Q_3;
+    workgroupBarrier();
+    // repeat P in PAIRS
+    finish(pair_Q_P, kept_Q_P, kind);
+    // end
+    // end
+}
+
+// The gradient of one gate of a unit, of four sequences.
+fn d_gate_of(unit: u32, gate: u32, row: u32, n: u32, present: u32) -> vec4f {
+    if unit >= params.hidden {
+        return vec4f();
+    }
+    // Sequences beyond the last read that one again and are not used.
+    let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(present - 1u));
+    let at = ((row + sequences) * 4u + gate) * params.hidden + unit;
+    return vec4f(gates[at.x], gates[at.y], gates[at.z], gates[at.w]);
+}
+
+// A column and a sequence; `place` is where the tile has the first part's sums for its sequence and four columns, `q` which
+// of them.
+struct Pair {
+    p: u32,
+    n: u32,
+    place: u32,
+    q: u32,
+    present: bool,
+}
+
+fn pair(group: vec3u, local: u32, quad: u32, pair: u32) -> Pair {
+    let index = pair * THREADS + local;
+    let column = index % (4u * COLUMNS);
+    let s = index / (4u * COLUMNS);
+    let p = group.x * 4u * COLUMNS + column;
+    let n = group.y * SEQUENCES + 4u * GROUPS * quad + s;
+    let place = s % 4u * LINE + s / 4u * COLUMNS + column / 4u;
+    return Pair(p, n, place, column % 4u, s < 4u * GROUPS && p < params.width && n < params.present);
+}
+
+fn finish(place: Pair, kept: Kept, kind: u32) {
+    if !place.present {
+        return;
+    }
+    var through = 0.0;
+    for (var part = 0u; part < PARTS; part++) {
+        through += tile[part * 4u * LINE + place.place][place.q];
+    }
+    if kind == START {
+        start_gradient(place.p, place.n, through);
+        return;
+    }
+    let word = zone_words(params.t, params.hidden, place.p, place.n)[place.n % 4u];
+    let d_h_t = hidden_gradient(place.p, place.n, through, word);
+    if kind == KEEP {
+        d_h[(params.row + place.n) * params.width + place.p] = d_h_t;
+    } else {
+        cell_gradient(place.p, place.n, kept, d_h_t, word);
+    }
+}

@@ -1,0 +1,153 @@
+// One time step of one direction of one layer, as in lstm_forward_step, in tiles that keep a GPU's multiprocessors busy:
+// a workgroup takes UNITS units of SEQUENCES sequences, its invocations make PARTS parts that share out the terms of
+// h_{t−1} · W_hhᵀ. An invocation sums up for one unit and QUADS times four sequences; what the parts have meets in workgroup
+// memory, from where an invocation takes PAIRS (unit, sequence) pairs at a time on. What those read beside the products is
+// asked for ahead.
+// Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
+// kernel for four units and four sequences.
+// With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
+
+const UNITS = 4u;
+const GROUPS = 1u; // of invocations beside each other, each with its sequences
+const QUADS = 1u;
+const PARTS = 4u;
+const PAIRS = 1u;  // 4 / PARTS, at least one
+const TERMS = 16u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
+const AHEAD = 1u;  // terms whose weights are asked for together; 1 or 4
+const P = 0u;
+const Q = 0u;
+const K = 0u;
+
+const LINE = UNITS * GROUPS;
+const THREADS = LINE * PARTS;
+const FOURS = GROUPS * QUADS;
+const SEQUENCES = 4u * FOURS;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh_t
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
+@group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
+
+// Columns of h, four sequences together; then the sums of each part, of each gate, four sequences together.
+var<workgroup> tile: array<vec4f, max(TERMS * FOURS, 4u * THREADS)>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    step(group, local, false);
+}
+
+// gates = h_{t−1} · W_hhᵀ
+@compute @workgroup_size(THREADS)
+fn recur(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    step(group, local, true);
+}
+
+fn step(group: vec3u, local: u32, alone: bool) {
+    let first = group.y * SEQUENCES;
+    let column = local % UNITS;
+    let four = local / UNITS % GROUPS;
+    let part = local / LINE;
+    // repeat Q in QUADS
+    // repeat P in PAIRS
+    let pair_Q_P = pair(group, local, Q, P);
+    var entered_Q_P: Entering;
+    if pair_Q_P.present && !alone {
+        entered_Q_P = entering(pair_Q_P.j, pair_Q_P.n);
+    }
+    // end
+    var i_Q = vec4f();
+    var f_Q = vec4f();
+    var g_Q = vec4f();
+    var o_Q = vec4f();
+    // end
+    let padded = (params.hidden + 3u) / 4u * 4u;
+    let wide = (params.width + 3u) / 4u * 4u;
+    let weights = params.w_hh_t + min(group.x * UNITS + column, padded - 1u);
+    // Sequences that only join have no h yet.
+    for (var begin = 0u; begin < select(0u, wide, first < params.present); begin += TERMS) {
+        workgroupBarrier();
+        for (var index = local; index < TERMS * FOURS; index += THREADS) {
+            tile[index % TERMS * FOURS + index / TERMS] = h_of(begin + index % TERMS, first + 4u * (index / TERMS));
+        }
+        workgroupBarrier();
+        let share = TERMS / PARTS;
+        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, wide); k += AHEAD) {
+            // repeat K in AHEAD
+            let w_K = packed[weights + (k + K) * padded];
+            // end
+            // repeat K in AHEAD
+            // repeat Q in QUADS
+            let h_K_Q = tile[(k + K - begin) * FOURS + Q * GROUPS + four];
+            i_Q += w_K.x * h_K_Q;
+            f_Q += w_K.y * h_K_Q;
+            g_Q += w_K.z * h_K_Q;
+            o_Q += w_K.w * h_K_Q;
+            // end
+            // end
+        }
+    }
+    // repeat Q in QUADS
+    workgroupBarrier();
+    tile[part * 4u * LINE + local % LINE] = i_Q;
+    tile[(part * 4u + 1u) * LINE + local % LINE] = f_Q;
+    tile[(part * 4u + 2u) * LINE + local % LINE] = g_Q;
+    tile[(part * 4u + 3u) * LINE + local % LINE] = o_Q;
+    workgroupBarrier();
+    // repeat P in PAIRS
+    finish(pair_Q_P, entered_Q_P, alone);
+    // end
+    // end
+}
+
+// h_{t−1} of four sequences at column k.
+fn h_of(k: u32, n: u32) -> vec4f {
+    if k >= params.width {
+        return vec4f();
+    }
+    // Sequences beyond the last read that one again and are not stored.
+    let at = (params.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u))) * params.width + k;
+    return vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
+}
+
+// A unit and a sequence; `place` is where the tile has the first part's sum for i of four sequences, `s` which of them.
+struct Pair {
+    j: u32,
+    n: u32,
+    place: u32,
+    s: u32,
+    valid: bool,
+    present: bool,
+}
+
+fn pair(group: vec3u, local: u32, quad: u32, p: u32) -> Pair {
+    let index = p * THREADS + local;
+    let s = index / UNITS;
+    let j = group.x * UNITS + index % UNITS;
+    let n = group.y * SEQUENCES + 4u * GROUPS * quad + s;
+    let valid = s < 4u * GROUPS && j < params.hidden;
+    return Pair(j, n, s / 4u * UNITS + index % UNITS, s % 4u, valid, valid && n < params.present);
+}
+
+fn finish(place: Pair, entered: Entering, alone: bool) {
+    if place.present {
+        var sum = vec4f();
+        for (var part = 0u; part < PARTS; part++) {
+            let at = part * 4u * LINE + place.place;
+            let s = place.s;
+            sum += vec4f(tile[at][s], tile[at + LINE][s], tile[at + 2u * LINE][s], tile[at + 3u * LINE][s]);
+        }
+        if alone {
+            keep_products(place.j, place.n, sum);
+        } else {
+            cell(place.j, place.n, entered, sum, zone_words(params.t, params.hidden, place.j, place.n)[place.n % 4u]);
+        }
+    }
+    if !alone && params.projected == 0u && place.valid {
+        join(place.j, place.n, 1u);
+    }
+}

@@ -1,0 +1,65 @@
+//! The recurrent weights as the kernels in tiles take them: the four gates of a unit together for the way forward, four columns
+//! for the way back, both rounded up to fours.
+
+use super::{LstmShape, Pass, Tape};
+use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
+
+params! {
+    struct PackParams {
+        hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
+    }
+}
+pub(super) static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
+
+/// A size in fours.
+pub(super) fn padded(size: usize) -> usize {
+    size.next_multiple_of(4)
+}
+
+/// Where [`Tape::packed`] has the weights of `cell` for one of the ways, counted in fours; behind all of them for the number
+/// of cells.
+pub(super) fn place(shape: &LstmShape, cell: usize, backward: bool) -> usize {
+    (2 * cell + usize::from(backward)) * padded(shape.hidden_size) * padded(shape.width())
+}
+
+/// Packs those of all layers, unless weight drop makes others of them.
+pub(super) fn pack_all(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
+    let shape = pass.shape;
+    if pass.weight_drop(0).is_some() {
+        return;
+    }
+    let place = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions()).weight_hh;
+    let apart = |cell: usize| if cell + 1 < shape.cells() { place(cell + 1) - place(cell) } else { 0 };
+    let early = shape.directions();
+    let late_place = if shape.num_layers > 1 { place(early) } else { 0 };
+    // Within the first layer cells are as far apart as its inputs make them.
+    let first = if early > 1 { apart(0) } else { 0 };
+    pack(gpu, shape, params, [0, place(0), first, early, late_place, apart(early)], shape.cells(), tape);
+}
+
+/// Packs what weight drop made of those of `cell`.
+pub(super) fn pack_dropped(gpu: &Gpu, pass: &Pass, cell: usize, tape: &Tape) {
+    if pass.weight_drop(cell).is_some() {
+        let shape = pass.shape;
+        pack(gpu, shape, &tape.dropped, [cell, 0, shape.gates() * shape.width(), shape.cells(), 0, 0], 1, tape);
+    }
+}
+
+fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
+    let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
+    let [cell, place, apart, early, late_place, late_apart] = places.map(|place| place as u32);
+    let params = PackParams {
+        hidden: shape.hidden_size as u32,
+        width: shape.width() as u32,
+        padded: padded as u32,
+        wide: wide as u32,
+        cell,
+        place,
+        apart,
+        early,
+        late_place,
+        late_apart,
+    };
+    let [x, y, _] = grid(padded * wide, 64);
+    gpu.run(&PACK, &params, &[weights, &tape.packed], [x, y, cells as u32]);
+}
