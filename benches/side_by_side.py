@@ -1,0 +1,100 @@
+"""One training step of bptt beside its peers, in turns on one machine: JSON lines, then a table of ratios.
+
+    python benches/side_by_side.py --device gpu > record.md
+
+A ratio is the peer's time divided by bptt's in the same round, so above 1 bptt is faster; of the medians, and in brackets of the
+shortest steps. Peers that are not there are named and left out. On a GPU PyTorch gives a line for each of its modes.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+SHAPES = {"cpu": ["S1", "S2", "S3", "I=512,H=512,L=1,B=32,T=64"], "gpu": ["S1", "S2", "S3", "S4", "S5"]}
+STEPS = {"S1": 200, "S2": 15, "S3": 8}
+
+
+def lines(command):
+    """The JSON lines of a process, or None and why there are none."""
+    try:
+        run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    except OSError as error:
+        return None, str(error)
+    if run.returncode != 0:
+        return None, (run.stderr.strip() or f"exit status {run.returncode}").splitlines()[-1]
+    return [json.loads(line) for line in run.stdout.splitlines() if '"ms_median"' in line or '"error"' in line], None
+
+
+def sides(args, shape):
+    """Name and command of each side."""
+    steps = args.steps or STEPS.get(shape, 12)
+    common = ["--shape", shape, "--steps", steps]
+    adapter = ["--adapter", args.adapter] if args.adapter else []
+    yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, *common, "--json"]
+    if args.pytorch:
+        yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", {"gpu": "cuda"}.get(args.device, args.device), *common]
+    if args.burn:
+        yield "Burn", [args.burn, *(["--device", "cpu"] if args.device == "cpu" else []), *common, "--json"]
+
+
+def measure(args):
+    """{(side, mode): {shape: [(median, shortest) of each round]}}, printed line by line on the way."""
+    found, missing = {}, set()
+    for round_number in range(args.rounds):
+        for shape in args.shape or SHAPES[args.device]:
+            for side, command in sides(args, shape):
+                if side in missing:
+                    continue
+                rows, problem = lines(command)
+                if rows is None:
+                    if side == "bptt":
+                        sys.exit(f"bptt at {shape}: {problem}")
+                    missing.add(side)
+                    print(f"{side} is left out: {problem}", file=sys.stderr)
+                    continue
+                for row in rows:
+                    print(json.dumps({"side": side, "round": round_number + 1, **row}), flush=True)
+                    if "error" not in row:
+                        mode = row.get("mode", "")
+                        times = found.setdefault((side, mode), {}).setdefault(shape, [])
+                        times.append((row["ms_median"], row["ms_min"]))
+    return found
+
+
+def table(found):
+    """Markdown: for each shape and peer the medians of both and the ratios of each round."""
+    own = next(shapes for (side, _), shapes in found.items() if side == "bptt")
+    out = ["| shape | beside | bptt, ms | peer, ms | ratios |", "| --- | --- | --- | --- | --- |"]
+    for shape in own:
+        for (side, mode), shapes in found.items():
+            if side == "bptt" or shape not in shapes:
+                continue
+            pairs = list(zip(own[shape], shapes[shape]))
+            ours = ", ".join(f"{a[0]:.3g}" for a, _ in pairs)
+            theirs = ", ".join(f"{b[0]:.3g}" for _, b in pairs)
+            ratios = ", ".join(f"{b[0] / a[0]:.2f} ({b[1] / a[1]:.2f})" for a, b in pairs)
+            out.append(f"| {shape} | {side} {mode} | {ours} | {theirs} | {ratios} |")
+    return "\n".join(out)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--bptt", default=HERE.parent / "target/release/bptt", help="the binary (default target/release/bptt)")
+    ap.add_argument("--burn", metavar="BINARY", help="burn-bench, to be measured too")
+    ap.add_argument("--no-pytorch", dest="pytorch", action="store_false", help="leave PyTorch out")
+    ap.add_argument("--device", default="cpu", choices=SHAPES)
+    ap.add_argument("--adapter", help="part of the GPU's name, for bptt")
+    ap.add_argument("--shape", action="append", help="repeatable; those of the device if none is given")
+    ap.add_argument("--steps", type=int, help="timed steps (by shape if not given)")
+    ap.add_argument("--rounds", type=int, default=3, help="turns of all sides (default 3)")
+    args = ap.parse_args()
+    found = measure(args)
+    print(f"\n{platform.platform()}, {platform.processor() or platform.machine()}\n\n{table(found)}")
+
+
+if __name__ == "__main__":
+    main()
