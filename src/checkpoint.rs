@@ -3,7 +3,8 @@
 //! The file is a safetensors file: `param.*`, `average.*` and `best.*` under PyTorch's names, `moments` of the optimizer, `history` of
 //! the epoch under way, and the rest as metadata. The order of the windows needs no state: it follows from seed and epoch.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::device::Tuned;
 use crate::error::{Error, Place, Result};
@@ -89,8 +90,13 @@ struct Metadata {
     data: u64,
     position: Position,
     epochs: Vec<EpochReport>,
-    #[serde(default)]
+    /// None is read where a version has written what another does not know.
+    #[serde(default, deserialize_with = "tuned")]
     tuned: Option<Tuned>,
+}
+
+fn tuned<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Tuned>, D::Error> {
+    Ok(Tuned::read(Value::deserialize(deserializer)?))
 }
 
 impl Checkpoint {

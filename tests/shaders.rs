@@ -130,7 +130,7 @@ fn every_unrolled_kernel_is_valid() {
     let tiles = |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256 });
     let strategies =
         [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
-    let sizes: [usize; 9] = [1, 4, 7, 33, 64, 65, 128, 129, 192];
+    let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
     for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
         let proj_size = if options & 1 > 0 { hidden_size.div_ceil(3) } else { 0 };

@@ -2,6 +2,7 @@
 //! long sums and so the last bits.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The tiles of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,25 +42,82 @@ pub struct Tuning {
     pub large_from: usize,
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
+    /// The recurrence.
+    pub recurrence: Recurrence,
+}
+
+/// How the recurrence is run: in one dispatch for all time steps, the recurrent weights on chip, or in one for each. A kernel
+/// takes less of what is a most, where its sizes or the limits of WebGPU ask for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurrence {
+    /// The largest hidden size whose time steps take one dispatch. Beyond, most weights come from memory again at every step,
+    /// through one workgroup each.
+    pub persistent_to: usize,
+    /// Invocations of a workgroup at most.
+    pub threads: usize,
+    /// Hidden units for each of them, as far as there are invocations; 0 takes all invocations whatever the hidden size.
+    pub units: usize,
+    /// Sequences of a workgroup at most.
+    pub sequences: usize,
+    /// Workgroups that there are before one takes a second sequence; 0 gives each as many as it may have.
+    pub groups: usize,
+    /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
+    pub blocks: usize,
+    /// Time steps that one dispatch walks. Longer ways take several, so that none keeps a device from its other work for
+    /// long.
+    pub steps: usize,
+}
+
+impl Recurrence {
+    /// For a software rasteriser, which pays for each group of 8 invocations at every barrier, far more for a load than for an
+    /// operation, and compiles slowly what is written out: few invocations, large tiles, no weights kept. And lavapipe ends
+    /// every loop of an invocation once they have turned 65,535 times together, and does not say so; a step takes up to 950
+    /// turns.
+    const SOFTWARE: Self =
+        Self { persistent_to: 192, threads: 256, units: 8, sequences: 8, groups: 1, blocks: 0, steps: 64 };
+    /// For a GPU: one sequence a workgroup as long as there are enough multiprocessors. A block takes 16 registers, and more
+    /// than 10 spill where an invocation has 255. The steps take some milliseconds on a small device.
+    const HARDWARE: Self =
+        Self { persistent_to: 192, threads: 256, units: 0, sequences: 8, groups: 128, blocks: 10, steps: 256 };
+
+    /// Tiles that are worth measuring, with a name for each, all with the steps of these.
+    pub fn candidates(&self) -> [(&'static str, Self); 5] {
+        let (software, hardware) = (Self::SOFTWARE, Self::HARDWARE);
+        [
+            ("few invocations", software),
+            ("256 invocations", hardware),
+            ("256, four sequences", Self { sequences: 4, groups: 0, ..hardware }),
+            ("256, fewer registers", Self { blocks: 4, ..hardware }),
+            ("256, no weights kept", Self { blocks: 0, ..hardware }),
+        ]
+        .map(|(name, tiles)| (name, Self { steps: self.steps, ..tiles }))
+    }
 }
 
 impl Tuning {
     /// For a software rasteriser.
-    pub const SOFTWARE: Self = Self { tile: Tile::Direct, large_from: usize::MAX, workgroups: 1 };
+    pub const SOFTWARE: Self =
+        Self { tile: Tile::Direct, large_from: usize::MAX, workgroups: 1, recurrence: Recurrence::SOFTWARE };
     /// For a GPU: enough workgroups for a large one, and large tiles where they too keep it busy.
-    pub const HARDWARE: Self = Self { tile: Tile::Medium, large_from: 256, workgroups: 512 };
+    pub const HARDWARE: Self =
+        Self { tile: Tile::Medium, large_from: 256, workgroups: 512, recurrence: Recurrence::HARDWARE };
 
-    /// What is worth measuring, with a name for each.
-    pub fn candidates() -> [(&'static str, Self); 5] {
-        let large = Self { large_from: 1, ..Self::HARDWARE };
-        let medium = Self { large_from: usize::MAX, ..Self::HARDWARE };
+    /// What suits an adapter by its kind.
+    pub fn suited_to(software: bool) -> Self {
+        if software { Self::SOFTWARE } else { Self::HARDWARE }
+    }
+
+    /// Tiles of products that are worth measuring, with a name for each, all with the recurrence of these.
+    pub fn candidates(&self) -> [(&'static str, Self); 5] {
+        let (software, hardware) = (Self::SOFTWARE, Self::HARDWARE);
         [
-            ("64 × 8 from storage", Self::SOFTWARE),
-            ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
-            ("64 × 64", medium),
-            ("128 × 128 where many", Self::HARDWARE),
-            ("128 × 128", large),
+            ("64 × 8 from storage", software),
+            ("64 × 8, long sums cut", Self { workgroups: 512, ..software }),
+            ("64 × 64", Self { large_from: usize::MAX, ..hardware }),
+            ("128 × 128 where many", hardware),
+            ("128 × 128", Self { large_from: 1, ..hardware }),
         ]
+        .map(|(name, tiles)| (name, Self { recurrence: self.recurrence, ..tiles }))
     }
 
     /// The tiles for C `[rows, columns]` whose sum over `terms` may be cut, if `cut`.
@@ -81,6 +139,13 @@ pub struct Tuned {
     pub adapter: String,
     /// The choice.
     pub tuning: Tuning,
+}
+
+impl Tuned {
+    /// What was kept as JSON; `None` if that is not this version's, so that it is as if nothing was measured.
+    pub fn read(kept: Value) -> Option<Self> {
+        serde_json::from_value(kept).ok()
+    }
 }
 
 /// Parts have at least 128 terms.

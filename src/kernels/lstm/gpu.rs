@@ -8,7 +8,7 @@ mod steps;
 mod strategy;
 mod unroll;
 
-pub use strategy::{Forced, Strategy, Tiles};
+pub use strategy::{Strategy, Tiles};
 
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
