@@ -10,12 +10,13 @@ use super::values::{Fault, bytes, doubles, number, object, set, singles, to_js, 
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DeviceKind, Task};
 use crate::data::{Dataset, Forecasts};
-use crate::device::{Cpu, Device as _, Engine, Gpu, Need};
+use crate::device::{Cpu, Device as _, Engine, Gpu, Need, Tuned};
 use crate::error::Error;
 use crate::interop::{Model, read_parameters};
 use crate::kernels::Kernels;
 use crate::model::NetworkShape;
 use crate::trainer::{Change, Event, Report, Trainer};
+use crate::tuner::measure;
 
 /// Steps handed to a GPU before one waits for them, at most.
 const MOST_TOGETHER: u32 = 1024;
@@ -38,17 +39,30 @@ pub struct Device {
 
 #[wasm_bindgen]
 impl Device {
-    /// `auto` (a hardware GPU, else the CPU), `gpu` or `cpu`.
+    /// `auto` (a hardware GPU, else the CPU), `gpu` or `cpu`; a GPU computes as `tuned` says, JSON of an earlier `tune`.
     ///
     /// # Errors
     /// No adapter, or one that refuses.
-    pub async fn open(kind: &str) -> Result<Device, Fault> {
+    pub async fn open(kind: &str, tuned: Option<String>) -> Result<Device, Fault> {
         let kind = match kind {
             "gpu" => DeviceKind::Gpu,
             "cpu" => DeviceKind::Cpu,
             _ => DeviceKind::Auto,
         };
-        Ok(Self { engine: Engine::open(kind, None, Vec::new()).await? })
+        let tuned = tuned.and_then(|text| Tuned::read(serde_json::from_str(&text).ok()?));
+        Ok(Self { engine: Engine::open(kind, None, tuned.into_iter().collect()).await? })
+    }
+
+    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, as [`measure`] has them; `null` on the
+    /// CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn tune(&mut self) -> Result<JsValue, Fault> {
+        match &mut self.engine {
+            Engine::Gpu(gpu) => to_js(&measure(gpu, || now() / 1000.0).await?),
+            Engine::Cpu(_) => Ok(JsValue::NULL),
+        }
     }
 
     /// `{kind, adapter}`: `gpu` or `cpu`, and its name.
