@@ -3,8 +3,7 @@
 //! The file is a safetensors file: `param.*`, `average.*` and `best.*` under PyTorch's names, `moments` of the optimizer, `history` of
 //! the epoch under way, and the rest as metadata. The order of the windows needs no state: it follows from seed and epoch.
 
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use crate::device::Tuned;
 use crate::error::{Error, Place, Result};
@@ -90,13 +89,14 @@ struct Metadata {
     data: u64,
     position: Position,
     epochs: Vec<EpochReport>,
-    /// None is read where a version has written what another does not know.
-    #[serde(default, deserialize_with = "tuned")]
+    #[serde(skip_deserializing)]
     tuned: Option<Tuned>,
 }
 
-fn tuned<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Tuned>, D::Error> {
-    Ok(Tuned::read(Value::deserialize(deserializer)?))
+/// Of the same object, read by itself: what another version has written in another way is as if there was none.
+#[derive(Deserialize)]
+struct HowTuned {
+    tuned: Option<Tuned>,
 }
 
 impl Checkpoint {
@@ -126,8 +126,9 @@ impl Checkpoint {
     /// If it is no such file, is cut short, or does not fit its own config.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
         let archive = Archive::read(file, bytes)?;
-        let Metadata { info, data, position, epochs, tuned } =
+        let Metadata { info, data, position, epochs, .. } =
             archive.metadata("give the last.ckpt of a run folder, or begin a new run")?;
+        let tuned = archive.metadata("begin a new run").ok().and_then(|HowTuned { tuned }| tuned);
         info.config.validate()?;
         let shape = info.shape();
         let parameters = archive.parameters("param.", &shape.tensors())?;

@@ -28,7 +28,7 @@ fn file() -> Result<PathBuf> {
 pub fn known() -> Vec<Tuned> {
     let text = file().ok().and_then(|file| std::fs::read_to_string(file).ok());
     let kept: Vec<Value> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    kept.into_iter().filter_map(Tuned::read).collect()
+    kept.into_iter().filter_map(|tuned| serde_json::from_value(tuned).ok()).collect()
 }
 
 /// Keeps `tuned`, in the place of an earlier choice for the same adapter.

@@ -2,7 +2,6 @@
 //! long sums and so the last bits.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// The tiles of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,13 +138,6 @@ pub struct Tuned {
     pub adapter: String,
     /// The choice.
     pub tuning: Tuning,
-}
-
-impl Tuned {
-    /// What was kept as JSON; `None` if that is not this version's, so that it is as if nothing was measured.
-    pub fn read(kept: Value) -> Option<Self> {
-        serde_json::from_value(kept).ok()
-    }
 }
 
 /// Parts have at least 128 terms.

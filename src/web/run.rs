@@ -49,7 +49,7 @@ impl Device {
             "cpu" => DeviceKind::Cpu,
             _ => DeviceKind::Auto,
         };
-        let tuned = tuned.and_then(|text| Tuned::read(serde_json::from_str(&text).ok()?));
+        let tuned = tuned.and_then(|text| serde_json::from_str::<Tuned>(&text).ok());
         Ok(Self { engine: Engine::open(kind, None, tuned.into_iter().collect()).await? })
     }
 
