@@ -93,7 +93,7 @@ struct Metadata {
     tuned: Option<Tuned>,
 }
 
-/// Of the same object, read by itself: what another version has written in another way is as if there was none.
+/// Of the same object, read by itself, so that another version's way to tune is as good as none.
 #[derive(Deserialize)]
 struct HowTuned {
     tuned: Option<Tuned>,
@@ -128,7 +128,7 @@ impl Checkpoint {
         let archive = Archive::read(file, bytes)?;
         let Metadata { info, data, position, epochs, .. } =
             archive.metadata("give the last.ckpt of a run folder, or begin a new run")?;
-        let tuned = archive.metadata("begin a new run").ok().and_then(|HowTuned { tuned }| tuned);
+        let tuned = archive.known().and_then(|HowTuned { tuned }| tuned);
         info.config.validate()?;
         let shape = info.shape();
         let parameters = archive.parameters("param.", &shape.tensors())?;

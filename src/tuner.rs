@@ -4,6 +4,8 @@
 //! fastest drops out, so that a software adapter is not kept busy for minutes. What suits the adapter's kind stays unless
 //! something else gains more than measuring is off by.
 
+use std::iter;
+
 use serde::Serialize;
 
 use crate::device::{Device, Gpu, GpuBuffer, Recurrence, Tuned, Tuning};
@@ -70,21 +72,22 @@ pub struct Row {
 /// Those of the device.
 pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let suited = Tuning::suited_to(gpu.is_software());
-    let candidates = suited.candidates();
-    let rows = times(gpu, clock, &candidates, PRODUCTS.len(), SHORT, products).await?;
-    let chosen = choose_product(&rows, candidates.iter().position(|(_, tuning)| *tuning == suited));
-    let (sizes, mut tuning) = (rows[0].seconds.len(), candidates[chosen].1);
-    let products = Table { hidden: PRODUCTS[..sizes].iter().map(|size| size[2]).collect(), rows, chosen };
+    let candidates = &Tuning::CANDIDATES;
+    let rows = times(gpu, clock, candidates, PRODUCTS.len(), SHORT, products).await?;
+    let kind = candidates.iter().position(|(_, tuning)| *tuning == suited).expect("a candidate");
+    let (chosen, _) = choose(&rows, &whole(rows.len()), (kind, usize::MAX));
+    let hidden = PRODUCTS.iter().map(|size| size[2]).take(rows[0].seconds.len()).collect();
+    let (mut tuning, products) = (candidates[chosen].1, Table { hidden, rows, chosen });
 
-    let as_measured = |persistent_to, tiles| Tuning { recurrence: Recurrence { persistent_to, ..tiles }, ..tuning };
-    let mut candidates = vec![("a dispatch for each step", as_measured(0, suited.recurrence))];
-    let tiles = suited.recurrence.candidates();
-    candidates.extend(tiles.map(|(name, tiles)| (name, as_measured(usize::MAX, tiles))));
+    let Recurrence { persistent_to, steps, .. } = suited.recurrence;
+    let in_these = |&(name, kind): &(_, _)| (name, Tuning { recurrence: Recurrence { steps, ..kind }, ..tuning });
+    let candidates: Vec<_> = Recurrence::CANDIDATES.iter().map(in_these).collect();
     let rows = times(gpu, clock, &candidates, RECURRENCES.len(), f64::INFINITY, recurrence).await?;
-    let row = candidates.iter().position(|(_, tuning)| *tuning == as_measured(usize::MAX, suited.recurrence));
-    let sizes = RECURRENCES.iter().filter(|&&hidden| hidden <= suited.recurrence.persistent_to).count();
-    let (chosen, sizes) = choose_recurrence(&rows, row.map(|row| (row, sizes)));
-    let persistent_to = sizes.checked_sub(1).map_or(0, |largest| RECURRENCES[largest]);
+    let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
+    let kind = candidates.iter().position(|(_, tuning)| tuning.recurrence == all).expect("a candidate");
+    let sizes = RECURRENCES.iter().filter(|&&hidden| hidden <= persistent_to).count();
+    let (chosen, sizes) = choose(&rows, &parted(rows.len(), RECURRENCES.len()), (kind, sizes));
+    let persistent_to = if sizes > 0 { RECURRENCES[sizes - 1] } else { 0 };
     tuning.recurrence = Recurrence { persistent_to, ..candidates[chosen].1.recurrence };
     let recurrences = Table { hidden: RECURRENCES.to_vec(), rows, chosen };
 
@@ -152,32 +155,31 @@ async fn time(gpu: &Gpu, clock: fn() -> f64, mut work: Work) -> Result<f64> {
     Ok(best)
 }
 
-/// The row that is fastest over all sizes.
-fn choose_product(rows: &[Row], suited: Option<usize>) -> usize {
-    let sizes = rows[0].seconds.len();
-    let times = |row: &Row| (0..sizes).map(|size| row.seconds.get(size).copied().unwrap_or(f64::INFINITY)).collect();
-    fastest(&rows.iter().map(times).collect::<Vec<_>>(), suited)
+/// A row, and for how many sizes it is taken, from the smallest on; beyond them the first row is.
+type Choice = (usize, usize);
+
+/// The choice with the smallest times, each as a share of the best at its size; the `suited` one, unless another gains enough.
+fn choose(rows: &[Row], choices: &[Choice], suited: Choice) -> Choice {
+    let time = |&(row, sizes): &Choice, size: usize| {
+        let row = if size < sizes { row } else { 0 };
+        rows[row].seconds.get(size).copied().unwrap_or(f64::INFINITY)
+    };
+    let best = |size| choices.iter().map(|choice| time(choice, size)).fold(f64::INFINITY, f64::min);
+    let best: Vec<f64> = (0..rows[0].seconds.len()).map(best).collect();
+    let score = |choice: &Choice| best.iter().enumerate().map(|(size, best)| time(choice, size) / best).sum::<f64>();
+    let fastest = choices.iter().min_by(|a, b| score(a).total_cmp(&score(b))).expect("some choices");
+    if score(&suited) * (1.0 - GAIN) <= score(fastest) { suited } else { *fastest }
 }
 
-/// The row that is fastest over all sizes, and for how many of them it is taken, from the smallest on; beyond it is the first
-/// row that is taken.
-fn choose_recurrence(rows: &[Row], suited: Option<(usize, usize)>) -> (usize, usize) {
-    let mut choices = vec![(0, 0)];
-    for (index, row) in rows.iter().enumerate().skip(1) {
-        choices.extend((1..=row.seconds.len()).map(|sizes| (index, sizes)));
-    }
-    let times = |&(row, sizes): &(usize, usize)| [&rows[row].seconds[..sizes], &rows[0].seconds[sizes..]].concat();
-    let suited = suited.and_then(|suited| choices.iter().position(|choice| *choice == suited));
-    choices[fastest(&choices.iter().map(times).collect::<Vec<_>>(), suited)]
+/// Every row for all sizes.
+fn whole(rows: usize) -> Vec<Choice> {
+    (0..rows).map(|row| (row, usize::MAX)).collect()
 }
 
-/// Which times are the smallest, each as a share of the best at its size; those that are `suited`, unless others gain enough.
-fn fastest(times: &[Vec<f64>], suited: Option<usize>) -> usize {
-    let best = |size: usize| times.iter().map(|times| times[size]).fold(f64::INFINITY, f64::min);
-    let best: Vec<f64> = (0..times[0].len()).map(best).collect();
-    let score = |index: &usize| -> f64 { times[*index].iter().zip(&best).map(|(time, best)| time / best).sum() };
-    let first = (0..times.len()).min_by(|a, b| score(a).total_cmp(&score(b))).expect("some times");
-    suited.filter(|suited| score(suited) * (1.0 - GAIN) <= score(&first)).unwrap_or(first)
+/// The first row, or another one for some of so many sizes.
+fn parted(rows: usize, sizes: usize) -> Vec<Choice> {
+    let others = (sizes..rows * sizes).map(|place| (place / sizes, 1 + place % sizes));
+    iter::once((0, 0)).chain(others).collect()
 }
 
 fn zeros(gpu: &Gpu, len: usize) -> GpuBuffer {
@@ -227,54 +229,60 @@ fn recurrence(gpu: &Gpu, size: usize) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, choose_product, choose_recurrence};
+    use super::{Choice, Row, choose, parted, whole};
 
-    fn rows<const N: usize>(seconds: [&[f64]; N]) -> Vec<Row> {
-        seconds.map(|seconds| Row { candidate: "", seconds: seconds.to_vec() }).into()
+    fn rows(seconds: &[&[f64]]) -> Vec<Row> {
+        seconds.iter().map(|seconds| Row { candidate: "", seconds: seconds.to_vec() }).collect()
+    }
+
+    fn product(seconds: &[&[f64]], suited: usize) -> usize {
+        choose(&rows(seconds), &whole(seconds.len()), (suited, usize::MAX)).0
+    }
+
+    fn recurrence(seconds: &[&[f64]], suited: Choice) -> Choice {
+        choose(&rows(seconds), &parted(seconds.len(), seconds[0].len()), suited)
     }
 
     #[test]
     fn the_fastest_product_is_chosen_by_shares() {
-        // A tenth of the small size weighs as much as one of the large size.
-        let rows = rows([&[1.0, 90.0], &[1.2, 80.0], &[0.9, 99.0]]);
-        assert_eq!(choose_product(&rows, None), 0);
-        assert_eq!(choose_product(&rows[1..], None), 1);
+        // Half of the small time weighs as much as half of the large one.
+        assert_eq!(product(&[&[1.0, 90.0], &[1.5, 80.0], &[0.5, 99.0]], 0), 2);
+        assert_eq!(product(&[&[1.0, 90.0], &[1.5, 40.0], &[0.9, 99.0]], 0), 1);
     }
 
     #[test]
     fn what_dropped_out_is_not_chosen() {
-        assert_eq!(choose_product(&rows([&[3.0, 9.0], &[1.0], &[2.0, 5.0]]), Some(1)), 2);
+        assert_eq!(product(&[&[3.0, 9.0], &[1.0], &[2.0, 5.0]], 1), 2);
     }
 
     #[test]
     fn what_suits_the_kind_stays_unless_another_gains() {
-        assert_eq!(choose_product(&rows([&[1.0], &[1.0], &[1.0]]), Some(1)), 1);
-        assert_eq!(choose_product(&rows([&[0.99], &[1.0]]), Some(1)), 1);
-        assert_eq!(choose_product(&rows([&[0.9], &[1.0]]), Some(1)), 0);
-        assert_eq!(choose_product(&rows([&[1.0], &[1.0]]), None), 0);
+        assert_eq!(product(&[&[1.0], &[1.0], &[1.0]], 1), 1);
+        assert_eq!(product(&[&[0.99], &[1.0]], 1), 1);
+        assert_eq!(product(&[&[0.9], &[1.0]], 1), 0);
     }
 
     #[test]
     fn a_recurrence_is_taken_as_far_as_it_is_faster() {
         let steps: &[f64] = &[8.0, 8.0, 8.0, 8.0];
-        let choose = |tiles: &[f64]| choose_recurrence(&rows([steps, tiles]), Some((1, 3)));
-        assert_eq!(choose(&[1.0, 2.0, 9.0, 20.0]), (1, 2));
-        assert_eq!(choose(&[1.0, 2.0, 4.0, 6.0]), (1, 4));
-        assert_eq!(choose(&[20.0, 20.0, 20.0, 20.0]), (0, 0));
+        let chosen = |tiles: &[f64]| recurrence(&[steps, tiles], (1, 3));
+        assert_eq!(chosen(&[1.0, 2.0, 9.0, 20.0]), (1, 2));
+        assert_eq!(chosen(&[1.0, 2.0, 4.0, 6.0]), (1, 4));
+        assert_eq!(chosen(&[20.0, 20.0, 20.0, 20.0]), (0, 0));
+        assert_eq!(chosen(&[20.0]), (0, 0));
         // Slower only in the middle: what the larger sizes gain decides.
-        assert_eq!(choose(&[1.0, 9.0, 1.0, 9.0]), (1, 3));
-        assert_eq!(choose(&[4.0, 80.0, 7.0, 8.0]), (1, 1));
-        // No slower and no faster, then within what measuring is off by.
-        assert_eq!(choose(steps), (1, 3));
-        assert_eq!(choose(&[8.1, 8.1, 8.1, 7.9]), (1, 3));
+        assert_eq!(chosen(&[1.0, 9.0, 1.0, 9.0]), (1, 3));
+        assert_eq!(chosen(&[4.0, 80.0, 7.0, 8.0]), (1, 1));
+        // As fast, or within what measuring is off by.
+        assert_eq!(chosen(steps), (1, 3));
+        assert_eq!(chosen(&[8.1, 8.1, 8.1, 7.9]), (1, 3));
     }
 
     #[test]
     fn the_best_tiles_are_chosen_as_far_as_they_were_measured() {
-        let rows = rows([&[8.0, 8.0, 8.0], &[1.0, 3.0], &[2.0, 2.0, 4.0], &[7.0]]);
-        assert_eq!(choose_recurrence(&rows, Some((1, 3))), (2, 3));
-        assert_eq!(choose_recurrence(&rows, Some((3, 1))), (2, 3));
-        assert_eq!(choose_recurrence(&rows[..2], None), (1, 2));
-        assert_eq!(choose_recurrence(&rows[..1], None), (0, 0));
+        let times: [&[f64]; 4] = [&[8.0, 8.0, 8.0], &[1.0, 3.0], &[2.0, 2.0, 4.0], &[7.0]];
+        assert_eq!(recurrence(&times, (1, 3)), (2, 3));
+        assert_eq!(recurrence(&times, (3, 1)), (2, 3));
+        assert_eq!(recurrence(&times[..2], (1, 3)), (1, 2));
     }
 }

@@ -725,10 +725,10 @@ fn long_ways() {
         })
     };
     let gpu = common::gpu(false);
-    let few = gpu.tuning().recurrence.candidates()[0].1;
+    let few = Recurrence { steps: gpu.tuning().recurrence.steps, ..Recurrence::CANDIDATES[1].1 };
     hold_on(&cases(260, 192, 200), &[gpu]);
     // The largest hidden size that tuning may choose tiles for.
-    hold_on(&cases(130, 256, 100), &[common::recurring(Recurrence { persistent_to: 256, ..few })]);
+    hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
 }
 
 /// Tiles by hidden size and batch, steps beyond the largest hidden size.

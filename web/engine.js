@@ -92,7 +92,7 @@
 //   Trace      {start, windows, window, features, targets, alphabet, inputs, answers: Float32Array, cells: [{layer, reverse,
 //               hidden, gates: Float32Array [T, 4H] as i f g o, c: [T, H], h, gradient: Float64Array [T]}]}
 //   Measured   {tuned: {adapter, tuning}: the choice, products: Times, recurrences: Times}
-//   Times      {hidden: number[], rows: [{candidate, seconds: number[] by hidden size, fewer where it was far behind}],
+//   Times      {hidden: Uint32Array, rows: [{candidate, seconds: Float64Array by hidden size, fewer where it was far behind}],
 //               chosen: number of the row}
 //
 // ERRORS are `BpttError`s: `message` is a sentence, `kind` is "file" (with file, line, column), "option" (option), "io", "memory"

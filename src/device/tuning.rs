@@ -79,18 +79,19 @@ impl Recurrence {
     const HARDWARE: Self =
         Self { persistent_to: 192, threads: 256, units: 0, sequences: 8, groups: 128, blocks: 10, steps: 256 };
 
-    /// Tiles that are worth measuring, with a name for each, all with the steps of these.
-    pub fn candidates(&self) -> [(&'static str, Self); 5] {
-        let (software, hardware) = (Self::SOFTWARE, Self::HARDWARE);
+    /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles. The time
+    /// steps of a dispatch are those that suit the adapter.
+    pub const CANDIDATES: [(&str, Self); 6] = {
+        let all = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
         [
-            ("few invocations", software),
-            ("256 invocations", hardware),
-            ("256, fewer workgroups", Self { groups: 16, ..hardware }),
-            ("256, fewer registers", Self { blocks: 4, ..hardware }),
-            ("256, no weights kept", Self { blocks: 0, ..hardware }),
+            ("a dispatch for each step", Self { persistent_to: 0, ..all }),
+            ("few invocations", Self { persistent_to: usize::MAX, ..Self::SOFTWARE }),
+            ("256 invocations", all),
+            ("256, fewer workgroups", Self { groups: 16, ..all }),
+            ("256, fewer registers", Self { blocks: 4, ..all }),
+            ("256, no weights kept", Self { blocks: 0, ..all }),
         ]
-        .map(|(name, tiles)| (name, Self { steps: self.steps, ..tiles }))
-    }
+    };
 }
 
 impl Tuning {
@@ -106,18 +107,14 @@ impl Tuning {
         if software { Self::SOFTWARE } else { Self::HARDWARE }
     }
 
-    /// Tiles of products that are worth measuring, with a name for each, all with the recurrence of these.
-    pub fn candidates(&self) -> [(&'static str, Self); 5] {
-        let (software, hardware) = (Self::SOFTWARE, Self::HARDWARE);
-        [
-            ("64 × 8 from storage", software),
-            ("64 × 8, long sums cut", Self { workgroups: 512, ..software }),
-            ("64 × 64", Self { large_from: usize::MAX, ..hardware }),
-            ("128 × 128 where many", hardware),
-            ("128 × 128", Self { large_from: 1, ..hardware }),
-        ]
-        .map(|(name, tiles)| (name, Self { recurrence: self.recurrence, ..tiles }))
-    }
+    /// Tiles of products that are worth measuring, with a name for each.
+    pub const CANDIDATES: [(&str, Self); 5] = [
+        ("64 × 8 from storage", Self::SOFTWARE),
+        ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
+        ("64 × 64", Self { large_from: usize::MAX, ..Self::HARDWARE }),
+        ("128 × 128 where many", Self::HARDWARE),
+        ("128 × 128", Self { large_from: 1, ..Self::HARDWARE }),
+    ];
 
     /// The tiles for C `[rows, columns]` whose sum over `terms` may be cut, if `cut`.
     pub fn tile_of(&self, rows: usize, columns: usize, terms: usize, cut: bool) -> Tile {

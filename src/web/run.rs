@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::look::{Held, Writer, inspect, trace};
 use super::now;
 use super::source::Source;
-use super::values::{Fault, bytes, doubles, number, object, set, singles, to_js, to_object};
+use super::values::{Fault, bytes, doubles, number, object, places, set, singles, to_js, to_object};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DeviceKind, Task};
 use crate::data::{Dataset, Forecasts};
@@ -16,7 +16,7 @@ use crate::interop::{Model, read_parameters};
 use crate::kernels::Kernels;
 use crate::model::NetworkShape;
 use crate::trainer::{Change, Event, Report, Trainer};
-use crate::tuner::measure;
+use crate::tuner::{Measured, Row, Table, measure};
 
 /// Steps handed to a GPU before one waits for them, at most.
 const MOST_TOGETHER: u32 = 1024;
@@ -53,16 +53,15 @@ impl Device {
         Ok(Self { engine: Engine::open(kind, None, tuned.into_iter().collect()).await? })
     }
 
-    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, as [`measure`] has them; `null` on the
-    /// CPU.
+    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, the tables as `{hidden, rows: [{candidate,
+    /// seconds}], chosen}`; `null` on the CPU.
     ///
     /// # Errors
     /// Those of the device.
     pub async fn tune(&mut self) -> Result<JsValue, Fault> {
-        match &mut self.engine {
-            Engine::Gpu(gpu) => to_js(&measure(gpu, || now() / 1000.0).await?),
-            Engine::Cpu(_) => Ok(JsValue::NULL),
-        }
+        let Engine::Gpu(gpu) = &mut self.engine else { return Ok(JsValue::NULL) };
+        let Measured { tuned, products, recurrences } = measure(gpu, || now() / 1000.0).await?;
+        Ok(object! { tuned: to_js(&tuned)?, products: times(&products), recurrences: times(&recurrences) }.into())
     }
 
     /// `{kind, adapter}`: `gpu` or `cpu`, and its name.
@@ -80,6 +79,12 @@ impl Device {
         let data = source.dataset(&config, None)?;
         Ok(crate::on!(&self.engine, device => need(device, &config, &data))?.into())
     }
+}
+
+fn times(table: &Table) -> Object {
+    let row = |row: &Row| object! { candidate: row.candidate, seconds: doubles(&row.seconds) };
+    let rows = table.rows.iter().map(row).collect::<Array>();
+    object! { hidden: places(table.hidden.iter().copied()), rows: rows, chosen: table.chosen }
 }
 
 fn need<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Result<Object, Fault> {

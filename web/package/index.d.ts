@@ -255,9 +255,9 @@ export class Trainer {
 /** Times of the candidates in seconds. */
 export interface Times {
   /** Hidden units of the sizes measured. */
-  hidden: number[];
+  hidden: Uint32Array;
   /** A candidate that was far behind at one size has no times at the larger ones. */
-  rows: { candidate: string; seconds: number[] }[];
+  rows: { candidate: string; seconds: Float64Array }[];
   /** The row that was chosen. */
   chosen: number;
 }
