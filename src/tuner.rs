@@ -79,13 +79,11 @@ pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let hidden = PRODUCTS.iter().map(|size| size[2]).take(rows[0].seconds.len()).collect();
     let (mut tuning, products) = (candidates[chosen].1, Table { hidden, rows, chosen });
 
-    let Recurrence { persistent_to, steps, .. } = suited.recurrence;
-    let in_these = |&(name, kind): &(_, _)| (name, Tuning { recurrence: Recurrence { steps, ..kind }, ..tuning });
-    let candidates: Vec<_> = Recurrence::CANDIDATES.iter().map(in_these).collect();
+    let candidates = with_recurrences(tuning, &suited.recurrence);
     let rows = times(gpu, clock, &candidates, RECURRENCES.len(), f64::INFINITY, recurrence).await?;
     let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
     let kind = candidates.iter().position(|(_, tuning)| tuning.recurrence == all).expect("a candidate");
-    let sizes = RECURRENCES.iter().filter(|&&hidden| hidden <= persistent_to).count();
+    let sizes = RECURRENCES.iter().filter(|&&hidden| hidden <= suited.recurrence.persistent_to).count();
     let (chosen, sizes) = choose(&rows, &parted(rows.len(), RECURRENCES.len()), (kind, sizes));
     let persistent_to = if sizes > 0 { RECURRENCES[sizes - 1] } else { 0 };
     tuning.recurrence = Recurrence { persistent_to, ..candidates[chosen].1.recurrence };
@@ -94,6 +92,15 @@ pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let tuned = Tuned { tuning, ..gpu.tuned().expect("a GPU is tuned") };
     gpu.compute_as(&tuned);
     Ok(Measured { tuned, products, recurrences })
+}
+
+/// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter.
+fn with_recurrences(tuning: Tuning, suited: &Recurrence) -> Vec<(&'static str, Tuning)> {
+    let with = |&(name, kind): &(_, Recurrence)| {
+        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), ..kind };
+        (name, Tuning { recurrence, ..tuning })
+    };
+    Recurrence::CANDIDATES.iter().map(with).collect()
 }
 
 /// What is run to be measured.
@@ -229,7 +236,8 @@ fn recurrence(gpu: &Gpu, size: usize) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, Row, choose, parted, whole};
+    use super::{Choice, Row, choose, parted, whole, with_recurrences};
+    use crate::device::{Recurrence, Tuning};
 
     fn rows(seconds: &[&[f64]]) -> Vec<Row> {
         seconds.iter().map(|seconds| Row { candidate: "", seconds: seconds.to_vec() }).collect()
@@ -241,6 +249,17 @@ mod tests {
 
     fn recurrence(seconds: &[&[f64]], suited: Choice) -> Choice {
         choose(&rows(seconds), &parted(seconds.len(), seconds[0].len()), suited)
+    }
+
+    #[test]
+    fn what_suits_a_kind_is_among_the_candidates() {
+        for suited in [true, false].map(Tuning::suited_to) {
+            assert!(Tuning::CANDIDATES.iter().any(|(_, tuning)| *tuning == suited));
+            let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
+            let candidates = with_recurrences(suited, &suited.recurrence);
+            assert!(candidates.iter().any(|(_, tuning)| tuning.recurrence == all));
+            assert!(candidates.iter().all(|(_, tuning)| tuning.recurrence.steps <= suited.recurrence.steps));
+        }
     }
 
     #[test]

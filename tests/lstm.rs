@@ -725,7 +725,7 @@ fn long_ways() {
         })
     };
     let gpu = common::gpu(false);
-    let few = Recurrence { steps: gpu.tuning().recurrence.steps, ..Recurrence::CANDIDATES[1].1 };
+    let few = Recurrence::CANDIDATES[1].1;
     hold_on(&cases(260, 192, 200), &[gpu]);
     // The largest hidden size that tuning may choose tiles for.
     hold_on(&cases(130, 256, 100), &[common::recurring(few)]);

@@ -79,8 +79,7 @@ impl Recurrence {
     const HARDWARE: Self =
         Self { persistent_to: 192, threads: 256, units: 0, sequences: 8, groups: 128, blocks: 10, steps: 256 };
 
-    /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles. The time
-    /// steps of a dispatch are those that suit the adapter.
+    /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles.
     pub const CANDIDATES: [(&str, Self); 6] = {
         let all = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
         [

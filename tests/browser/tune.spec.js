@@ -6,6 +6,7 @@ import { test } from "./bare.js";
 const OPTIONS = { window: 8, horizon: 1, hidden_size: 8, num_layers: 1, epochs: 1 };
 
 test("a GPU is measured once, and later runs compute as was found", async ({ bare }) => {
+  test.setTimeout(300_000);
   const seen = await bare.evaluate(async (options) => {
     const stored = (mode, work) =>
       new Promise((resolve, reject) => {
