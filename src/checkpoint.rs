@@ -89,7 +89,13 @@ struct Metadata {
     data: u64,
     position: Position,
     epochs: Vec<EpochReport>,
-    #[serde(default)]
+    #[serde(skip_deserializing)]
+    tuned: Option<Tuned>,
+}
+
+/// Of the same object, read by itself, so that another version's way to tune is as good as none.
+#[derive(Deserialize)]
+struct HowTuned {
     tuned: Option<Tuned>,
 }
 
@@ -120,8 +126,9 @@ impl Checkpoint {
     /// If it is no such file, is cut short, or does not fit its own config.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
         let archive = Archive::read(file, bytes)?;
-        let Metadata { info, data, position, epochs, tuned } =
+        let Metadata { info, data, position, epochs, .. } =
             archive.metadata("give the last.ckpt of a run folder, or begin a new run")?;
+        let tuned = archive.known().and_then(|HowTuned { tuned }| tuned);
         info.config.validate()?;
         let shape = info.shape();
         let parameters = archive.parameters("param.", &shape.tensors())?;

@@ -18,6 +18,7 @@
 //! | [`interop`] | other people's formats: safetensors with PyTorch's names |
 //! | [`data`] | files → series → windows; scaler, naive forecasts, scores, quantiles. Knows no device |
 //! | [`model`] | config → shapes, table of parameters, start values; forward and backward in reading order |
+//! | [`tuner`] | which kernels are fastest on an adapter, measured |
 //! | [`kernels`] | one operation a file: contract, GPU, CPU |
 //! | [`device`] | the only owner of `wgpu` objects; adapters, buffers, pipelines, submissions, read-back |
 //! | [`config`], [`error`], [`rng`] | leaves |
@@ -65,6 +66,7 @@ pub mod interop;
 
 pub mod data;
 pub mod model;
+pub mod tuner;
 
 pub mod kernels;
 

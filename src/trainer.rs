@@ -68,13 +68,24 @@ impl<D: Kernels> Trainer<D> {
         Ok(trainer)
     }
 
-    /// The run of `checkpoint`, going on after its last step.
+    /// The run of `checkpoint`, going on after its last step; on the adapter where it was written with the same bits, however
+    /// that has been tuned since.
     ///
     /// # Errors
     /// If `data` is not the data it was trained on.
-    pub fn resume(device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
+    pub fn resume(mut device: D, checkpoint: Checkpoint, data: Dataset) -> Result<Self> {
         let Checkpoint {
-            info, data: known, position, epochs, parameters, average, best, moments, history, state, ..
+            info,
+            data: known,
+            position,
+            epochs,
+            parameters,
+            average,
+            best,
+            moments,
+            history,
+            state,
+            tuned,
         } = checkpoint;
         if fingerprint(&data.series) != known {
             return Err(Error::file(
@@ -82,6 +93,9 @@ impl<D: Kernels> Trainer<D> {
                 "its values have changed since the checkpoint was written",
                 "give the unchanged file, or begin a new run",
             ));
+        }
+        if let Some(tuned) = &tuned {
+            device.compute_as(tuned);
         }
         let shape = info.shape();
         let mut trainer = Self::allocate(device, info.config, data, shape)?;

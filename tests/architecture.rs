@@ -1,7 +1,7 @@
 //! The layers of the crate: imports point down, the words of a layer stay in it, and the library never prints.
 //!
 //! ```text
-//! main.rs, cli/, web.rs → trainer → checkpoint → interop → data, model → kernels → device     config, error, rng: anywhere
+//! main.rs, cli/, web.rs → trainer → checkpoint → interop → data, model, tuner → kernels → device     config, error, rng: anywhere
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("interop", 5),
     ("model", 3),
     ("data", 3),
+    ("tuner", 3),
     ("kernels", 2),
     ("device", 1),
     ("config", 0),

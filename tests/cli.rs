@@ -911,13 +911,20 @@ fn an_adapter_is_tuned_once_and_a_run_keeps_its_choice() {
     let tuned = bptt(at.path(), &["devices", "--tune", "--json"]).ok();
     let devices = tuned.json()["devices"].as_array().expect("a list").clone();
     let gpu = devices.iter().find(|device| device["device"] == "gpu").expect("an adapter").clone();
-    let candidates = gpu["tuned"]["candidates"].as_array().expect("a table");
-    assert!(candidates.len() > 3 && candidates.iter().all(|row| row["seconds"][0].as_f64() > Some(0.0)), "{gpu}");
-    assert!(candidates.iter().any(|row| row["candidate"] == gpu["tuned"]["chosen"]), "{gpu}");
+    for table in ["products", "recurrences"] {
+        let table = &gpu["tuned"][table];
+        let rows = table["rows"].as_array().expect("a table");
+        assert!(rows.len() > 3 && rows.iter().all(|row| row["seconds"][0].as_f64() > Some(0.0)), "{gpu}");
+        let mark =
+            format!("{} ", rows[table["chosen"].as_u64().expect("a row") as usize]["candidate"].as_str().unwrap());
+        let marked = |line: &&str| line.contains(&mark) && line.contains("← chosen");
+        assert_eq!(tuned.out.lines().filter(marked).count(), 1, "{mark}: {}", tuned.out);
+    }
+    assert_eq!(gpu["tuned"]["recurrences"]["hidden"], serde_json::json!([64, 128, 192, 256]));
     let file = at.path().join("cache/bptt/tuning.json");
     assert_eq!(gpu["tuned"]["file"], file.display().to_string());
     let kept: serde_json::Value = serde_json::from_str(&text(&file)).expect("JSON");
-    assert_eq!(kept.as_array().expect("a list").len(), 1);
+    assert_eq!(kept, serde_json::json!([gpu["tuned"]["tuned"]]));
     // A choice that nobody would measure, so that it is seen where it comes from.
     let own = |workgroups: usize| {
         let mut kept = kept.clone();
@@ -935,6 +942,16 @@ fn an_adapter_is_tuned_once_and_a_run_keeps_its_choice() {
     own(9);
     bptt(at.path(), &["train", "--device", "gpu", "--resume", "run", "--epochs", "2"]).ok();
     assert_eq!(workgroups(), 7, "a run that goes on computes as it began");
+    // Of another version's layout nothing is known, neither in the file nor in a checkpoint.
+    let mut older = kept.clone();
+    older[0]["tuning"].as_object_mut().expect("a tuning").remove("recurrence");
+    write(at.path(), "cache/bptt/tuning.json", older.to_string());
+    let mut bytes = read(at.path().join("run/last.ckpt"));
+    let place = bytes.windows(10).position(|part| part == b"recurrence").expect("a tuning");
+    bytes[place..place + 10].copy_from_slice(b"repetition");
+    write(at.path(), "run/last.ckpt", bytes);
+    bptt(at.path(), &["train", "--device", "gpu", "--resume", "run", "--epochs", "3"]).ok();
+    assert_ne!(workgroups(), 7, "what suits the adapter's kind");
     write(at.path(), "cache/bptt/tuning.json", "cut sho");
     train(at.path(), &["--device", "gpu", "--epochs", "1", "--out", "other"]).ok();
     train(at.path(), &["--epochs", "1", "--out", "cpu"]).ok();

@@ -5,12 +5,12 @@
 mod cases;
 mod common;
 
-use bptt::device::Cpu;
+use bptt::device::{Cpu, Gpu, Recurrence, Tuning};
 use bptt::kernels::{
-    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, StepTiles, Strategy, Tiles,
+    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tiles,
 };
-use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, marked, read};
-use common::{compare, doubles};
+use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, hold_on, marked, read};
+use common::{STEPS, compare, doubles, persistent, tiled};
 
 #[derive(Clone, Debug)]
 struct LstmCase {
@@ -178,7 +178,6 @@ fn lstm() {
 /// Each way to run the recurrence on a GPU, in tiles of every kind, over shapes that no tile divides.
 #[test]
 fn strategies() {
-    let tiles = |threads, sequences, blocks, steps| Tiles { threads, sequences, blocks, steps };
     let mut cases = Vec::new();
     for (index, sizes) in [[3, 5, 2, 7, 2], [4, 9, 1, 18, 1]].into_iter().enumerate() {
         let zoneout = Noise { zoneout_h: 0.15, zoneout_c: 0.35, seed: 5, ..Noise::default() };
@@ -205,40 +204,36 @@ fn strategies() {
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
     }
-    let persistent = [tiles(256, 1, 10, 256), tiles(8, 3, 2, 1), tiles(40, 2, 1, 2), tiles(16, 8, 0, 3)];
-    let step_tiles =
-        [(4, 1, 1), (8, 2, 2), (16, 2, 1), (32, 4, 2)].map(|(units, groups, quads)| StepTiles { units, groups, quads });
-    let tiled = step_tiles.map(Strategy::TiledSteps);
-    for strategy in [Strategy::Steps].into_iter().chain(tiled).chain(persistent.map(Strategy::Persistent)) {
-        let _forced = strategy.force();
-        hold(&cases);
-    }
+    let tiles = [[256, 1, 10, 256], [8, 3, 2, 1], [40, 2, 1, 2], [16, 8, 0, 3]];
+    let persistent = tiles.map(|[threads, sequences, blocks, steps]| persistent(threads, sequences, blocks, steps));
+    let tiled =
+        [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2]].map(|[units, groups, quads]| tiled(units, groups, quads));
+    let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).map(common::recurring).collect();
+    hold_on(&cases, &gpus);
 }
 
 /// As many dispatches as a strategy should take, and so that one.
 #[test]
 fn a_strategy_takes_its_dispatches() {
-    let gpu = common::gpu(false);
-    let with = |strategy: Strategy, steps, layer_norm, proj_size| {
-        let _forced = strategy.force();
+    let [step_by_step, persistent] = [STEPS, persistent(8, 2, 1, 4)].map(common::recurring);
+    let with = |gpu: &Gpu, steps, layer_norm, proj_size| {
         let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
         let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
         let case = LstmCase { shape: LstmShape { layer_norm, proj_size, noise, ..plain.shape }, ..plain };
         let before = gpu.counts().dispatches;
-        case.run(&gpu);
+        case.run(gpu);
         gpu.counts().dispatches - before
     };
-    let dispatches = |strategy, steps| with(strategy, steps, false, 0);
-    let persistent = Strategy::Persistent(Tiles { threads: 8, sequences: 2, blocks: 1, steps: 4 });
+    let dispatches = |gpu, steps| with(gpu, steps, false, 0);
     // Two passes over two layers, forward and back.
-    let tiled = Strategy::TiledSteps(StepTiles { units: 4, groups: 1, quads: 1 });
-    for steps in [Strategy::Steps, tiled] {
+    let tiled = common::recurring(tiled(4, 1, 1));
+    for steps in [&step_by_step, &tiled] {
         assert_eq!(dispatches(steps, 9) - dispatches(steps, 5), 2 * 2 * 2 * 4);
     }
-    assert_eq!(dispatches(persistent, 8), dispatches(persistent, 5));
-    assert_eq!(dispatches(persistent, 9) - dispatches(persistent, 8), 2 * 2 * 2);
+    assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));
+    assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
-        assert_eq!(with(persistent, 8, layer_norm, proj_size), with(persistent, 5, layer_norm, proj_size));
+        assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
     }
 }
 
@@ -310,10 +305,7 @@ fn lstm_options() {
 /// The same where a persistent kernel would be taken by itself.
 #[test]
 fn lstm_options_step_by_step() {
-    for strategy in [Strategy::Steps, Strategy::TiledSteps(StepTiles { units: 8, groups: 2, quads: 1 })] {
-        let _forced = strategy.force();
-        hold(&option_cases());
-    }
+    hold_on(&option_cases(), &[STEPS, tiled(8, 2, 1)].map(common::recurring));
 }
 
 // What PyTorch 2 gives for the same LSTM written with its operations:
@@ -730,11 +722,53 @@ fn a_changed_case_fails() {
 /// So long a way that a driver which ends loops after so many turns would notice it, were it walked in one dispatch.
 #[test]
 fn long_ways() {
-    let mut cases = Vec::new();
-    for (layer_norm, batch) in [(false, 8), (true, 2)] {
-        let case = LstmCase::new([260, batch, 1, 192, 1], true, 200);
-        let noise = Noise { zoneout_h: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
-        cases.push(LstmCase { shape: LstmShape { layer_norm, noise, ..case.shape }, draw: Some(1), ..case });
+    let cases = |steps, hidden_size, from| {
+        [(false, 8), (true, 2)].map(|(layer_norm, batch)| {
+            let case = LstmCase::new([steps, batch, 1, hidden_size, 1], true, from);
+            let noise = Noise { zoneout_h: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+            LstmCase { shape: LstmShape { layer_norm, noise, ..case.shape }, draw: Some(1), ..case }
+        })
+    };
+    let gpu = common::gpu(false);
+    let few = Recurrence::CANDIDATES[1].1;
+    hold_on(&cases(260, 192, 200), &[gpu]);
+    // The largest hidden size that tuning may choose tiles for.
+    hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
+}
+
+/// Tiles by hidden size and batch, steps beyond the largest hidden size.
+#[test]
+fn a_tuning_says_which_strategy() {
+    let of =
+        |gpu: &Gpu, hidden_size, batch| Strategy::of(gpu, &LstmShape { hidden_size, batch, ..LstmShape::default() });
+    let tiles = |threads, sequences, blocks, steps| Strategy::Persistent(Tiles { threads, sequences, blocks, steps });
+    let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
+    for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
+        assert_eq!(of(&software, hidden, 64), tiles(threads, 8, 0, 64), "{hidden} units");
     }
-    hold(&cases);
+    assert_eq!(of(&software, 64, 5), tiles(8, 5, 0, 64));
+    for (batch, sequences) in [(1, 1), (255, 1), (256, 2), (1024, 8), (4096, 8)] {
+        assert_eq!(of(&hardware, 192, batch), tiles(256, sequences, 10, 256), "{batch} sequences");
+    }
+    assert_eq!(of(&software, 193, 64), Strategy::Steps);
+    // A hundred workgroups or more, where there are tiles small enough.
+    let large = [
+        (193, 64, [16, 2, 1]),
+        (256, 64, [16, 2, 1]),
+        (512, 64, [16, 4, 1]),
+        (1024, 128, [32, 4, 2]),
+        (256, 1, [16, 2, 1]),
+    ];
+    for (hidden, batch, [units, groups, quads]) in large {
+        let Strategy::TiledSteps(tiles) = of(&hardware, hidden, batch) else {
+            panic!("{hidden} units, {batch} sequences")
+        };
+        assert_eq!(
+            [tiles.units, tiles.groups, tiles.quads],
+            [units, groups, quads],
+            "{hidden} units, {batch} sequences"
+        );
+    }
+    assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps);
+    assert_eq!(of(&common::recurring(persistent(40, 3, 1, 2)), 999, 1), tiles(40, 3, 1, 2));
 }

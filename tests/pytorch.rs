@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
 use bptt::device::{Cpu, Device, Real};
-use bptt::kernels::{
-    Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule, StepTiles, Strategy, Tiles,
-};
+use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule};
 use bptt::model::{Batch, InputGradients, Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
 use pollster::block_on;
@@ -338,12 +336,8 @@ fn gpu() {
 /// Also those ways to run the recurrence that this adapter would not take by itself.
 #[test]
 fn gpu_in_every_strategy() {
-    let gpu = common::gpu(false);
-    let tiles = Tiles { threads: 256, sequences: 2, blocks: 2, steps: 7 };
-    let step_tiles = StepTiles { units: 16, groups: 2, quads: 1 };
-    for strategy in [Strategy::Steps, Strategy::TiledSteps(step_tiles), Strategy::Persistent(tiles)] {
-        let _forced = strategy.force();
-        all_cases(&format!("Gpu, {strategy:?}"), &gpu, &SINGLE);
+    for recurrence in [common::STEPS, common::tiled(16, 2, 1), common::persistent(256, 2, 2, 7)] {
+        all_cases(&format!("Gpu, {recurrence:?}"), &common::recurring(recurrence), &SINGLE);
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bptt::device::{Access, Kernel};
-use bptt::kernels::{LstmShape, Noise, StepTiles, Strategy, Tiles};
+use bptt::device::{Access, Kernel, StepTiles};
+use bptt::kernels::{LstmShape, Noise, Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
 
@@ -130,7 +130,7 @@ fn every_unrolled_kernel_is_valid() {
     let tiles = |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256 });
     let strategies =
         [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
-    let sizes: [usize; 9] = [1, 4, 7, 33, 64, 65, 128, 129, 192];
+    let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
     for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
         let proj_size = if options & 1 > 0 { hidden_size.div_ceil(3) } else { 0 };
@@ -140,7 +140,7 @@ fn every_unrolled_kernel_is_valid() {
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
-    let tiles = |units, groups, quads| Strategy::TiledSteps(StepTiles { units, groups, quads });
+    let tiles = |units, groups, quads| Strategy::TiledSteps(StepTiles { units, groups, quads, workgroups: 0 });
     for hidden_size in [1, 7, 192, 1024] {
         let shape = LstmShape { hidden_size, ..LstmShape::default() };
         let strategies = [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4)];

@@ -1,6 +1,7 @@
 // A device for a run: a GPU if there is one to be had, else the CPU, with a notice that says so.
 
 import { Device } from "./wasm/bptt.js";
+import * as store from "./store.js";
 
 // Some browsers have no adapter right after they start, or after a loss; a moment later they have.
 const WAITS = [0, 150, 500, 1000]; // ms
@@ -12,20 +13,26 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // What the browser tells of an adapter, in words; some tell nothing.
 const nameOf = ({ info = {} }) => [info.vendor, info.architecture, info.description].filter(Boolean).join(" ");
 
+// How the adapters of this browser compute fastest, by their names, as far as that was measured.
+const keptTuned = async () => (await store.read("tuned").catch(() => null)) ?? {};
+
+export const keepTuned = async (name, tuned) => store.write({ tuned: { ...(await keptTuned()), [name]: tuned } });
+
 // From here on every GPU is the one that was opened elsewhere. wgpu has no way to be given a device: it asks
 // `navigator.gpu`, which here answers with this one; nobody else in this thread is answered so, since it is undone at once.
 export function useDevice({ adapter, device }) {
   given = { adapter, device };
 }
 
-async function openGpu() {
-  if (!given) return Device.open("gpu");
+async function openGpu(name) {
+  const tuned = JSON.stringify((await keptTuned())[name]);
+  if (!given) return Device.open("gpu", tuned);
   const { adapter, device } = given;
   const gpu = navigator.gpu;
   Object.defineProperty(gpu, "requestAdapter", { value: async () => adapter, configurable: true });
   Object.defineProperty(adapter, "requestDevice", { value: async () => device, configurable: true });
   try {
-    return await Device.open("gpu");
+    return await Device.open("gpu", tuned);
   } finally {
     delete gpu.requestAdapter;
     delete adapter.requestDevice;
@@ -48,7 +55,8 @@ export async function openDevice(kind, notify) {
     return { device: await Device.open("cpu"), name: "" };
   };
   if (kind === "cpu") return cpu();
-  if (given) return { device: await openGpu(), name: nameOf(given.adapter) };
+  const opened = async (name) => ({ device: await openGpu(name), name });
+  if (given) return opened(nameOf(given.adapter));
   if (!navigator.gpu) {
     return cpu("no-webgpu", "This browser offers no WebGPU here (it needs https or localhost); the CPU computes instead.");
   }
@@ -59,7 +67,7 @@ export async function openDevice(kind, notify) {
     return cpu("software", "The only GPU here is a program on the CPU, which is slower than computing on the CPU directly.");
   }
   try {
-    return { device: await openGpu(), name: nameOf(adapter) };
+    return await opened(nameOf(adapter));
   } catch (error) {
     return cpu("no-device", `The GPU cannot be used (${error.message}); the CPU computes instead.`);
   }

@@ -24,6 +24,8 @@
 //   engine.preview(options, column, most) -> {rows: Uint32Array, values: Float64Array, labels: [first, middle, last]}
 //   engine.need(options, {device})   -> {bytes, largest: {name, bytes, lower}, fits, problem, smaller}: memory before it is asked
 //                                       for; `smaller` = options with which it fits ({batch_size} or {window}), else null
+//   engine.tune()                    -> Measured: how the GPU computes fastest, which takes up to a minute, without a run going on.
+//                                       This browser keeps it, and runs on that GPU compute so from then on
 //   engine.train(options, how)       -> Run
 //   engine.resume(checkpoint, how)   -> Run that goes on after the checkpoint's last step (a last.ckpt's bytes)
 //   engine.checkpointInfo(bytes)     -> {config, position, epochs}
@@ -89,6 +91,9 @@
 //               gates}], verdict: {finding, because, advice}}
 //   Trace      {start, windows, window, features, targets, alphabet, inputs, answers: Float32Array, cells: [{layer, reverse,
 //               hidden, gates: Float32Array [T, 4H] as i f g o, c: [T, H], h, gradient: Float64Array [T]}]}
+//   Measured   {tuned: {adapter, tuning}: the choice, products: Times, recurrences: Times}
+//   Times      {hidden: Uint32Array, rows: [{candidate, seconds: Float64Array by hidden size, fewer where it was far behind}],
+//               chosen: number of the row}
 //
 // ERRORS are `BpttError`s: `message` is a sentence, `kind` is "file" (with file, line, column), "option" (option), "io", "memory"
 //   (bytes, allowed, smaller), "device", "lost", "diverged" (step, tensor), "panic" (a defect: start a new engine), "state" (not
@@ -153,6 +158,8 @@ export class Engine {
   prepare = (options = {}) => this.call("prepare", [options]);
   preview = (options, column, most = 2000) => this.call("preview", [options, column, most]);
   need = (options = {}, { device = "auto" } = {}) => this.call("need", [options, device]);
+
+  tune = () => this.call("tune", []);
 
   train = (options = {}, how = {}) => this.#run("train", [options], how);
   resume = (checkpoint, how = {}) => this.#run("resume", [checkpoint], how);

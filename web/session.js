@@ -2,7 +2,7 @@
 // trainer in short slices, between which requests have their turn. One call into the module ends before the next begins.
 
 import init, * as wasm from "./wasm/bptt.js";
-import { openDevice, useDevice } from "./device.js";
+import { keepTuned, openDevice, useDevice } from "./device.js";
 import { Pull, breathe } from "./pull.js";
 import * as store from "./store.js";
 
@@ -112,6 +112,21 @@ export class Session {
     return this.#spare;
   }
 
+  // Measures the GPU, on a device of its own, and keeps what is fastest for the runs to come.
+  async tune() {
+    if (this.pull?.state === "running") throw fault("state", "a run is going on", "pause it, or wait for its end");
+    const { device, name } = await this.device("gpu");
+    this.#spare = null;
+    try {
+      const measured = await device.tune();
+      if (!measured) throw fault("device", "there is no GPU to measure", "compute on the CPU, which needs no tuning");
+      await keepTuned(name, measured.tuned);
+      return measured;
+    } finally {
+      device.free();
+    }
+  }
+
   async begin(id, how, make) {
     if (this.pull) await this.pull.cancel();
     const device = async (kind) => {
@@ -183,6 +198,9 @@ const METHODS = {
   need([options, kind]) {
     return this.exclusive(async () => (await this.device(kind)).device.need(this.data(), options));
   },
+  tune() {
+    return this.exclusive(() => this.tune());
+  },
   train([id, options, { init, ...how }]) {
     return this.begin(id, how, (device) => wasm.Run.create(device, this.data(), options, init));
   },
@@ -201,7 +219,7 @@ const METHODS = {
     await this.exclusive(() => this.open(file?.name ?? null, file?.bytes ?? null));
     return METHODS.resume.call(this, [id, kept.checkpoint, how]);
   },
-  forget: () => store.clear(),
+  forget: () => store.remove("run", "file"),
   load([name, bytes]) {
     return this.exclusive(() => {
       const model = wasm.Trained.read(name, bytes);

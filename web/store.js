@@ -1,5 +1,5 @@
-// The run that the browser keeps: its data file and its last checkpoint, in IndexedDB. A transaction is written whole or not at
-// all, so that a tab that is killed in between leaves the checkpoint before.
+// What the browser keeps, in IndexedDB: the run, as its data file and its last checkpoint, and how its GPUs compute fastest. A
+// transaction is written whole or not at all, so that a tab that is killed in between leaves the checkpoint before.
 
 const NAME = "bptt";
 const STORE = "run";
@@ -34,4 +34,4 @@ export const write = (entries) =>
     for (const [key, value] of Object.entries(entries)) store.put(value, key);
   });
 
-export const clear = () => transact("readwrite", (store) => void store.clear());
+export const remove = (...keys) => transact("readwrite", (store) => keys.forEach((key) => store.delete(key)));

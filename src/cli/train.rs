@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bptt::checkpoint::Checkpoint;
 use bptt::config::{Config, DeviceKind, InitScheme, Task};
 use bptt::data::Dataset;
-use bptt::device::{Device, Engine, Tuned};
+use bptt::device::{Device, Engine};
 use bptt::error::{Error, Place, Result};
 use bptt::interop::read_parameters;
 use bptt::kernels::Kernels;
@@ -50,8 +50,7 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
         None => Start::fresh(&args, matches, global)?,
     };
     start.data.notes.iter().for_each(|note| global.say(&format!("note: {note}")));
-    let kept = start.resumed.as_ref().and_then(|(_, checkpoint)| checkpoint.tuned.clone());
-    let engine = open_engine_as(global, kept)?;
+    let engine = open_engine(global)?;
     // A second Ctrl-C means it: the last checkpoint stands.
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -64,13 +63,7 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
 
 /// Opens the device asked for and says which it is. A GPU computes as was measured for it.
 pub fn open_engine(global: &Global) -> Result<Engine> {
-    open_engine_as(global, None)
-}
-
-/// The same, or as a run did that `kept` its choice.
-fn open_engine_as(global: &Global, kept: Option<Tuned>) -> Result<Engine> {
-    let tuned = tune::known().into_iter().chain(kept).collect();
-    let engine = block_on(Engine::open(global.device, global.adapter.clone(), tuned))?;
+    let engine = block_on(Engine::open(global.device, global.adapter.clone(), tune::known()))?;
     let (kind, adapter) = bptt::on!(&engine, device => (device.kind(), device.adapter().to_owned()));
     let fell_back = kind == "cpu" && global.device == DeviceKind::Auto;
     let why = if fell_back { "no usable hardware GPU; " } else { "" };

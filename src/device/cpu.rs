@@ -219,6 +219,7 @@ impl<F: Real> Device for Cpu<F> {
     fn tuned(&self) -> Option<Tuned> {
         None
     }
+    fn compute_as(&mut self, _tuned: &Tuned) {}
     fn check(&self, need: &[Need]) -> Result<()> {
         let size = |n: &Need| (n.len as u64).saturating_mul(size_of::<F>() as u64);
         let total = need.iter().map(size).fold(0, u64::saturating_add);

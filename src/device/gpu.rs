@@ -178,7 +178,7 @@ impl Gpu {
         let faults = watch(&device);
         let key = adapter::key(&info);
         let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| tuned.tuning);
-        let by_kind = if info.device_type == wgpu::DeviceType::Cpu { Tuning::SOFTWARE } else { Tuning::HARDWARE };
+        let by_kind = Tuning::suited_to(info.device_type == wgpu::DeviceType::Cpu);
         let profiler = options.profile.then(|| Profiler::new(&device));
         // Browsers mostly keep it to themselves.
         let name = if info.name.is_empty() { "WebGPU".to_owned() } else { info.name };
@@ -363,6 +363,11 @@ impl Device for Gpu {
 
     fn tuned(&self) -> Option<Tuned> {
         Some(self.tuned.clone())
+    }
+    fn compute_as(&mut self, tuned: &Tuned) {
+        if tuned.adapter == self.tuned.adapter {
+            self.tuned = tuned.clone();
+        }
     }
     fn check(&self, need: &[Need]) -> Result<()> {
         let limits = self.device.limits();

@@ -17,7 +17,7 @@ pub use gpu::{
     Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Kernel, KernelTime, Params, adapters, grid,
 };
 pub(crate) use gpu::{kernel, params};
-pub use tuning::{Tile, Tuned, Tuning};
+pub use tuning::{Recurrence, StepTiles, Tile, Tuned, Tuning};
 
 use std::future::Future;
 use std::ops::Range;
@@ -43,6 +43,8 @@ pub trait Device {
     fn allocated(&self) -> u64;
     /// How it computes, where that is a choice; a run that goes on with the same choice keeps its bits.
     fn tuned(&self) -> Option<Tuned>;
+    /// Computes as `tuned` says from here on, if that is about this adapter. What was allocated before may not suit it.
+    fn compute_as(&mut self, tuned: &Tuned);
     /// Fails, before anything is allocated, if buffers of these lengths (in elements) exceed a limit of the device.
     fn check(&self, need: &[Need]) -> Result<()>;
     /// A buffer of `len` elements. Its contents are not specified: write before reading.

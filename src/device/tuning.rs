@@ -41,26 +41,125 @@ pub struct Tuning {
     pub large_from: usize,
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
+    /// The recurrence.
+    pub recurrence: Recurrence,
+}
+
+/// How the recurrence is run: in one dispatch for all time steps, the recurrent weights on chip, or in one for each. A kernel
+/// takes less of what is a most, where its sizes or the limits of WebGPU ask for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurrence {
+    /// The largest hidden size whose time steps take one dispatch. Beyond, most weights come from memory again at every step,
+    /// through one workgroup each.
+    pub persistent_to: usize,
+    /// Invocations of a workgroup at most.
+    pub threads: usize,
+    /// Hidden units for each of them, as far as there are invocations; 0 takes all invocations whatever the hidden size.
+    pub units: usize,
+    /// Sequences of a workgroup at most.
+    pub sequences: usize,
+    /// Workgroups that there are before one takes a second sequence; 0 gives each as many as it may have.
+    pub groups: usize,
+    /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
+    pub blocks: usize,
+    /// Time steps that one dispatch walks. Longer ways take several, so that none keeps a device from its other work for
+    /// long.
+    pub steps: usize,
+    /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
+    pub step: Option<StepTiles>,
+}
+
+/// What one workgroup of a time step takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTiles {
+    /// Hidden units, or columns of h on the way back; a multiple of four.
+    pub units: usize,
+    /// Invocations beside each other, for four sequences each time.
+    pub groups: usize,
+    /// Times four sequences of an invocation.
+    pub quads: usize,
+    /// Tiles are made smaller until a step has so many, as far as they are worth it.
+    pub workgroups: usize,
+}
+
+impl StepTiles {
+    /// For a large GPU: work for most of its multiprocessors, and no weights read by more workgroups than that takes.
+    const HARDWARE: Self = Self { units: 32, groups: 4, quads: 2, workgroups: 100 };
+
+    /// Sequences of a workgroup.
+    pub fn sequences(&self) -> usize {
+        4 * self.groups * self.quads
+    }
+
+    /// Those for a step of so many units and sequences.
+    pub fn of(mut self, units: usize, sequences: usize) -> Self {
+        while units.div_ceil(self.units) * sequences.div_ceil(self.sequences()) < self.workgroups {
+            match self {
+                Self { quads: 2.., .. } => self.quads /= 2,
+                Self { units: 32.., .. } => self.units = self.units / 8 * 4,
+                Self { groups: 3.., .. } => self.groups /= 2,
+                _ => break,
+            }
+        }
+        self
+    }
+}
+
+impl Recurrence {
+    /// For a software rasteriser, which pays for each group of 8 invocations at every barrier, far more for a load than for an
+    /// operation, and compiles slowly what is written out: few invocations, large tiles, no weights kept. And lavapipe ends
+    /// every loop of an invocation once they have turned 65,535 times together, and does not say so; a step takes up to 700
+    /// turns with 192 units, and with others in proportion.
+    const SOFTWARE: Self =
+        Self { persistent_to: 192, threads: 256, units: 8, sequences: 8, groups: 1, blocks: 0, steps: 64, step: None };
+    /// For a GPU: one sequence a workgroup as long as there are enough multiprocessors. A block takes 16 registers, and more
+    /// than 10 spill where an invocation has 255. The steps take some milliseconds on a small device.
+    const HARDWARE: Self = Self {
+        persistent_to: 192,
+        threads: 256,
+        units: 0,
+        sequences: 8,
+        groups: 128,
+        blocks: 10,
+        steps: 256,
+        step: Some(StepTiles::HARDWARE),
+    };
+
+    /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles.
+    pub const CANDIDATES: [(&str, Self); 6] = {
+        let all = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
+        [
+            ("a dispatch for each step", Self { persistent_to: 0, ..all }),
+            ("few invocations", Self { persistent_to: usize::MAX, ..Self::SOFTWARE }),
+            ("256 invocations", all),
+            ("256, fewer workgroups", Self { groups: 16, ..all }),
+            ("256, fewer registers", Self { blocks: 4, ..all }),
+            ("256, no weights kept", Self { blocks: 0, ..all }),
+        ]
+    };
 }
 
 impl Tuning {
     /// For a software rasteriser.
-    pub const SOFTWARE: Self = Self { tile: Tile::Direct, large_from: usize::MAX, workgroups: 1 };
+    pub const SOFTWARE: Self =
+        Self { tile: Tile::Direct, large_from: usize::MAX, workgroups: 1, recurrence: Recurrence::SOFTWARE };
     /// For a GPU: enough workgroups for a large one, and large tiles where they too keep it busy.
-    pub const HARDWARE: Self = Self { tile: Tile::Medium, large_from: 256, workgroups: 512 };
+    pub const HARDWARE: Self =
+        Self { tile: Tile::Medium, large_from: 256, workgroups: 512, recurrence: Recurrence::HARDWARE };
 
-    /// What is worth measuring, with a name for each.
-    pub fn candidates() -> [(&'static str, Self); 5] {
-        let large = Self { large_from: 1, ..Self::HARDWARE };
-        let medium = Self { large_from: usize::MAX, ..Self::HARDWARE };
-        [
-            ("64 × 8 from storage", Self::SOFTWARE),
-            ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
-            ("64 × 64", medium),
-            ("128 × 128 where many", Self::HARDWARE),
-            ("128 × 128", large),
-        ]
+    /// What suits an adapter by its kind.
+    pub fn suited_to(software: bool) -> Self {
+        if software { Self::SOFTWARE } else { Self::HARDWARE }
     }
+
+    /// Tiles of products that are worth measuring, with a name for each.
+    pub const CANDIDATES: [(&str, Self); 5] = [
+        ("64 × 8 from storage", Self::SOFTWARE),
+        ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
+        ("64 × 64", Self { large_from: usize::MAX, ..Self::HARDWARE }),
+        ("128 × 128 where many", Self::HARDWARE),
+        ("128 × 128", Self { large_from: 1, ..Self::HARDWARE }),
+    ];
 
     /// The tiles for C `[rows, columns]` whose sum over `terms` may be cut, if `cut`.
     pub fn tile_of(&self, rows: usize, columns: usize, terms: usize, cut: bool) -> Tile {

@@ -185,6 +185,11 @@ impl<'a> Archive<'a> {
             .map_err(|error| Error::file(place(), format!("its bptt metadata cannot be read: {error}"), remedy))
     }
 
+    /// A part of it that another version may have written in another way, if it has not.
+    pub fn known<M: DeserializeOwned>(&self) -> Option<M> {
+        serde_json::from_str(self.metadata.as_ref()?).ok()
+    }
+
     /// A vector by name.
     pub fn vector(&self, name: &str) -> Result<Vec<f32>> {
         let missing =

@@ -21,8 +21,8 @@ pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
 pub(crate) use lstm::gate_gradients;
 pub use lstm::{
-    CellTape, Forced, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, StepTiles,
-    Strategy, Tensor, Tiles,
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tensor,
+    Tiles,
 };
 pub use optimizer::{Clip, Optimize, Rule, Status};
 pub use product::{Matrix, Onto, Product, ProductShape};

@@ -6,16 +6,17 @@ use wasm_bindgen::prelude::*;
 use super::look::{Held, Writer, inspect, trace};
 use super::now;
 use super::source::Source;
-use super::values::{Fault, bytes, doubles, number, object, set, singles, to_js, to_object};
+use super::values::{Fault, bytes, doubles, number, object, places, set, singles, to_js, to_object};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DeviceKind, Task};
 use crate::data::{Dataset, Forecasts};
-use crate::device::{Cpu, Device as _, Engine, Gpu, Need};
+use crate::device::{Cpu, Device as _, Engine, Gpu, Need, Tuned};
 use crate::error::Error;
 use crate::interop::{Model, read_parameters};
 use crate::kernels::Kernels;
 use crate::model::NetworkShape;
 use crate::trainer::{Change, Event, Report, Trainer};
+use crate::tuner::{Measured, Row, Table, measure};
 
 /// Steps handed to a GPU before one waits for them, at most.
 const MOST_TOGETHER: u32 = 1024;
@@ -38,17 +39,29 @@ pub struct Device {
 
 #[wasm_bindgen]
 impl Device {
-    /// `auto` (a hardware GPU, else the CPU), `gpu` or `cpu`.
+    /// `auto` (a hardware GPU, else the CPU), `gpu` or `cpu`; a GPU computes as `tuned` says, JSON of an earlier `tune`.
     ///
     /// # Errors
     /// No adapter, or one that refuses.
-    pub async fn open(kind: &str) -> Result<Device, Fault> {
+    pub async fn open(kind: &str, tuned: Option<String>) -> Result<Device, Fault> {
         let kind = match kind {
             "gpu" => DeviceKind::Gpu,
             "cpu" => DeviceKind::Cpu,
             _ => DeviceKind::Auto,
         };
-        Ok(Self { engine: Engine::open(kind, None, Vec::new()).await? })
+        let tuned = tuned.and_then(|text| serde_json::from_str::<Tuned>(&text).ok());
+        Ok(Self { engine: Engine::open(kind, None, tuned.into_iter().collect()).await? })
+    }
+
+    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, the tables as `{hidden, rows: [{candidate,
+    /// seconds}], chosen}`; `null` on the CPU.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn tune(&mut self) -> Result<JsValue, Fault> {
+        let Engine::Gpu(gpu) = &mut self.engine else { return Ok(JsValue::NULL) };
+        let Measured { tuned, products, recurrences } = measure(gpu, || now() / 1000.0).await?;
+        Ok(object! { tuned: to_js(&tuned)?, products: times(&products), recurrences: times(&recurrences) }.into())
     }
 
     /// `{kind, adapter}`: `gpu` or `cpu`, and its name.
@@ -66,6 +79,12 @@ impl Device {
         let data = source.dataset(&config, None)?;
         Ok(crate::on!(&self.engine, device => need(device, &config, &data))?.into())
     }
+}
+
+fn times(table: &Table) -> Object {
+    let row = |row: &Row| object! { candidate: row.candidate, seconds: doubles(&row.seconds) };
+    let rows = table.rows.iter().map(row).collect::<Array>();
+    object! { hidden: places(table.hidden.iter().copied()), rows: rows, chosen: table.chosen }
 }
 
 fn need<D: Kernels>(device: &D, config: &Config, data: &Dataset) -> Result<Object, Fault> {

@@ -1,6 +1,6 @@
 // What a TypeScript program says to the package; what is marked must not pass.
 
-import { Trainer, Engine, BpttError, OPTIONS, DEFAULTS, initExisting, type Options, type TrainingEvent } from "bptt";
+import { Trainer, Engine, BpttError, OPTIONS, DEFAULTS, initExisting, tune, type Options, type TrainingEvent } from "bptt";
 
 const options: Options = { window: 36, horizon: 6, hidden_size: 16, epochs: 5, loss: "mse" };
 // @ts-expect-error: no such option
@@ -21,6 +21,8 @@ export async function all(stop: AbortController, adapter: GPUAdapter, device: GP
   await trainer.step("2");
   const report = await trainer.report;
   console.log(report.test?.rmse, report.ahead?.point, wrong, odd, OPTIONS.length, DEFAULTS);
+  const { recurrences } = await tune();
+  console.log(recurrences.rows[recurrences.chosen].seconds.map((time, size) => time / recurrences.hidden[size]));
   const engine = await Engine.start();
   const need = await engine.need(options, { device: "cpu" });
   const run = await engine.train(need.smaller ?? options);

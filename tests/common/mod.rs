@@ -1,7 +1,7 @@
 //! What the tests share: one way to compare, one way to open a GPU.
 #![allow(dead_code, clippy::neg_cmp_op_on_partial_ord)] // `!(a <= b)` also catches NaN
 
-use bptt::device::{Gpu, GpuOptions, Tuning};
+use bptt::device::{Gpu, GpuOptions, Recurrence, StepTiles, Tuning};
 
 /// The distance of `got` from `want`, as the largest share of the tolerance `atol + rtol · |want|`.
 ///
@@ -52,6 +52,26 @@ pub fn tuned(tuning: Tuning) -> Gpu {
 /// The same with the driver's bounds checks.
 pub fn tuned_and_checked(tuning: Tuning) -> Gpu {
     open(true, Some(tuning))
+}
+
+/// The same, made to run the recurrence in one way.
+pub fn recurring(recurrence: Recurrence) -> Gpu {
+    let suited = *gpu(false).tuning();
+    tuned(Tuning { recurrence, ..suited })
+}
+
+/// A dispatch for each time step, whatever the size.
+pub const STEPS: Recurrence =
+    Recurrence { persistent_to: 0, threads: 1, units: 0, sequences: 1, groups: 0, blocks: 0, steps: 1, step: None };
+
+/// The same in tiles of this kind.
+pub fn tiled(units: usize, groups: usize, quads: usize) -> Recurrence {
+    Recurrence { step: Some(StepTiles { units, groups, quads, workgroups: 0 }), ..STEPS }
+}
+
+/// All time steps in one dispatch in tiles of this kind, whatever the size.
+pub fn persistent(threads: usize, sequences: usize, blocks: usize, steps: usize) -> Recurrence {
+    Recurrence { persistent_to: usize::MAX, threads, sequences, blocks, steps, ..STEPS }
 }
 
 /// Every kind of tile, each with sums cut into many parts and with whole ones.

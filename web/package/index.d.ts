@@ -252,6 +252,29 @@ export class Trainer {
   close(): void;
 }
 
+/** Times of the candidates in seconds. */
+export interface Times {
+  /** Hidden units of the sizes measured. */
+  hidden: Uint32Array;
+  /** A candidate that was far behind at one size has no times at the larger ones. */
+  rows: { candidate: string; seconds: Float64Array }[];
+  /** The row that was chosen. */
+  chosen: number;
+}
+
+/** What was measured, and the choice. */
+export interface Measured {
+  tuned: { adapter: string; tuning: Record<string, unknown> };
+  products: Times;
+  recurrences: Times;
+}
+
+/**
+ * Measures how the GPU computes fastest, which takes up to a minute, and keeps it in the browser's storage. Trainers that start
+ * after this compute so on that GPU; nothing is measured unless asked for. Rejects where there is no GPU.
+ */
+export function tune(how?: { here?: boolean }): Promise<Measured>;
+
 /** Trainers that start after this compute on a device that is open already, in the thread that calls. */
 export function initExisting(adapter: GPUAdapter, device: GPUDevice): void;
 
@@ -293,6 +316,8 @@ export class Engine {
     problem: string | null;
     smaller: Partial<Options> | null;
   }>;
+  /** As the function of that name; while no run is going on. */
+  tune(): Promise<Measured>;
   train(options?: Options, how?: How): Promise<Run>;
   resume(checkpoint: Uint8Array, how?: How): Promise<Run>;
   checkpointInfo(bytes: Uint8Array): Promise<{ config: Options; position: Position; epochs: Epoch[] }>;

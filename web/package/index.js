@@ -12,6 +12,16 @@ export function initExisting(adapter, device) {
   existing = { adapter, device };
 }
 
+// Measures how the GPU computes fastest, keeps that in this browser for the trainers to come, and tells what it has found.
+export async function tune({ here = existing !== null } = {}) {
+  const engine = await Engine.start({ here, gpu: existing });
+  try {
+    return await engine.tune();
+  } finally {
+    engine.close();
+  }
+}
+
 // One training run, and afterwards its model.
 export class Trainer {
   #engine;

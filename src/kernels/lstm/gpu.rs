@@ -10,8 +10,7 @@ mod tiled;
 mod unroll;
 mod weights;
 
-pub use strategy::{Forced, Strategy, Tiles};
-pub use tiled::StepTiles;
+pub use strategy::{Strategy, Tiles};
 
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,

@@ -3,10 +3,10 @@
 //! there is of two kinds, plain and in tiles.
 
 use super::masks::{self, Zoneout};
-use super::tiled::{self, StepTiles};
+use super::tiled;
 use super::weights;
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
-use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
+use crate::device::{Device, Gpu, GpuBuffer, Kernel, StepTiles, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::rows::{Listed, Rows, RowsShape};

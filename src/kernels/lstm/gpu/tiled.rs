@@ -5,7 +5,7 @@ use super::LstmShape;
 use super::steps::{BackwardParams, ForwardParams};
 use super::unroll::unrolled;
 use super::weights::padded;
-use crate::device::{Kernel, kernel};
+use crate::device::{Kernel, StepTiles, kernel};
 
 pub(super) static FORWARD: Kernel = kernel!(
     "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
@@ -27,32 +27,7 @@ const INVOCATIONS: usize = 256;
 /// Fours of numbers in workgroup memory: WebGPU's 16 KiB.
 const MEMORY: usize = 1024;
 
-/// What one workgroup of a step takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepTiles {
-    /// Hidden units, or columns of h on the way back; a multiple of four.
-    pub units: usize,
-    /// Invocations beside each other, for four sequences each time.
-    pub groups: usize,
-    /// Times four sequences of an invocation.
-    pub quads: usize,
-}
-
 impl StepTiles {
-    /// The largest tiles of which a step of `shape` has at least a hundred, so that a large GPU has work everywhere; the
-    /// smallest if none has.
-    pub fn suited_to(shape: &LstmShape) -> Self {
-        let tiles = |units, groups, quads| Self { units, groups, quads };
-        let sizes = [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1)];
-        let [rest @ .., smallest] = sizes;
-        let count = |tiles: &Self| shape.hidden_size.div_ceil(tiles.units) * shape.batch.div_ceil(tiles.sequences());
-        rest.into_iter().find(|tiles| count(tiles) >= 100).unwrap_or(smallest)
-    }
-
-    pub(super) fn sequences(&self) -> usize {
-        4 * self.groups * self.quads
-    }
-
     /// Workgroups for a step of so many units, or columns of h, and sequences.
     pub(super) fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
         [units.div_ceil(self.units) as u32, sequences.div_ceil(self.sequences()) as u32, 1]
