@@ -39,10 +39,10 @@ function buildWasm() {
   run("cargo", "--config", flags, "rustc", ...only, "--profile=web", `--target=${target}`);
   const built = join(metadata().target_directory, target, "web", "bptt.wasm");
   const made = join(metadata().target_directory, "bindgen");
-  const smaller = join(wasm, "bptt_bg.wasm");
+  const optimized = join(wasm, "bptt_bg.wasm");
   const age = (file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const tools = ["Cargo.lock", "package-lock.json", "web/build.js"].map((file) => join(root, file));
-  if (age(smaller) > Math.max(...[built, ...tools].map(age))) return;
+  if (age(optimized) > Math.max(...[built, ...tools].map(age))) return;
   run("cargo", "run", "--quiet", "--package=bindgen", "--profile=tool", "--", built, made);
   mkdirSync(wasm, { recursive: true });
   for (const file of ["bptt.js", "bptt.d.ts"]) copyFileSync(join(made, file), join(wasm, file));
@@ -53,7 +53,11 @@ function buildWasm() {
   const optimizer = join(root, "node_modules", ".bin", "wasm-opt");
   // Nothing lies below the first KiB, where the stack would end: so offsets can be part of the instructions that load.
   const offsets = ["--low-memory-unused", "--optimize-added-constants-propagate"];
-  run(optimizer, "-O1", "--reorder-functions", ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", smaller);
+  // Of -O2's passes those that make it smaller and leave the product's loops as they are.
+  const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
+  const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
+  const smaller = [...whole, "-O1", ...locals, "--vacuum", "--merge-blocks", "--remove-unused-brs", "--reorder-functions"];
+  run(optimizer, ...smaller, ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", optimized);
 }
 
 const compressed = (bytes) => ({

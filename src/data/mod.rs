@@ -2,7 +2,8 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `series.rs` | a table of numbers with names and, if known, the time of each row; the built-in sunspots; features and targets |
+//! | `series.rs` | a table of numbers with names and, if known, the time of each row; features and targets |
+//! | `sunspots.rs` | the built-in series |
 //! | `csv_file.rs` | CSV → series: separators, decimal commas, missing values, and an error for everything else |
 //! | `time.rs` | which column is time, that it increases, its step and season, labels beyond the last row |
 //! | `split.rs` | training, validation and test rows; the windows whose targets lie in each |
@@ -20,6 +21,7 @@ mod outputs;
 mod scaler;
 mod series;
 mod split;
+mod sunspots;
 mod tasks;
 mod text;
 mod time;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Place, Result};
 
-use super::{CsvOptions, TimeIndex, parse_csv};
+use super::TimeIndex;
 
 /// How many column names an error lists.
 const NAMES_SHOWN: usize = 30;
@@ -30,14 +30,6 @@ pub struct Columns {
 }
 
 impl Series {
-    /// The built-in series: monthly mean sunspot numbers from 1749 to 1983 (Andrews & Herzberg 1985), column `sunspots`.
-    pub fn sunspots() -> Self {
-        let options = CsvOptions { time: Some("month".into()), ..CsvOptions::default() };
-        parse_csv("sunspots", include_bytes!("sunspots.csv"), &options)
-            .expect("the built-in series is read by a test")
-            .series
-    }
-
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.values.len() / self.columns.len().max(1)
