@@ -3,11 +3,12 @@
     python benches/side_by_side.py --device gpu > record.md
 
 A ratio is the peer's time divided by bptt's in the same round, so above 1 bptt is faster; of the medians, and in brackets of the
-shortest steps. Peers that are not there are named and left out. On a GPU PyTorch gives a line for each of its modes.
+shortest steps. What fails is named on stderr and left out. On a GPU PyTorch gives a line for each of its modes.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -18,12 +19,10 @@ SHAPES = {"cpu": ["S1", "S2", "S3", "I=512,H=512,L=1,B=32,T=64"], "gpu": ["S1", 
 STEPS = {"S1": 200, "S2": 15, "S3": 8}
 
 
-def lines(command):
+def lines(command, threads):
     """The JSON lines of a process, or None and why there are none."""
-    try:
-        run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    except OSError as error:
-        return None, str(error)
+    limited = {"RAYON_NUM_THREADS": str(threads)} if threads else {}
+    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=os.environ | limited)
     if run.returncode != 0:
         return None, (run.stderr.strip() or f"exit status {run.returncode}").splitlines()[-1]
     return [json.loads(line) for line in run.stdout.splitlines() if '"ms_median"' in line or '"error"' in line], None
@@ -31,49 +30,47 @@ def lines(command):
 
 def sides(args, shape):
     """Name and command of each side."""
-    steps = args.steps or STEPS.get(shape, 12)
-    common = ["--shape", shape, "--steps", steps]
+    common = ["--shape", shape, "--steps", args.steps or STEPS.get(shape, 12)]
     adapter = ["--adapter", args.adapter] if args.adapter else []
+    threads = ["--threads", args.threads] if args.threads else []
     yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, *common, "--json"]
     if args.pytorch:
-        yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", {"gpu": "cuda"}.get(args.device, args.device), *common]
+        device = {"gpu": "cuda"}.get(args.device, args.device)
+        yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", device, *threads, *common]
     if args.burn:
         yield "Burn", [args.burn, *(["--device", "cpu"] if args.device == "cpu" else []), *common, "--json"]
 
 
 def measure(args):
-    """{(side, mode): {shape: [(median, shortest) of each round]}}, printed line by line on the way."""
-    found, missing = {}, set()
-    for round_number in range(args.rounds):
+    """{shape: {(side, mode): {round: (median, shortest)}}}, printed line by line on the way."""
+    found = {}
+    for turn in range(1, args.rounds + 1):
         for shape in args.shape or SHAPES[args.device]:
             for side, command in sides(args, shape):
-                if side in missing:
-                    continue
-                rows, problem = lines(command)
+                try:
+                    rows, problem = lines(command, args.threads)
+                except OSError as error:
+                    sys.exit(f"{side} does not start: {error}")
                 if rows is None:
-                    if side == "bptt":
-                        sys.exit(f"bptt at {shape}: {problem}")
-                    missing.add(side)
-                    print(f"{side} is left out: {problem}", file=sys.stderr)
+                    print(f"{side} at {shape}, round {turn}: {problem}", file=sys.stderr)
                     continue
                 for row in rows:
-                    print(json.dumps({"side": side, "round": round_number + 1, **row}), flush=True)
+                    print(json.dumps({"side": side, "round": turn, **row}), flush=True)
                     if "error" not in row:
-                        mode = row.get("mode", "")
-                        times = found.setdefault((side, mode), {}).setdefault(shape, [])
-                        times.append((row["ms_median"], row["ms_min"]))
+                        rounds = found.setdefault(shape, {}).setdefault((side, row.get("mode", "")), {})
+                        rounds[turn] = (row["ms_median"], row["ms_min"])
     return found
 
 
 def table(found):
-    """Markdown: for each shape and peer the medians of both and the ratios of each round."""
-    own = next(shapes for (side, _), shapes in found.items() if side == "bptt")
+    """Markdown: for each shape and peer the medians of both and the ratios of each round that both have."""
     out = ["| shape | beside | bptt, ms | peer, ms | ratios |", "| --- | --- | --- | --- | --- |"]
-    for shape in own:
-        for (side, mode), shapes in found.items():
-            if side == "bptt" or shape not in shapes:
+    for shape, all_sides in found.items():
+        own = next((rounds for (side, _), rounds in all_sides.items() if side == "bptt"), {})
+        for (side, mode), rounds in all_sides.items():
+            pairs = [(own[turn], theirs) for turn, theirs in rounds.items() if turn in own]
+            if side == "bptt" or not pairs:
                 continue
-            pairs = list(zip(own[shape], shapes[shape]))
             ours = ", ".join(f"{a[0]:.3g}" for a, _ in pairs)
             theirs = ", ".join(f"{b[0]:.3g}" for _, b in pairs)
             ratios = ", ".join(f"{b[0] / a[0]:.2f} ({b[1] / a[1]:.2f})" for a, b in pairs)
@@ -88,6 +85,7 @@ def main():
     ap.add_argument("--no-pytorch", dest="pytorch", action="store_false", help="leave PyTorch out")
     ap.add_argument("--device", default="cpu", choices=SHAPES)
     ap.add_argument("--adapter", help="part of the GPU's name, for bptt")
+    ap.add_argument("--threads", type=int, help="CPU threads of each side; their own choice if not given")
     ap.add_argument("--shape", action="append", help="repeatable; those of the device if none is given")
     ap.add_argument("--steps", type=int, help="timed steps (by shape if not given)")
     ap.add_argument("--rounds", type=int, default=3, help="turns of all sides (default 3)")

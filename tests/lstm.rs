@@ -204,10 +204,12 @@ fn strategies() {
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
     }
+    // More terms than tiles of many sequences hold at a time.
+    cases.push(LstmCase::new([3, 7, 2, 41, 1], true, 1));
     let tiles = [[256, 1, 10, 256], [8, 3, 2, 1], [40, 2, 1, 2], [16, 8, 0, 3]];
     let persistent = tiles.map(|[threads, sequences, blocks, steps]| persistent(threads, sequences, blocks, steps));
-    let tiled =
-        [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2]].map(|[units, groups, quads]| tiled(units, groups, quads));
+    let tiled = [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2], [8, 16, 2]]
+        .map(|[units, groups, quads]| tiled(units, groups, quads));
     let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
@@ -769,6 +771,8 @@ fn a_tuning_says_which_strategy() {
             "{hidden} units, {batch} sequences"
         );
     }
+    // Where the weights in fours are more than any adapter binds.
+    assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps);
     assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps);
     assert_eq!(of(&common::recurring(persistent(40, 3, 1, 2)), 999, 1), tiles(40, 3, 1, 2));
 }

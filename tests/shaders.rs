@@ -143,7 +143,8 @@ fn every_unrolled_kernel_is_valid() {
     let tiles = |units, groups, quads| Strategy::TiledSteps(StepTiles { units, groups, quads, workgroups: 0 });
     for hidden_size in [1, 7, 192, 1024] {
         let shape = LstmShape { hidden_size, ..LstmShape::default() };
-        let strategies = [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4)];
+        let strategies =
+            [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4), tiles(8, 16, 2)];
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();

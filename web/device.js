@@ -14,7 +14,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const nameOf = ({ info = {} }) => [info.vendor, info.architecture, info.description].filter(Boolean).join(" ");
 
 // How the adapters of this browser compute fastest, by their names, as far as that was measured.
-const keptTuned = async () => (await store.read("tuned").catch(() => null)) ?? {};
+const keptTuned = async () => (await store.read("tuned")) ?? {};
 
 export const keepTuned = async (name, tuned) => store.write({ tuned: { ...(await keptTuned()), [name]: tuned } });
 
@@ -25,7 +25,8 @@ export function useDevice({ adapter, device }) {
 }
 
 async function openGpu(name) {
-  const tuned = JSON.stringify((await keptTuned())[name]);
+  const { [name]: own } = await keptTuned().catch(() => ({}));
+  const tuned = JSON.stringify(own);
   if (!given) return Device.open("gpu", tuned);
   const { adapter, device } = given;
   const gpu = navigator.gpu;

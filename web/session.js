@@ -112,16 +112,23 @@ export class Session {
     return this.#spare;
   }
 
-  // Measures the GPU, on a device of its own, and keeps what is fastest for the runs to come.
+  // Measures the GPU and keeps what is fastest for the runs to come.
   async tune() {
     if (this.pull?.state === "running") throw fault("state", "a run is going on", "pause it, or wait for its end");
-    const { device, name } = await this.device("gpu");
+    const { device, name, notices } = await this.device("gpu");
     this.#spare = null;
     try {
       const measured = await device.tune();
-      if (!measured) throw fault("device", "there is no GPU to measure", "compute on the CPU, which needs no tuning");
-      await keepTuned(name, measured.tuned);
-      return measured;
+      if (!measured) {
+        const why = notices.map(({ message }) => ` (${message})`).join("");
+        throw fault("device", `there is no GPU to measure${why}`, "compute on the CPU, which needs no tuning");
+      }
+      // Where a browser keeps nothing, what was found is not lost.
+      const kept = await keepTuned(name, measured.tuned).then(
+        () => true,
+        () => false,
+      );
+      return { ...measured, kept };
     } finally {
       device.free();
     }

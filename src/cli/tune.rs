@@ -3,7 +3,6 @@
 //! The file is `bptt/tuning.json` in the user's cache folder, one entry for each adapter, driver and version of `bptt`. A run
 //! keeps what it began with in its checkpoint, so that it goes on with the same bits after the file has changed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -26,19 +25,23 @@ fn file() -> Result<PathBuf> {
 
 /// The choices of earlier calls that are this version's; none where there is no file or it is damaged.
 pub fn known() -> Vec<Tuned> {
+    entries().into_iter().filter_map(|tuned| serde_json::from_value(tuned).ok()).collect()
+}
+
+/// What the file holds, of whatever version.
+fn entries() -> Vec<Value> {
     let text = file().ok().and_then(|file| std::fs::read_to_string(file).ok());
-    let kept: Vec<Value> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    kept.into_iter().filter_map(|tuned| serde_json::from_value(tuned).ok()).collect()
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// Keeps `tuned`, in the place of an earlier choice for the same adapter.
 fn keep(tuned: &Tuned) -> Result<PathBuf> {
     let file = file()?;
-    let mut all: BTreeMap<String, Tuned> = known().into_iter().map(|tuned| (tuned.adapter.clone(), tuned)).collect();
-    all.insert(tuned.adapter.clone(), tuned.clone());
+    let mut all = entries();
+    all.retain(|entry| entry["adapter"] != tuned.adapter);
+    all.push(serde_json::to_value(tuned).expect("plain data"));
     let folder = file.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
-    let all: Vec<_> = all.into_values().collect();
     replace(&file, serde_json::to_string_pretty(&all).expect("plain data").as_bytes())?;
     Ok(file)
 }

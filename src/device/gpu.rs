@@ -207,6 +207,11 @@ impl Gpu {
         self.kind == wgpu::DeviceType::Cpu
     }
 
+    /// Bytes of the largest buffer that a kernel reads or writes.
+    pub fn largest_binding(&self) -> u64 {
+        self.device.limits().max_storage_buffer_binding_size
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> GpuCounts {
         let recorder = self.recorder.borrow();

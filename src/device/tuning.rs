@@ -91,8 +91,12 @@ impl StepTiles {
         4 * self.groups * self.quads
     }
 
-    /// Those for a step of so many units and sequences.
+    /// Those for a step of so many units and sequences; what WebGPU's 256 invocations and 16 KiB of workgroup memory have no room
+    /// for is cut off.
     pub fn of(mut self, units: usize, sequences: usize) -> Self {
+        self.units = (self.units / 4 * 4).clamp(4, 256);
+        self.groups = self.groups.clamp(1, 256 / self.units);
+        self.quads = self.quads.clamp(1, 256 / self.groups);
         while units.div_ceil(self.units) * sequences.div_ceil(self.sequences()) < self.workgroups {
             match self {
                 Self { quads: 2.., .. } => self.quads /= 2,

@@ -57,7 +57,8 @@ test("a GPU is measured once, and later runs compute as was found", async ({ bar
     engine.close();
     return { before, whileKept, measured, kept, after, own, resumed, left, unknown, refused };
   }, OPTIONS);
-  const { tuned, products, recurrences } = seen.measured;
+  const { tuned, products, recurrences, kept } = seen.measured;
+  expect(kept).toBe(true);
   for (const { hidden, rows, chosen } of [products, recurrences]) {
     expect(rows.length).toBeGreaterThan(3);
     expect(rows[0].seconds.length).toBe(hidden.length);

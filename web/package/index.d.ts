@@ -267,6 +267,8 @@ export interface Measured {
   tuned: { adapter: string; tuning: Record<string, unknown> };
   products: Times;
   recurrences: Times;
+  /** Whether the browser keeps the choice for later runs; its storage may be full or forbidden. */
+  kept: boolean;
 }
 
 /**

@@ -1,5 +1,6 @@
 //! Which kernels run the recurrence, and in what tiles.
 
+use super::tiled;
 use crate::device::{Gpu, Kernel, Recurrence, StepTiles};
 use crate::kernels::LstmShape;
 
@@ -53,8 +54,8 @@ impl Strategy {
         let recurrence = &gpu.tuning().recurrence;
         match recurrence.step {
             _ if shape.hidden_size <= recurrence.persistent_to => Self::Persistent(Tiles::of(recurrence, shape)),
-            Some(tiles) => Self::TiledSteps(tiles.of(shape.hidden_size, shape.batch)),
-            None => Self::Steps,
+            Some(tiles) if tiled::fits(gpu, shape) => Self::TiledSteps(tiles.of(shape.hidden_size, shape.batch)),
+            _ => Self::Steps,
         }
     }
 }
@@ -66,6 +67,7 @@ impl Tiles {
     ) -> Self {
         let wanted = if units == 0 { threads } else { shape.hidden_size.div_ceil(units).next_multiple_of(8) };
         let together = shape.batch.checked_div(groups).unwrap_or(sequences);
-        Self { threads: wanted.min(threads), sequences: together.clamp(1, sequences.max(1)), blocks, steps }
+        let threads = wanted.clamp(1, threads.max(1));
+        Self { threads, sequences: together.clamp(1, sequences.max(1)), blocks, steps: steps.max(1) }
     }
 }

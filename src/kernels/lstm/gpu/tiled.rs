@@ -4,8 +4,8 @@
 use super::LstmShape;
 use super::steps::{BackwardParams, ForwardParams};
 use super::unroll::unrolled;
-use super::weights::padded;
-use crate::device::{Kernel, StepTiles, kernel};
+use super::weights::{self, padded};
+use crate::device::{Gpu, Kernel, StepTiles, kernel};
 
 pub(super) static FORWARD: Kernel = kernel!(
     "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
@@ -21,6 +21,11 @@ pub(super) static BACKWARD: Kernel = kernel!(
 pub(super) static PROJECT: Kernel = BACKWARD.entry("project");
 pub(super) static START: Kernel = BACKWARD.entry("start");
 pub(super) static KERNELS: &[&Kernel] = &[&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START];
+
+/// Whether an adapter binds the weights of all cells as these kernels read them.
+pub(super) fn fits(gpu: &Gpu, shape: &LstmShape) -> bool {
+    16 * weights::place(shape, shape.cells(), false) as u64 <= gpu.largest_binding()
+}
 
 /// Invocations of a workgroup, at most WebGPU's 256.
 const INVOCATIONS: usize = 256;
