@@ -53,7 +53,7 @@ macro_rules! params {
         $(#[$meta])*
         #[repr(C)]
         #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        $vis struct $name { $($field: $kind),* }
+        $vis struct $name { $($vis $field: $kind),* }
         impl $crate::device::Params for $name {
             const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
         }

@@ -4,9 +4,9 @@
 
 mod masks;
 mod persistent;
+mod step_kernels;
 mod steps;
 mod strategy;
-mod tiled;
 mod unroll;
 mod weights;
 
@@ -22,8 +22,13 @@ use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
 /// The kernels of all strategies.
-pub(in crate::kernels) static KERNELS: &[&[&Kernel]] =
-    &[&[&masks::DRAW, &weights::PACK], steps::KERNELS, tiled::KERNELS, persistent::KERNELS[0], persistent::KERNELS[1]];
+pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[
+    &[&masks::DRAW, &weights::PACK],
+    steps::KERNELS,
+    step_kernels::KERNELS,
+    persistent::KERNELS[0],
+    persistent::KERNELS[1],
+];
 
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
@@ -141,7 +146,7 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            strategy => steps::packed_len(strategy.step_tiles(), shape),
+            strategy => step_kernels::packed_len(strategy.step_tiles(), shape),
         }
     }
 

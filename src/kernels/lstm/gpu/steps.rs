@@ -3,9 +3,11 @@
 //! there is of two kinds, plain and in tiles.
 
 use super::masks::{self, Zoneout};
-use super::tiled;
+use super::step_kernels::{
+    BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, StepKernels, projection_place, step_grid,
+};
 use super::weights;
-use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
+use super::{CellTape, LayerTape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, StepTiles, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::packing::Step;
@@ -20,117 +22,19 @@ params! {
         has_start: u32, start_h: u32, start_c: u32, masked: u32,
     }
 }
-params! {
-    pub(super) struct ForwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh_t: u32, w_hr_t: u32,
-        shared_output: u32, has_start: u32, start_h: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
-    }
-}
-params! {
-    pub(super) struct BackwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
-        has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
-    }
-}
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
-static FORWARD_STEP: Kernel = kernel!(
-    "lstm_forward_step" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
-    ForwardParams,
-    [Read, Read, Read, Write, Write, Write, Write, Write]
-);
-static FORWARD_RECUR: Kernel = FORWARD_STEP.entry("recur");
 static FORWARD_NORM_STEP: Kernel = kernel!(
     "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_zone" + "workgroup_sum",
     ForwardParams,
     [Write, Read, Read, Write, Write, Write, Write, Write]
-);
-static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
-static BACKWARD_STEP: Kernel = kernel!(
-    "lstm_backward_step" + "lstm_backward_cell" + "lstm_backward_shared" + "lstm_zone",
-    BackwardParams,
-    [Read, Read, Read, Read, Read, Write, Write, Write]
 );
 static BACKWARD_NORM_STEP: Kernel = kernel!(
     "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_zone" + "workgroup_sum",
     BackwardParams,
     [Read, Read, Read, Read, Write, Write, Write]
 );
-static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
-static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
-pub(super) static KERNELS: &[&Kernel] = &[
-    &TRANSPOSE,
-    &START,
-    &FORWARD_STEP,
-    &FORWARD_RECUR,
-    &FORWARD_NORM_STEP,
-    &FORWARD_PROJECT,
-    &BACKWARD_STEP,
-    &BACKWARD_NORM_STEP,
-    &BACKWARD_PROJECT,
-    &BACKWARD_START,
-];
-
-/// The kernels that multiply by the recurrent weights, and their workgroups for so many units and sequences.
-struct StepKernels {
-    forward: &'static Kernel,
-    recur: &'static Kernel,
-    backward: &'static Kernel,
-    project: &'static Kernel,
-    start: &'static Kernel,
-    tiles: Option<StepTiles>,
-}
-
-impl StepKernels {
-    fn new(tiles: Option<StepTiles>, shape: &LstmShape) -> Self {
-        let Some(own) = tiles else {
-            return Self {
-                forward: &FORWARD_STEP,
-                recur: &FORWARD_RECUR,
-                backward: &BACKWARD_STEP,
-                project: &BACKWARD_PROJECT,
-                start: &BACKWARD_START,
-                tiles,
-            };
-        };
-        Self {
-            forward: own.forward(&tiled::FORWARD, shape),
-            recur: own.forward(&tiled::RECUR, shape),
-            backward: own.backward(&tiled::BACKWARD, shape),
-            project: own.backward(&tiled::PROJECT, shape),
-            start: own.backward(&tiled::START, shape),
-            tiles,
-        }
-    }
-
-    fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
-        self.tiles.map_or(step_grid(units, sequences), |tiles| tiles.grid(units, sequences))
-    }
-}
-
-/// Workgroups of a plain kernel for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
-fn step_grid(units: usize, sequences: usize) -> [u32; 3] {
-    [units.div_ceil(16) as u32, sequences.div_ceil(16) as u32, 1]
-}
-
-/// Where [`Tape::packed`] has the transposed projection, behind the recurrent weights.
-fn projection_place(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
-    match tiles {
-        Some(_) => 4 * weights::place(shape, shape.cells(), false),
-        None => shape.gates() * shape.width(),
-    }
-}
-
-/// Elements of [`Tape::packed`].
-pub(super) fn packed_len(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
-    projection_place(tiles, shape) + shape.proj_size * shape.hidden_size
-}
+pub(super) static KERNELS: &[&Kernel] = &[&TRANSPOSE, &START, &FORWARD_NORM_STEP, &BACKWARD_NORM_STEP];
 
 /// One direction of one layer.
 pub(super) struct Recurrence<'a> {

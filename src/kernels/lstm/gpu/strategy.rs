@@ -1,6 +1,6 @@
 //! Which kernels run the recurrence, and in what tiles.
 
-use super::tiled;
+use super::step_kernels::fits;
 use crate::device::{Gpu, Kernel, Recurrence, StepTiles};
 use crate::kernels::LstmShape;
 
@@ -54,7 +54,7 @@ impl Strategy {
         let recurrence = &gpu.tuning().recurrence;
         match recurrence.step {
             _ if shape.hidden_size <= recurrence.persistent_to => Self::Persistent(Tiles::of(recurrence, shape)),
-            Some(tiles) if tiled::fits(gpu, shape) => Self::TiledSteps(tiles.of(shape.hidden_size, shape.batch)),
+            Some(tiles) if fits(gpu, shape) => Self::TiledSteps(tiles.of(shape.hidden_size, shape.batch)),
             _ => Self::Steps,
         }
     }
