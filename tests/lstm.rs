@@ -732,7 +732,7 @@ fn long_ways() {
         })
     };
     let gpu = common::gpu(false);
-    let few = Recurrence::CANDIDATES[1].1;
+    let few = Recurrence { persistent_to: usize::MAX, ..Tuning::SOFTWARE.recurrence };
     hold_on(&cases(260, 192, 200), &[gpu]);
     // The largest hidden size that tuning may choose tiles for.
     hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
@@ -752,7 +752,7 @@ fn a_tuning_says_which_strategy() {
     for (batch, sequences) in [(1, 1), (255, 1), (256, 2), (1024, 8), (4096, 8)] {
         assert_eq!(of(&hardware, 192, batch), tiles(256, sequences, 10, 256), "{batch} sequences");
     }
-    assert_eq!(of(&software, 193, 64), Strategy::Steps);
+    assert_eq!(of(&software, 193, 64), Strategy::Steps(None));
     // A hundred workgroups or more, where there are tiles small enough.
     let large = [
         (193, 64, [16, 2, 1]),
@@ -762,7 +762,7 @@ fn a_tuning_says_which_strategy() {
         (256, 1, [16, 2, 1]),
     ];
     for (hidden, batch, [units, groups, quads]) in large {
-        let Strategy::TiledSteps(tiles) = of(&hardware, hidden, batch) else {
+        let Strategy::Steps(Some(tiles)) = of(&hardware, hidden, batch) else {
             panic!("{hidden} units, {batch} sequences")
         };
         assert_eq!(
@@ -772,7 +772,7 @@ fn a_tuning_says_which_strategy() {
         );
     }
     // Where the weights in fours are more than any adapter binds.
-    assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps);
-    assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps);
+    assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps(None));
+    assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps(None));
     assert_eq!(of(&common::recurring(persistent(40, 3, 1, 2)), 999, 1), tiles(40, 3, 1, 2));
 }

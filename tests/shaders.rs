@@ -140,7 +140,7 @@ fn every_unrolled_kernel_is_valid() {
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
-    let tiles = |units, groups, quads| Strategy::TiledSteps(StepTiles { units, groups, quads, workgroups: 0 });
+    let tiles = |units, groups, quads| Strategy::Steps(Some(StepTiles { units, groups, quads, workgroups: 0 }));
     for hidden_size in [1, 7, 192, 1024] {
         let shape = LstmShape { hidden_size, ..LstmShape::default() };
         let strategies =

@@ -1,6 +1,6 @@
 //! On the GPU: products over all time steps before and after the recurrence, which one of the strategies runs.
 //!
-//! [`Strategy::Steps`] is the plain one, to be read first.
+//! [`Strategy::Steps`] in its plain kind is to be read first.
 
 mod masks;
 mod persistent;
@@ -48,8 +48,8 @@ impl Lstm for Gpu {
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
         let strategy = Strategy::of(self, pass.shape);
         match strategy {
-            Strategy::Steps => {}
-            Strategy::TiledSteps(_) => weights::pack_all(self, pass, params, tape),
+            Strategy::Steps(None) => {}
+            Strategy::Steps(Some(_)) => weights::pack_all(self, pass, params, tape),
             Strategy::Persistent(_) => persistent::prepare(self, pass, params, tape),
         }
         for layer in 0..pass.shape.num_layers {
@@ -58,12 +58,15 @@ impl Lstm for Gpu {
                 let normed = pass.shape.layer_norm && matches!(strategy, Strategy::Persistent(_));
                 input_products(self, pass, (layer, direction), params, x, normed, tape);
                 drop_weights(self, pass, (layer, direction), params, tape);
-                if let Strategy::Persistent(tiles) = strategy {
-                    persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
-                } else {
-                    let recurrence = steps::Recurrence::new(self, pass, strategy.step_tiles(), layer, direction);
-                    recurrence.prepare(params, start, tape, keeps_zeros);
-                    recurrence.forward(start, params, tape);
+                match strategy {
+                    Strategy::Steps(tiles) => {
+                        let recurrence = steps::Recurrence::new(self, pass, tiles, layer, direction);
+                        recurrence.prepare(params, start, tape, keeps_zeros);
+                        recurrence.forward(start, params, tape);
+                    }
+                    Strategy::Persistent(tiles) => {
+                        persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
+                    }
                 }
             }
         }
@@ -108,18 +111,16 @@ impl Lstm for Gpu {
                 let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
                 let (cell, d_start) = (&mut layers[layer].cells[direction], d_start.as_deref_mut());
-                if let Strategy::Persistent(tiles) = strategy {
-                    persistent::Recurrence::new(self, pass, tiles, layer, direction)
-                        .backward(upstream, d_final, packed, cell, d_start);
-                } else {
-                    steps::Recurrence::new(self, pass, strategy.step_tiles(), layer, direction).backward(
-                        params,
+                match strategy {
+                    Strategy::Steps(tiles) => steps::Recurrence::new(self, pass, tiles, layer, direction).backward(
+                        (params, dropped, packed),
                         upstream,
                         d_final,
-                        (dropped, packed),
                         cell,
                         d_start,
-                    );
+                    ),
+                    Strategy::Persistent(tiles) => persistent::Recurrence::new(self, pass, tiles, layer, direction)
+                        .backward(upstream, d_final, packed, cell, d_start),
                 }
             }
             // Both directions read the gradient from above before it is replaced by the one for below.
@@ -146,7 +147,7 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            strategy => step_kernels::packed_len(strategy.step_tiles(), shape),
+            Strategy::Steps(tiles) => step_kernels::packed_len(tiles, shape),
         }
     }
 
@@ -154,7 +155,7 @@ impl Lstm for Gpu {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::MOMENTS * shape.rows(),
             // The parameters of the normalisation and the biases, then one value for each unit and sequence.
-            _ => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
+            Strategy::Steps(_) => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
         }
     }
 }

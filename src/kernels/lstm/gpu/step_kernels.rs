@@ -3,7 +3,7 @@
 //! memory or registers as often as it is used.
 
 use super::LstmShape;
-use super::unroll::unrolled;
+use super::unroll::{Constant, unrolled};
 use super::weights::{self, padded};
 use crate::device::{Gpu, Kernel, StepTiles, kernel, params};
 
@@ -25,7 +25,8 @@ params! {
         seed_0: u32, seed_1: u32, cell: u32,
     }
 }
-/// Plain, to be read first.
+
+// Plain, to be read first.
 static FORWARD_STEP: Kernel = kernel!(
     "lstm_forward_step" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
     ForwardParams,
@@ -40,7 +41,7 @@ pub(super) static BACKWARD_STEP: Kernel = kernel!(
 );
 static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
 static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
-/// In tiles.
+// In tiles.
 static TILED_FORWARD: Kernel = kernel!(
     "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
     ForwardParams,
@@ -68,46 +69,43 @@ pub(super) static KERNELS: &[&Kernel] = &[
     &TILED_START,
 ];
 
-/// The kernels that multiply by the recurrent weights, and their workgroups for so many units and sequences.
-pub(super) struct StepKernels {
-    pub forward: &'static Kernel,
-    pub recur: &'static Kernel,
-    pub backward: &'static Kernel,
-    pub project: &'static Kernel,
-    pub start: &'static Kernel,
-    pub tiles: Option<StepTiles>,
+/// One of these kernels in both kinds.
+pub(super) struct StepKernel {
+    plain: &'static Kernel,
+    tiled: &'static Kernel,
+    backward: bool,
 }
 
-impl StepKernels {
-    pub fn new(tiles: Option<StepTiles>, shape: &LstmShape) -> Self {
-        let Some(own) = tiles else {
-            return Self {
-                forward: &FORWARD_STEP,
-                recur: &FORWARD_RECUR,
-                backward: &BACKWARD_STEP,
-                project: &BACKWARD_PROJECT,
-                start: &BACKWARD_START,
-                tiles,
-            };
-        };
-        Self {
-            forward: own.forward(&TILED_FORWARD, shape),
-            recur: own.forward(&TILED_RECUR, shape),
-            backward: own.backward(&TILED_BACKWARD, shape),
-            project: own.backward(&TILED_PROJECT, shape),
-            start: own.backward(&TILED_START, shape),
-            tiles,
-        }
-    }
+pub(super) static FORWARD: StepKernel = StepKernel { plain: &FORWARD_STEP, tiled: &TILED_FORWARD, backward: false };
+pub(super) static RECUR: StepKernel = StepKernel { plain: &FORWARD_RECUR, tiled: &TILED_RECUR, backward: false };
+pub(super) static BACKWARD: StepKernel = StepKernel { plain: &BACKWARD_STEP, tiled: &TILED_BACKWARD, backward: true };
+pub(super) static PROJECT: StepKernel = StepKernel { plain: &BACKWARD_PROJECT, tiled: &TILED_PROJECT, backward: true };
+pub(super) static START: StepKernel = StepKernel { plain: &BACKWARD_START, tiled: &TILED_START, backward: true };
 
-    pub fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
-        self.tiles.map_or(step_grid(units, sequences), |tiles| tiles.grid(units, sequences))
+impl StepKernel {
+    /// The plain kernel, or the one that these tiles make for a shape.
+    pub fn of(&self, tiles: Option<StepTiles>, shape: &LstmShape) -> &'static Kernel {
+        tiles.map_or(self.plain, |tiles| unrolled(self.tiled, &tiles.constants(self.backward, shape)))
     }
 }
 
-/// Workgroups of a plain kernel for (unit, sequence) pairs of one step: 16 units and 16 sequences each, as in the WGSL.
-pub(super) fn step_grid(units: usize, sequences: usize) -> [u32; 3] {
-    [units.div_ceil(16) as u32, sequences.div_ceil(16) as u32, 1]
+/// The kernels that these tiles make for a shape.
+pub(super) fn in_tiles(tiles: StepTiles, shape: &LstmShape) -> Vec<&'static Kernel> {
+    [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(Some(tiles), shape)).into()
+}
+
+/// Workgroups for a step of so many units, or columns of h, and sequences.
+pub(super) fn grid(tiles: Option<StepTiles>, units: usize, sequences: usize) -> [u32; 3] {
+    tiles.map_or(plain_grid(units, sequences), |tiles| groups([tiles.units, tiles.sequences()], units, sequences))
+}
+
+/// Those of a plain kernel: 16 units and 16 sequences each, as in the WGSL.
+pub(super) fn plain_grid(units: usize, sequences: usize) -> [u32; 3] {
+    groups([16, 16], units, sequences)
+}
+
+fn groups(tile: [usize; 2], units: usize, sequences: usize) -> [u32; 3] {
+    [units.div_ceil(tile[0]) as u32, sequences.div_ceil(tile[1]) as u32, 1]
 }
 
 /// Where the tape's `packed` has the transposed projection, behind the recurrent weights.
@@ -123,9 +121,9 @@ pub(super) fn packed_len(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
     projection_place(tiles, shape) + shape.proj_size * shape.hidden_size
 }
 
-/// Whether an adapter binds the weights of all cells as these kernels read them.
-pub(super) fn fits(gpu: &Gpu, shape: &LstmShape) -> bool {
-    16 * weights::place(shape, shape.cells(), false) as u64 <= gpu.largest_binding()
+/// Whether an adapter binds the weights of all cells as the tiled kernels read them.
+pub(super) fn fits(gpu: &Gpu, tiles: StepTiles, shape: &LstmShape) -> bool {
+    4 * packed_len(Some(tiles), shape) as u64 <= gpu.largest_binding()
 }
 
 /// Invocations of a workgroup, at most WebGPU's 256.
@@ -134,31 +132,16 @@ const INVOCATIONS: usize = 256;
 const MEMORY: usize = 1024;
 
 impl StepTiles {
-    /// Workgroups for a step of so many units, or columns of h, and sequences.
-    fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
-        [units.div_ceil(self.units) as u32, sequences.div_ceil(self.sequences()) as u32, 1]
-    }
-
-    fn forward(&self, kernel: &'static Kernel, shape: &LstmShape) -> &'static Kernel {
-        self.kernel(kernel, ("UNITS", self.units), 4, padded(shape.width()))
-    }
-
-    fn backward(&self, kernel: &'static Kernel, shape: &LstmShape) -> &'static Kernel {
-        self.kernel(kernel, ("COLUMNS", self.units / 4), 16, shape.gates())
-    }
-
-    /// `sums` are the pairs whose products one invocation sums up, `terms` those of a product.
-    fn kernel(
-        &self,
-        kernel: &'static Kernel,
-        across: (&'static str, usize),
-        sums: usize,
-        terms: usize,
-    ) -> &'static Kernel {
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 7] {
+        // Invocations across; the pairs whose products one of them sums up; the terms of a product.
+        let (across, sums, terms): (Constant, usize, usize) = match backward {
+            false => (("UNITS", self.units), 4, padded(shape.width())),
+            true => (("COLUMNS", self.units / 4), 16, shape.gates()),
+        };
         let fours = self.groups * self.quads;
         let parts = (INVOCATIONS / (across.1 * self.groups)).min(terms / 4).min(MEMORY / fours / 4);
         let share = (MEMORY / fours / parts / 4 * 4).min(terms.div_ceil(parts).next_multiple_of(4));
-        let constants = [
+        [
             across,
             ("GROUPS", self.groups),
             ("QUADS", self.quads),
@@ -166,14 +149,6 @@ impl StepTiles {
             ("PAIRS", sums.div_ceil(parts)),
             ("TERMS", share * parts),
             ("AHEAD", 4),
-        ];
-        unrolled(kernel, &constants)
-    }
-
-    /// The kernels that these tiles make for a shape.
-    pub(super) fn kernels(&self, shape: &LstmShape) -> Vec<&'static Kernel> {
-        let forward = [&TILED_FORWARD, &TILED_RECUR].map(|kernel| self.forward(kernel, shape));
-        let backward = [&TILED_BACKWARD, &TILED_PROJECT, &TILED_START].map(|kernel| self.backward(kernel, shape));
-        forward.into_iter().chain(backward).collect()
+        ]
     }
 }

@@ -1,16 +1,14 @@
 //! Which kernels run the recurrence, and in what tiles.
 
-use super::step_kernels::fits;
+use super::step_kernels::{fits, in_tiles};
 use crate::device::{Gpu, Kernel, Recurrence, StepTiles};
 use crate::kernels::LstmShape;
 
 /// How a GPU runs the recurrence. Each gives the same numbers up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// A dispatch for every time step of one direction of one layer: for every option and every size.
-    Steps,
-    /// The same in tiles, for hardware.
-    TiledSteps(StepTiles),
+    /// A dispatch for every time step of one direction of one layer, plain or in tiles: for every option and every size.
+    Steps(Option<StepTiles>),
     /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
     /// small sizes.
     Persistent(Tiles),
@@ -24,10 +22,9 @@ pub struct Tiles {
     pub threads: usize,
     /// Sequences of a workgroup.
     pub sequences: usize,
-    /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
+    /// As in [`Recurrence`].
     pub blocks: usize,
-    /// Time steps that one dispatch walks. Longer ways take several, so that none keeps a device from its other work for
-    /// long.
+    /// As in [`Recurrence`].
     pub steps: usize,
 }
 
@@ -35,28 +32,19 @@ impl Strategy {
     /// The kernels that it makes for a shape, beside those of [`all`](crate::kernels::all).
     pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
-            Self::Steps => Vec::new(),
-            Self::TiledSteps(tiles) => tiles.kernels(shape),
+            Self::Steps(tiles) => tiles.map_or(Vec::new(), |tiles| in_tiles(tiles, shape)),
             Self::Persistent(tiles) => tiles.kernels(shape).into(),
-        }
-    }
-
-    /// The tiles of a dispatch for one time step, if it is in tiles.
-    pub(super) fn step_tiles(self) -> Option<StepTiles> {
-        match self {
-            Self::TiledSteps(tiles) => Some(tiles),
-            _ => None,
         }
     }
 
     /// The strategy for a shape, by the GPU's tuning.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let recurrence = &gpu.tuning().recurrence;
-        match recurrence.step {
-            _ if shape.hidden_size <= recurrence.persistent_to => Self::Persistent(Tiles::of(recurrence, shape)),
-            Some(tiles) if fits(gpu, shape) => Self::TiledSteps(tiles.of(shape.hidden_size, shape.batch)),
-            _ => Self::Steps,
+        if shape.hidden_size <= recurrence.persistent_to {
+            return Self::Persistent(Tiles::of(recurrence, shape));
         }
+        let tiles = recurrence.step.filter(|&tiles| fits(gpu, tiles, shape));
+        Self::Steps(tiles.map(|tiles| tiles.of(shape.hidden_size, shape.batch)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The recurrent weights as the persistent and the tiled kernels take them: the four gates of a unit together for the way forward, four columns
-//! for the way back, both rounded up to fours.
+//! The recurrent weights as the persistent and the tiled kernels take them: the four gates of a unit together for the way
+//! forward, four columns for the way back, both rounded up to fours.
 
 use super::{LstmShape, Pass, Tape};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
