@@ -26,6 +26,8 @@ type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
     const REMAKES_GATES: bool = true;
+    // So that less of a core's own cache passes by at each step; tiles are multiples of it.
+    const SUMMED_TOGETHER: usize = 4;
 
     fn lstm_forward(
         &self,

@@ -34,6 +34,7 @@ type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
 impl Lstm for Gpu {
     const REMAKES_GATES: bool = false;
+    const SUMMED_TOGETHER: usize = 1;
 
     fn lstm_forward(
         &self,

@@ -106,6 +106,8 @@ pub struct LstmGradients<'a, B> {
 pub trait Lstm: WeightGradients + Rows + Dropout {
     /// Whether a cell with layer normalisation makes its gates and ĉ again in the backward pass, rather than keeps them.
     const REMAKES_GATES: bool;
+    /// Sequences of a batch, one after the other, whose gradients of layer normalisation's parameters are summed in one row.
+    const SUMMED_TOGETHER: usize;
 
     /// Runs the stack forward.
     ///
@@ -366,9 +368,10 @@ fn after_recurrence<D: Lstm>(
     if let Some(gains) = places.layer_norm {
         let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places::<D>().sums + part, shape.norm_sums()));
         let own = shape.norm_parameters();
-        device.column_sums(pass.batch(), own, sums(0), &[gains], d_params, scratch);
+        let rows = pass.batch().div_ceil(D::SUMMED_TOGETHER);
+        device.column_sums(rows, own, sums(0), &[gains], d_params, scratch);
         if let biases @ [_, ..] = &places.biases()[..] {
-            device.column_sums(pass.batch(), gates, sums(own), biases, d_params, scratch);
+            device.column_sums(rows, gates, sums(own), biases, d_params, scratch);
         }
     }
     if let Some(c) = places.weight_hr {

@@ -61,8 +61,9 @@ pub(super) struct NormPlaces {
     pub ih: usize, // [rows, 4H]
     /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, unless [`Lstm::REMAKES_GATES`].
     pub scales: usize, // [rows, 3]
-    /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N.
-    pub sums: usize, // [N, 14H]
+    /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
+    /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.
+    pub sums: usize, // [⌈N / S⌉, 14H]
     /// The device's own.
     pub own: usize,
 }
@@ -72,7 +73,8 @@ impl NormPlaces {
         let (gates, hidden) = (rows * shape.gates(), if D::REMAKES_GATES { 0 } else { rows * shape.hidden_size });
         let scales = 2 * gates + hidden;
         let sums = scales + 3 * rows;
-        Self { hh: 0, ih: gates, scales, sums, own: sums + batch * shape.norm_sums() }
+        let own = sums + batch.div_ceil(D::SUMMED_TOGETHER) * shape.norm_sums();
+        Self { hh: 0, ih: gates, scales, sums, own }
     }
 }
 

@@ -4,7 +4,7 @@ use super::norm::Normed;
 use crate::device::threads::current_num_threads;
 use crate::device::{Cpu, Real};
 use crate::kernels::lstm::tape::NormPlaces;
-use crate::kernels::{LstmShape, Pass};
+use crate::kernels::{Lstm, LstmShape, Pass};
 
 /// Sequences that one thread takes through time together: as many as make every thread busy, at most so many that their rows
 /// of a time step stay in a core's own cache. A multiple of four, as the masks are drawn. A sequence's bits do not depend
@@ -28,7 +28,7 @@ pub struct Tile<'a, F> {
     pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
-    pub sums: &'a mut [F],       // [count, 14H], the gradients of its gains and biases
+    pub sums: &'a mut [F],       // [⌈count / 4⌉, 14H], the gradients of its gains and biases
 }
 
 impl<F> Tile<'_, F> {
@@ -63,7 +63,7 @@ pub fn tiles<'a, F: Real>(
     let [sums, own] = if norm.is_empty() { [0; 2] } else { [places.sums, places.own] };
     let (kept, means) = norm.split_at_mut(own);
     let (kept, sums) = kept.split_at_mut(sums);
-    let mut sums = sums.chunks_mut(tile * shape.norm_sums());
+    let mut sums = sums.chunks_mut(tile / Cpu::<F>::SUMMED_TOGETHER * shape.norm_sums());
     let mut norm = cut_norm(shape, &places, kept, means, tile, &steps);
     let cut_one = |first: usize| Tile {
         first,

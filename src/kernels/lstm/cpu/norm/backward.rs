@@ -5,8 +5,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{GateRow, GatesOfRow, NormParameters, Normed, quarters, quarters_mut};
-use crate::device::Real;
+use crate::device::{Cpu, Real};
 use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
+use crate::kernels::Lstm;
 
 /// The element-wise part of a backward step on `n` sequences.
 pub struct BackwardNormStep<'a, F> {
@@ -19,10 +20,9 @@ pub struct BackwardNormStep<'a, F> {
     pub hidden: usize,
 }
 
-/// The gradients of a layer's gains and biases over all steps, which each step adds to. Those of four sequences go to the
-/// first of the four, so that less of a core's own cache passes by at each step.
+/// The gradients of a layer's gains and biases over all steps, which each step adds to.
 pub struct Sums<'a, F> {
-    pub values: &'a mut [F], // [tile, 14H]
+    pub values: &'a mut [F], // [⌈tile / 4⌉, 14H]
     pub first: usize,        // the tile's sequence that comes first in the step
 }
 
@@ -30,7 +30,7 @@ impl<F: Real> Sums<'_, F> {
     /// γ_ih, γ_hh and the biases, γ_c and β_c, for the step's sequence `n`.
     #[inline(always)]
     fn of(&mut self, n: usize, hidden: usize) -> ([&mut [F]; 3], [&mut [F]; 2]) {
-        let place = (self.first + n) / 4 * 4;
+        let place = (self.first + n) / Cpu::<F>::SUMMED_TOGETHER;
         let (ih, rest) = self.values[14 * place * hidden..].split_at_mut(4 * hidden);
         let (hh, rest) = rest.split_at_mut(4 * hidden);
         let (c, rest) = rest.split_at_mut(hidden);
