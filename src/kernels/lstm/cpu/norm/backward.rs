@@ -105,12 +105,13 @@ impl<F: Real> BackwardNormStep<'_, F> {
             sums,
         };
         output.all(simd, hidden);
+        let [[shares]] = Shares::<F, 1, 1>::of(simd, d_v, [own.gain_c], [normed]);
         let mut cell = BackwardGates {
             d_v,
             gain_c: own.gain_c,
             normed,
             scale,
-            shares: shares(simd, d_v, own.gain_c, normed),
+            shares,
             gates,
             c_before,
             d_c: &mut self.d_c[row],
@@ -125,19 +126,15 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let (own, gates) = (self.own, 4 * self.hidden);
         let kept = &mut self.kept;
         let (ih, hh) = (&mut kept.ih[first * gates..][..R * gates], &mut kept.hh[first * gates..][..R * gates]);
-        let mut shares_of = [[[F::zero(); 2]; 2]; R];
+        let gains = [own.gain_ih, own.gain_hh];
+        let d = &d_gates[..R * gates];
+        let shares = Shares::<F, R, 2>::of(simd, d, gains, [ih, hh]);
         let mut scales = [[F::zero(); 2]; R];
         for row in 0..R {
-            let place = row * gates..(row + 1) * gates;
-            let d = &d_gates[place.start..place.end];
-            shares_of[row][0] = shares(simd, d, own.gain_ih, &ih[place.start..place.end]);
-            shares_of[row][1] = shares(simd, d, own.gain_hh, &hh[place]);
             scales[row].copy_from_slice(&kept.scales[3 * (first + row)..][..2]);
         }
         let (sums, _) = self.sums.of(first, self.hidden);
-        let gains = [own.gain_ih, own.gain_hh];
-        let mut rows =
-            BackwardProducts::<F, R> { d: d_gates, gains, scales, shares: shares_of, normed: [ih, hh], sums };
+        let mut rows = BackwardProducts::<F, R> { d, gains, scales, shares, normed: [ih, hh], sums };
         rows.all(simd, gates);
     }
 }
@@ -267,46 +264,56 @@ impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
         }
     }
 }
-/// The means of d ∘ γ and of d ∘ γ ∘ x̂ along a row.
-#[inline(always)]
-fn shares<F: Real, S: Simd>(simd: S, d: &[F], gain: &[F], normed: &[F]) -> [F; 2] {
-    let mut sums = Shares { d, gain, normed, mean: F::zero(), slope: F::zero() };
-    sums.all(simd, d.len());
-    let share = F::one() / F::of(d.len() as f64);
-    [sums.mean * share, sums.slope * share]
+/// The means of d ∘ γ and of d ∘ γ ∘ x̂ along each of `R` rows, for `N` normalisations of each.
+struct Shares<'a, F, const R: usize, const N: usize> {
+    d: &'a [F], // [R, row]
+    gains: [&'a [F]; N],
+    normed: [&'a [F]; N], // [R, row] each
+    means: [[[F; 2]; N]; R],
 }
 
-struct Shares<'a, F> {
-    d: &'a [F],
-    gain: &'a [F],
-    normed: &'a [F],
-    mean: F,
-    slope: F,
+impl<'a, F: Real, const R: usize, const N: usize> Shares<'a, F, R, N> {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, d: &'a [F], gains: [&'a [F]; N], normed: [&'a [F]; N]) -> [[[F; 2]; N]; R] {
+        let row = d.len() / R;
+        let mut sums = Self { d, gains, normed, means: [[[F::zero(); 2]; N]; R] };
+        sums.all(simd, row);
+        let share = F::one() / F::of(row as f64);
+        sums.means.as_flattened_mut().as_flattened_mut().iter_mut().for_each(|sum| *sum = *sum * share);
+        sums.means
+    }
 }
 
-impl<F: Real> Along<F> for Shares<'_, F> {
+impl<F: Real, const R: usize, const N: usize> Along<F> for Shares<'_, F, R, N> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let [d, gain, normed] = registers::<F, S, 3>([self.d, self.gain, self.normed], &range);
-        let zero = Wide::<F, S>::splat(simd, F::zero());
-        let (mut mean_0, mut slope_0, mut mean_1, mut slope_1) = (zero, zero, zero, zero);
-        let len = range.len() / lanes::<F, S>();
-        for j in 0..len / 2 {
-            let (first, second) = (2 * j, 2 * j + 1);
-            let d_gained = Wide::of(simd, d[first]) * Wide::of(simd, gain[first]);
-            mean_0 = mean_0 + d_gained;
-            slope_0 = d_gained.mul_add(Wide::of(simd, normed[first]), slope_0);
-            let d_gained = Wide::of(simd, d[second]) * Wide::of(simd, gain[second]);
-            mean_1 = mean_1 + d_gained;
-            slope_1 = d_gained.mul_add(Wide::of(simd, normed[second]), slope_1);
+        let row = self.d.len() / R;
+        let gains = registers::<F, S, N>(self.gains, &range);
+        let mut d: [&[F::Lanes<S>]; R] = [&[]; R];
+        let mut normed: [[&[F::Lanes<S>]; N]; R] = [[&[]; N]; R];
+        for n in 0..R {
+            [d[n]] = registers::<F, S, 1>([&self.d[n * row..][..row]], &range);
+            normed[n] = registers::<F, S, N>(self.normed.map(|rows| &rows[n * row..][..row]), &range);
         }
-        if len % 2 == 1 {
-            let d_gained = Wide::of(simd, d[len - 1]) * Wide::of(simd, gain[len - 1]);
-            mean_0 = mean_0 + d_gained;
-            slope_0 = d_gained.mul_add(Wide::of(simd, normed[len - 1]), slope_0);
+        // Each sum waits for its last addition, but there are others beside it.
+        let mut sums = [[[Wide::<F, S>::splat(simd, F::zero()); 2]; N]; R];
+        for j in 0..range.len() / lanes::<F, S>() {
+            for n in 0..R {
+                let d = Wide::of(simd, d[n][j]);
+                for of in 0..N {
+                    let d_gained = d * Wide::of(simd, gains[of][j]);
+                    let [mean, slope] = sums[n][of];
+                    sums[n][of] = [mean + d_gained, d_gained.mul_add(Wide::of(simd, normed[n][of][j]), slope)];
+                }
+            }
         }
-        self.mean = self.mean + (mean_0 + mean_1).total();
-        self.slope = self.slope + (slope_0 + slope_1).total();
+        for n in 0..R {
+            for of in 0..N {
+                let [mean, slope] = sums[n][of];
+                let [mean_before, slope_before] = self.means[n][of];
+                self.means[n][of] = [mean_before + mean.total(), slope_before + slope.total()];
+            }
+        }
     }
 }
 
