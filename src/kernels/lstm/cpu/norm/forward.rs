@@ -40,7 +40,7 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
             let mut moments_of = [[(F::zero(), F::zero()); 3]; ROWS];
             for (n, moments_of) in rows.clone().zip(&mut moments_of) {
                 let wide = 4 * n * hidden..4 * (n + 1) * hidden;
-                (moments_of[0], moments_of[1]) = (moments(simd, &a[wide.clone()]), moments(simd, &r[wide]));
+                [moments_of[0], moments_of[1]] = moments(simd, [&a[wide.clone()], &r[wide]]);
             }
             for ((n, moments_of), gates) in rows.clone().zip(&moments_of).zip(gates.chunks_exact_mut(4 * hidden)) {
                 let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
@@ -52,7 +52,7 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
                 Cell { gates, c_before: &c_before[row.clone()], c_t: &mut c_t[row] }.all(simd, hidden);
             }
             for (n, moments_of) in rows.clone().zip(&mut moments_of) {
-                moments_of[2] = moments(simd, &c_t[n * hidden..(n + 1) * hidden]);
+                [moments_of[2]] = moments(simd, [&c_t[n * hidden..(n + 1) * hidden]]);
             }
             for ((n, moments_of), gates) in rows.zip(&moments_of).zip(gates.chunks_exact(4 * hidden)) {
                 let row = n * hidden..(n + 1) * hidden;
@@ -66,53 +66,62 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
     }
 }
 
-/// Mean and 1 / σ of a row, in one pass: the sums of its elements and of their squares, less the mean of the first few. That
-/// is near enough to the mean of all: with w of n elements a variance's error is at most n / w roundings.
+/// Mean and 1 / σ of each of `R` rows, in one pass: the sums of its elements and of their squares, less the mean of the first
+/// few. That is near enough to the mean of all: with w of n elements a variance's error is at most n / w roundings.
 #[inline(always)]
-fn moments<F: Real, S: Simd>(simd: S, row: &[F]) -> (F, F) {
-    let few = lanes::<F, S>();
-    let about = if row.len() < few {
-        row[0]
-    } else {
-        let [first] = registers::<F, S, 1>([row], &(0..few));
-        Wide::<F, S>::of(simd, first[0]).total() * F::of(1.0 / few as f64)
-    };
-    let mut sums = Moments { row, about, sum: F::zero(), squares: F::zero() };
-    sums.all(simd, row.len());
-    let share = F::one() / F::of(row.len() as f64);
-    let apart = sums.sum * share;
-    let variance = sums.squares * share - apart * apart;
-    // A comparison, not `max`: that would turn a NaN into a number.
-    let variance = if variance < F::zero() { F::zero() } else { variance };
-    (about + apart, F::one() / (variance + F::of(NORM_EPS)).sqrt())
+fn moments<F: Real, S: Simd, const R: usize>(simd: S, rows: [&[F]; R]) -> [(F, F); R] {
+    let (len, few) = (rows[0].len(), lanes::<F, S>());
+    let mut about = [F::zero(); R];
+    for n in 0..R {
+        about[n] = if len < few {
+            rows[n][0]
+        } else {
+            let [first] = registers::<F, S, 1>([rows[n]], &(0..few));
+            Wide::<F, S>::of(simd, first[0]).total() * F::of(1.0 / few as f64)
+        };
+    }
+    let mut moments = Moments { rows, about, sums: [F::zero(); R], squares: [F::zero(); R] };
+    moments.all(simd, len);
+    let Moments { sums, squares, .. } = moments;
+    let share = F::one() / F::of(len as f64);
+    let mut of_rows = [(F::zero(), F::zero()); R];
+    for n in 0..R {
+        let apart = sums[n] * share;
+        let variance = squares[n] * share - apart * apart;
+        // A comparison, not `max`: that would turn a NaN into a number.
+        let variance = if variance < F::zero() { F::zero() } else { variance };
+        of_rows[n] = (about[n] + apart, F::one() / (variance + F::of(NORM_EPS)).sqrt());
+    }
+    of_rows
 }
 
-struct Moments<'a, F> {
-    row: &'a [F],
-    about: F,
-    sum: F,
-    squares: F,
+struct Moments<'a, F, const R: usize> {
+    rows: [&'a [F]; R],
+    about: [F; R],
+    sums: [F; R],
+    squares: [F; R],
 }
 
-impl<F: Real> Along<F> for Moments<'_, F> {
+impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let (zero, about) = (Wide::<F, S>::splat(simd, F::zero()), Wide::splat(simd, self.about));
-        let [row] = registers::<F, S, 1>([self.row], &range);
-        // Two of each side by side, since each addition waits for the one before.
-        let (mut sum_0, mut sum_1, mut squares_0, mut squares_1) = (zero, zero, zero, zero);
-        let (twos, ones) = row.as_chunks::<2>();
-        for two in twos {
-            let (first, second) = (Wide::of(simd, two[0]) - about, Wide::of(simd, two[1]) - about);
-            (sum_0, sum_1) = (sum_0 + first, sum_1 + second);
-            (squares_0, squares_1) = (first.mul_add(first, squares_0), second.mul_add(second, squares_1));
+        let rows = registers::<F, S, R>(self.rows, &range);
+        let zero = Wide::<F, S>::splat(simd, F::zero());
+        let (mut about, mut sums, mut squares) = ([zero; R], [zero; R], [zero; R]);
+        for n in 0..R {
+            about[n] = Wide::splat(simd, self.about[n]);
         }
-        for &one in ones {
-            let apart = Wide::of(simd, one) - about;
-            (sum_0, squares_0) = (sum_0 + apart, apart.mul_add(apart, squares_0));
+        for j in 0..range.len() / lanes::<F, S>() {
+            for n in 0..R {
+                let apart = Wide::of(simd, rows[n][j]) - about[n];
+                sums[n] = sums[n] + apart;
+                squares[n] = apart.mul_add(apart, squares[n]);
+            }
         }
-        self.sum = self.sum + (sum_0 + sum_1).total();
-        self.squares = self.squares + (squares_0 + squares_1).total();
+        for n in 0..R {
+            self.sums[n] = self.sums[n] + sums[n].total();
+            self.squares[n] = self.squares[n] + squares[n].total();
+        }
     }
 }
 
