@@ -2,9 +2,9 @@
 
 mod panels;
 
-pub use panels::{Left, Term, add_products, pack, panels_len};
+pub use panels::{CHAIN, Left, Term, add_products, pack, panels_len};
 
-use panels::{CHAIN, add_sums, pack_left};
+use panels::{add_sums, pack_left};
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};

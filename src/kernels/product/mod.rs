@@ -3,7 +3,7 @@
 mod cpu;
 mod gpu;
 
-pub(super) use cpu::{Left, Right, Rows, Term, add_products, multiply_add, pack, panels_len};
+pub(super) use cpu::{CHAIN, Left, Right, Rows, Term, add_products, multiply_add, pack, panels_len};
 pub(super) use gpu::{KERNELS, Splits};
 
 use crate::device::Device;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{GateRow, GatesOfRow, NormParameters, Normed, quarters, quarters_mut};
-use crate::device::{Cpu, Real};
 use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
+use crate::device::{Cpu, Real};
 use crate::kernels::Lstm;
 
 /// The element-wise part of a backward step on `n` sequences.
