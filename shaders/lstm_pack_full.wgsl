@@ -1,19 +1,24 @@
-// What a projection and layer normalisation add to the arrangement of lstm_pack, for one layer and direction; what lies beyond
+// What projections and layer normalisation add to the arrangement of lstm_pack, for each layer and direction; what lies beyond
 // the last unit or column is zero:
 //   W_hr forward [j][p / 4] = W_hr[p .. p + 4][j], backward [p][j / 4] = W_hr[p][j .. j + 4]
 //   [4][j] = (i, f, g, o) of γ_ih, of γ_hh and of b_ih + b_hh, and (γ_c, β_c)
-// One invocation per four elements of W_hr, at least one per unit.
+// One invocation per four elements of W_hr, at least one per unit; one layer of the grid per layer and direction of the stack.
 
 struct Params {
     hidden: u32,
     width: u32,
     padded: u32,  // hidden, rounded up to fours
     wide: u32,    // width, likewise
+    place: u32,   // of the first W_hh; those after it lie `apart`
+    apart: u32,
+    early: u32,   // up to this number; from there on
+    late_place: u32,
+    late_apart: u32,
     projected: u32,
-    w_hr: u32,
+    w_hr: u32,    // places of W_hr, of γ_ih, γ_hh [4H], γ_c, β_c [H], and of the biases, if there are: from W_hh on
     normed: u32,
-    gains: u32,   // place of γ_ih, γ_hh [4H], γ_c, β_c [H]
-    biases: u32,  // whether there are
+    gains: u32,
+    biases: u32,
     b_ih: u32,
     b_hh: u32,
     to_w_hr: u32,
@@ -22,8 +27,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
-@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [2][padded · wide / 4] at to_w_hr, [4, padded] at
-                                                                      // to_gains
+@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][padded · wide / 4] at to_w_hr,
+                                                                      // [L · R][4, padded] at to_gains
 
 @compute @workgroup_size(64)
 fn main(
@@ -33,39 +38,45 @@ fn main(
 ) {
     let index = flat_index(group, groups, 64u, local);
     let len = params.padded * params.wide / 4u;
+    let cell = group.z;
+    var place = params.place + cell * params.apart;
+    if cell >= params.early {
+        place = params.late_place + (cell - params.early) * params.late_apart;
+    }
     if params.projected != 0u && index < len {
         let columns = params.wide / 4u;
         let units = params.padded / 4u;
         var forward: vec4f;
         var backward: vec4f;
         for (var q = 0u; q < 4u; q++) {
-            forward[q] = projection(4u * (index % columns) + q, index / columns);
-            backward[q] = projection(index / units, 4u * (index % units) + q);
+            forward[q] = projection(place, 4u * (index % columns) + q, index / columns);
+            backward[q] = projection(place, index / units, 4u * (index % units) + q);
         }
-        packed[params.to_w_hr + index] = forward;
-        packed[params.to_w_hr + len + index] = backward;
+        packed[params.to_w_hr + 2u * cell * len + index] = forward;
+        packed[params.to_w_hr + (2u * cell + 1u) * len + index] = backward;
     }
     if params.normed != 0u && index < params.padded {
-        let to = params.to_gains + index;
-        packed[to] = four(params.gains, index);
-        packed[to + params.padded] = four(params.gains + 4u * params.hidden, index);
+        let to = params.to_gains + 4u * cell * params.padded + index;
+        let gains = place + params.gains;
+        packed[to] = four(gains, index);
+        packed[to + params.padded] = four(gains + 4u * params.hidden, index);
         packed[to + 2u * params.padded] = vec4f();
         if params.biases != 0u {
-            packed[to + 2u * params.padded] = four(params.b_ih, index) + four(params.b_hh, index);
+            packed[to + 2u * params.padded] = four(place + params.b_ih, index) + four(place + params.b_hh, index);
         }
         packed[to + 3u * params.padded] = vec4f();
         if index < params.hidden {
-            let at = params.gains + 8u * params.hidden + index;
+            let at = gains + 8u * params.hidden + index;
             packed[to + 3u * params.padded] = vec4f(weights[at], weights[at + params.hidden], 0.0, 0.0);
         }
     }
 }
 
-fn projection(p: u32, j: u32) -> f32 {
+fn projection(place: u32, p: u32, j: u32) -> f32 {
     if p >= params.width || j >= params.hidden {
         return 0.0;
     }
-    return weights[params.w_hr + p * params.hidden + j];
+    return weights[place + params.w_hr + p * params.hidden + j];
 }
 
 // One unit's four gates.

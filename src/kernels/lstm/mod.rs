@@ -300,7 +300,7 @@ pub(crate) fn gate_gradients<'a, D: Lstm>(
 }
 
 /// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
-/// them, and with layer normalisation none has biases.
+/// them. With layer normalisation the gains and biases are maps without input, of what was summed up step by step.
 fn affine_maps<'a, D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),
@@ -317,14 +317,21 @@ fn affine_maps<'a, D: Lstm>(
     let dropped = pass.weight_drop(layer * shape.directions() + direction).is_some();
     let recurrent = Some(recurrent).filter(|_| !dropped);
     let map = |d, x, h, biases| Affine { rows: pass.rows(), outputs: shape.gates(), d, x, h, biases };
-    match shape.layer_norm {
-        false => vec![map(d_ih, Some(input), recurrent, places.biases())],
-        true => {
-            let mut maps = vec![map(d_ih, Some(input), None, Vec::new())];
-            maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
-            maps
-        }
+    let Some(gains) = places.layer_norm else {
+        return vec![map(d_ih, Some(input), recurrent, places.biases())];
+    };
+    let mut maps = vec![map(d_ih, Some(input), None, Vec::new())];
+    maps.extend(recurrent.map(|input| map(d_hh, None, Some(input), Vec::new())));
+    let sums = |part, outputs, biases| {
+        let d = (&tape.norm, Matrix::rows(pass.norm_places::<D>().sums + part, shape.norm_sums()));
+        Affine { rows: pass.batch().div_ceil(D::SUMMED_TOGETHER), outputs, d, x: None, h: None, biases }
+    };
+    let own = shape.norm_parameters();
+    maps.push(sums(0, own, vec![gains]));
+    if let biases @ [_, ..] = &places.biases()[..] {
+        maps.push(sums(own, shape.gates(), biases.to_vec()));
     }
+    maps
 }
 
 /// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
@@ -340,8 +347,8 @@ fn weight_gradients<D: Lstm>(
     device.weight_gradients(&maps, d_params, &mut tape.scratch);
 }
 
-/// After a recurrence, all time steps at once: the gradients that [`weight_gradients`] leaves out, of its dropped weights, of
-/// its normalisation and of its projection, and that of its input where somebody needs it.
+/// After a recurrence, all time steps at once: the gradients that [`weight_gradients`] leaves out, of its dropped weights and
+/// of its projection, and that of its input where somebody needs it.
 fn after_recurrence<D: Lstm>(
     device: &D,
     pass: &Pass,
@@ -364,15 +371,6 @@ fn after_recurrence<D: Lstm>(
         device.product_add(&d_w_hh, d_hh, &tape.h_in, d_dropped, scratch);
         let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
         device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
-    }
-    if let Some(gains) = places.layer_norm {
-        let sums = |part| (&tape.norm, Matrix::rows(pass.norm_places::<D>().sums + part, shape.norm_sums()));
-        let own = shape.norm_parameters();
-        let rows = pass.batch().div_ceil(D::SUMMED_TOGETHER);
-        device.column_sums(rows, own, sums(0), &[gains], d_params, scratch);
-        if let biases @ [_, ..] = &places.biases()[..] {
-            device.column_sums(rows, gates, sums(own), biases, d_params, scratch);
-        }
     }
     if let Some(c) = places.weight_hr {
         let (m, n) = (shape.proj_size, shape.hidden_size);

@@ -152,6 +152,8 @@ impl LstmShape {
     fn scratch_len<D: Lstm>(&self, device: &D) -> usize {
         let (rows, gates) = (self.rows(), self.gates());
         let map = |widths, bias| AffineSize { rows, outputs: gates, widths, bias };
+        let sequences = self.batch.div_ceil(D::SUMMED_TOGETHER);
+        let sums = |outputs| AffineSize { rows: sequences, outputs, widths: [0; 2], bias: true };
         let mut maps = Vec::new();
         let mut span = 0;
         for layer in 0..self.num_layers {
@@ -159,7 +161,10 @@ impl LstmShape {
                 let (input, width) = (self.layer_inputs(layer), self.width());
                 match self.layer_norm {
                     false => maps.push(map([input, width], self.bias)),
-                    true => maps.extend([map([input, 0], false), map([0, width], false)]),
+                    true => {
+                        maps.extend([map([input, 0], false), map([0, width], false)]);
+                        maps.extend([sums(self.norm_parameters()), sums(gates)]);
+                    }
                 }
                 span += self.cell_len(layer);
             }
@@ -169,8 +174,6 @@ impl LstmShape {
             device.weight_scratch_len(&maps, span),
             only(self.noise.weight_drop > 0.0, gates, self.width(), rows),
             only(self.proj_size > 0, self.proj_size, self.hidden_size, rows),
-            only(self.layer_norm, 1, self.norm_parameters(), self.batch),
-            only(self.layer_norm, 1, gates, self.batch),
         ]
         .into_iter()
         .max()

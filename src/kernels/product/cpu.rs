@@ -10,9 +10,6 @@ use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::{Cpu, Real};
 
-/// Rows of a matrix whose columns are summed at a time. The split does not depend on the number of threads.
-const ROWS: usize = 256;
-
 impl<F: Real> Product for Cpu<F> {
     fn product(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, onto: Onto<Vec<F>>, c: &mut Vec<F>) {
         let ProductShape { m, n, k, .. } = *shape;
@@ -41,34 +38,6 @@ impl<F: Real> Product for Cpu<F> {
 
     fn product_add(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, c: &mut Vec<F>, _scratch: &mut Vec<F>) {
         add_blocks(shape, a, b, &mut c[shape.c..][..shape.m * shape.n]);
-    }
-
-    fn column_sums(
-        &self,
-        rows: usize,
-        columns: usize,
-        (values, from): (&Vec<F>, Matrix),
-        places: &[usize],
-        sums: &mut Vec<F>,
-        _scratch: &mut Vec<F>,
-    ) {
-        // Blocks of rows in parallel, their sums added in order.
-        let block_sums =
-            values[from.offset..][..(rows - 1) * from.row + columns].par_chunks(ROWS * from.row).map(|block| {
-                let mut sum = vec![0.0f64; columns];
-                for row in block.chunks(from.row) {
-                    sum.iter_mut().zip(&row[..columns]).for_each(|(sum, &value)| *sum += value.double());
-                }
-                sum
-            });
-        let mut total = vec![0.0f64; columns];
-        for sum in block_sums.collect::<Vec<_>>() {
-            total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
-        }
-        let total: Vec<F> = total.into_iter().map(F::of).collect();
-        for &place in places {
-            sums[place..].iter_mut().zip(&total).for_each(|(sum, &total)| *sum = *sum + total);
-        }
     }
 
     fn scratch_len(&self, _m: usize, _n: usize, _k: usize) -> usize {

@@ -1,6 +1,6 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
-use super::{Matrix, Onto, Product, ProductShape};
+use super::{Onto, Product, ProductShape};
 use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
 
 params! {
@@ -14,18 +14,13 @@ params! {
     }
 }
 params! {
-    struct SumParams { rows: u32, columns: u32, rows_per_split: u32, place: u32, row: u32 }
-}
-params! {
     struct ReduceParams { count: u32, splits: u32, first: u32, stride: u32, place: u32 }
 }
 static PRODUCT: Kernel = kernel!("product" + "product_tiles", ProductParams, [Read, Read, Read, Write]);
 static PRODUCT_DIRECT: Kernel = PRODUCT.entry("direct");
 static PRODUCT_LARGE: Kernel = PRODUCT.entry("large");
-static COLUMN_SUMS: Kernel = kernel!("column_sums", SumParams, [Read, Write]);
 static REDUCE_SPLITS: Kernel = kernel!("reduce_splits", ReduceParams, [Read, Write]);
-pub(in crate::kernels) static KERNELS: &[&Kernel] =
-    &[&PRODUCT, &PRODUCT_DIRECT, &PRODUCT_LARGE, &COLUMN_SUMS, &REDUCE_SPLITS];
+pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&PRODUCT, &PRODUCT_DIRECT, &PRODUCT_LARGE, &REDUCE_SPLITS];
 
 /// Places of `splits` partial sums in a buffer: split s has its `count` numbers at `first + s · stride`.
 pub(in crate::kernels) struct Splits {
@@ -128,31 +123,6 @@ impl Product for Gpu {
         self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, (tile, splits));
         let count = shape.m * shape.n;
         self.reduce_splits(&Splits { count, splits, first: 0, stride: count }, scratch, shape.c, c);
-    }
-
-    fn column_sums(
-        &self,
-        rows: usize,
-        columns: usize,
-        values: (&Self::Buffer, Matrix),
-        places: &[usize],
-        sums: &mut Self::Buffer,
-        scratch: &mut Self::Buffer,
-    ) {
-        let (_, splits) = self.cut(1, columns, rows);
-        let (values, from) = values;
-        let params = SumParams {
-            rows: rows as u32,
-            columns: columns as u32,
-            rows_per_split: rows.div_ceil(splits) as u32,
-            place: from.offset as u32,
-            row: from.row as u32,
-        };
-        self.cost(Cost::new(rows * columns, rows * columns));
-        self.run(&COLUMN_SUMS, &params, &[values, scratch], [columns.div_ceil(64) as u32, splits as u32, 1]);
-        for &place in places {
-            self.reduce_splits(&Splits { count: columns, splits, first: 0, stride: columns }, scratch, place, sums);
-        }
     }
 
     fn scratch_len(&self, m: usize, n: usize, k: usize) -> usize {

@@ -78,17 +78,6 @@ pub trait Product: Device {
         c: &mut Self::Buffer,
         scratch: &mut Self::Buffer,
     );
-    /// `sums[j] += Σ_r values[r, j]` for each place of `sums` in `places`; `values` `[R, C]` lies in its buffer in whole rows.
-    /// `scratch` is long enough for `product_add` with M = 1, N = C, K = R.
-    fn column_sums(
-        &self,
-        rows: usize,
-        columns: usize,
-        values: (&Self::Buffer, Matrix),
-        places: &[usize],
-        sums: &mut Self::Buffer,
-        scratch: &mut Self::Buffer,
-    );
     /// Elements of scratch that `product_add` needs for C `[m, n]` and K = `k`.
     fn scratch_len(&self, m: usize, n: usize, k: usize) -> usize;
 }

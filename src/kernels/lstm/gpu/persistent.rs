@@ -170,6 +170,9 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
 /// The arrangement of the weights of all layers, and the first rows of the steps.
 pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
     weights::pack_all(gpu, pass, params, tape);
+    if is_full(pass.shape) {
+        full::pack_all(gpu, pass.shape, params, tape);
+    }
     if !pass.packing.is_even() {
         let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
         let params = StepsParams { rows, steps, place: 4 * Packed::of(pass.shape).table() as u32 };
@@ -208,7 +211,7 @@ impl<'a> Recurrence<'a> {
         let cell = &mut cells[self.direction];
         masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
         if is_full(shape) {
-            return self.full_forward(start, params, tape);
+            return self.full_forward(start, tape);
         }
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));

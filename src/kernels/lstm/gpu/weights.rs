@@ -24,17 +24,23 @@ pub(super) fn place(shape: &LstmShape, cell: usize, backward: bool) -> usize {
 
 /// Packs those of all layers, unless weight drop makes others of them.
 pub(super) fn pack_all(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
-    let shape = pass.shape;
-    if pass.weight_drop(0).is_some() {
-        return;
+    if pass.weight_drop(0).is_none() {
+        let [place, first, early, late_place, late] = recurrent_places(pass.shape);
+        let places = [0, place, first, early, late_place, late];
+        pack(gpu, pass.shape, params, places, pass.shape.cells(), tape);
     }
+}
+
+/// Where the recurrent matrices of all cells lie among the parameters: the first, and how far apart they are up to which number;
+/// the one of that number, and how far apart from there on.
+pub(super) fn recurrent_places(shape: &LstmShape) -> [usize; 5] {
     let place = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions()).weight_hh;
     let apart = |cell: usize| if cell + 1 < shape.cells() { place(cell + 1) - place(cell) } else { 0 };
     let early = shape.directions();
     let late_place = if shape.num_layers > 1 { place(early) } else { 0 };
     // Within the first layer cells are as far apart as its inputs make them.
     let first = if early > 1 { apart(0) } else { 0 };
-    pack(gpu, shape, params, [0, place(0), first, early, late_place, apart(early)], shape.cells(), tape);
+    [place(0), first, early, late_place, apart(early)]
 }
 
 /// Packs what weight drop made of those of `cell`.

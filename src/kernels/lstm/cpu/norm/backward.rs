@@ -130,8 +130,8 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let d = &d_gates[..R * gates];
         let shares = Shares::<F, R, 2>::of(simd, d, gains, [ih, hh]);
         let mut scales = [[F::zero(); 2]; R];
-        for row in 0..R {
-            scales[row].copy_from_slice(&kept.scales[3 * (first + row)..][..2]);
+        for (row, scales) in scales.iter_mut().enumerate() {
+            scales.copy_from_slice(&kept.scales[3 * (first + row)..][..2]);
         }
         let (sums, _) = self.sums.of(first, self.hidden);
         let mut rows = BackwardProducts::<F, R> { d, gains, scales, shares, normed: [ih, hh], sums };
@@ -307,11 +307,9 @@ impl<F: Real, const R: usize, const N: usize> Along<F> for Shares<'_, F, R, N> {
                 }
             }
         }
-        for n in 0..R {
-            for of in 0..N {
-                let [mean, slope] = sums[n][of];
-                let [mean_before, slope_before] = self.means[n][of];
-                self.means[n][of] = [mean_before + mean.total(), slope_before + slope.total()];
+        for (means, sums) in self.means.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            for (mean, sum) in means.iter_mut().zip(sums) {
+                *mean = *mean + sum.total();
             }
         }
     }

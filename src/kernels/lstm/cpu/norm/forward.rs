@@ -107,13 +107,10 @@ impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let rows = registers::<F, S, R>(self.rows, &range);
         let zero = Wide::<F, S>::splat(simd, F::zero());
-        let (mut about, mut sums, mut squares) = ([zero; R], [zero; R], [zero; R]);
-        for n in 0..R {
-            about[n] = Wide::splat(simd, self.about[n]);
-        }
+        let (mut sums, mut squares) = ([zero; R], [zero; R]);
         for j in 0..range.len() / lanes::<F, S>() {
-            for n in 0..R {
-                let apart = Wide::of(simd, rows[n][j]) - about[n];
+            for (n, row) in rows.iter().enumerate() {
+                let apart = Wide::of(simd, row[j]) - Wide::splat(simd, self.about[n]);
                 sums[n] = sums[n] + apart;
                 squares[n] = apart.mul_add(apart, squares[n]);
             }

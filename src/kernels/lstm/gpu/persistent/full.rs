@@ -14,8 +14,9 @@ use crate::kernels::rows::{Listed, Rows, RowsShape};
 
 params! {
     struct PackParams {
-        hidden: u32, width: u32, padded: u32, wide: u32, projected: u32, w_hr: u32, normed: u32, gains: u32,
-        biases: u32, b_ih: u32, b_hh: u32, to_w_hr: u32, to_gains: u32,
+        hidden: u32, width: u32, padded: u32, wide: u32, place: u32, apart: u32, early: u32, late_place: u32,
+        late_apart: u32, projected: u32, w_hr: u32, normed: u32, gains: u32, biases: u32, b_ih: u32, b_hh: u32,
+        to_w_hr: u32, to_gains: u32,
     }
 }
 params! {
@@ -129,30 +130,43 @@ impl Tiles {
     }
 }
 
+/// The weights of the projections, and what normalisation needs, of all layers.
+pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &Tape) {
+    let (cell, packed) = (shape.cell(0, 0), Packed::of(shape));
+    let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
+    let [place, apart, early, late_place, late_apart] = weights::recurrent_places(shape).map(|place| place as u32);
+    // Within a cell they lie as far behind the recurrent matrix in each.
+    let within = |place: usize| (place - cell.weight_hh) as u32;
+    let [b_ih, b_hh] = cell.bias.map_or([0; 2], |(ih, hh)| [ih, hh].map(within));
+    let pack = PackParams {
+        hidden: shape.hidden_size as u32,
+        width: shape.width() as u32,
+        padded: padded as u32,
+        wide: wide as u32,
+        place,
+        apart,
+        early,
+        late_place,
+        late_apart,
+        projected: u32::from(cell.weight_hr.is_some()),
+        w_hr: cell.weight_hr.map_or(0, within),
+        normed: u32::from(shape.layer_norm),
+        gains: cell.layer_norm.map_or(0, within),
+        biases: u32::from(cell.bias.is_some()),
+        b_ih,
+        b_hh,
+        to_w_hr: packed.w_hr(0, false) as u32,
+        to_gains: packed.gains(0) as u32,
+    };
+    let [x, y, _] = grid(padded * (wide / 4).max(1), 64);
+    gpu.run(&PACK, &pack, &[params, &tape.packed], [x, y, shape.cells() as u32]);
+}
+
 impl Recurrence<'_> {
-    /// The weights of the projection, what normalisation needs, and the start states.
-    fn prepare_full(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
+    /// The start states, where they are read.
+    fn take_start(&self, start: &LstmState<GpuBuffer>, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (places, packed) = (shape.cell(self.layer, self.direction), Packed::of(shape));
-        let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
-        let [b_ih, b_hh] = places.bias.map_or([0; 2], |(ih, hh)| [ih, hh]).map(|place| place as u32);
-        let pack = PackParams {
-            hidden: shape.hidden_size as u32,
-            width: shape.width() as u32,
-            padded: padded as u32,
-            wide: wide as u32,
-            projected: u32::from(places.weight_hr.is_some()),
-            w_hr: places.weight_hr.unwrap_or(0) as u32,
-            normed: u32::from(shape.layer_norm),
-            gains: places.layer_norm.unwrap_or(0) as u32,
-            biases: u32::from(places.bias.is_some()),
-            b_ih,
-            b_hh,
-            to_w_hr: packed.w_hr(self.cell, false) as u32,
-            to_gains: packed.gains(self.cell) as u32,
-        };
-        gpu.run(&PACK, &pack, &[params, &tape.packed], grid(padded * (wide / 4).max(1), 64));
-        let Some(start) = start else { return };
+        let packed = Packed::of(shape);
         let (h, c) = (pass.batch() * shape.width(), pass.batch() * shape.hidden_size);
         let parts = [(&start.h, pass.h_at(self.cell), 0, h), (&start.c, pass.c_at(self.cell), h, c)];
         for (values, from, to, width) in parts {
@@ -161,8 +175,10 @@ impl Recurrence<'_> {
         }
     }
 
-    pub(super) fn full_forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
-        self.prepare_full(start, params, tape);
+    pub(super) fn full_forward(&self, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
+        if let Some(start) = start {
+            self.take_start(start, tape);
+        }
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let LayerTape { cells, y, .. } = &tape.layers[self.layer];
         let cell = &cells[self.direction];
