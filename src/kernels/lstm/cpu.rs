@@ -245,7 +245,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
             // Apart from what is kept of each step, so that it stays in a core's own cache.
             let mut z = vec![F::zero(); tile.count * shape.gates() * if self.norm.is_some() { 2 } else { 1 }];
             for step in pass.packing.walk(self.reverse()) {
-                self.forward_step(&step, &mut tile, input, weights, mask, &mut z, &mut zone, &mut h);
+                // The h before a start state that is zero takes no product.
+                let from_zero = starts.is_none() && tile.rows(step.ongoing) == 0;
+                self.forward_step(&step, &mut tile, input, weights, from_zero, mask, &mut z, &mut zone, &mut h);
             }
         });
     }
@@ -269,7 +271,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    /// One time step of a tile; `z` takes the gates before activation `[n, 4H]`, with layer normalisation the two products
+    /// One time step of a tile, `from_zero` if the h before it is zero; `z` takes the gates before activation `[n, 4H]`, with layer normalisation the two products
     /// instead, and `h` `[n, P]` goes from step to step unless it lies in `h_in`.
     fn forward_step(
         &self,
@@ -277,6 +279,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         tile: &mut Tile<F>,
         input: Input<F>,
         weights: ForwardWeights<F>,
+        from_zero: bool,
         mask: Option<&[F]>,
         z: &mut [F],
         zone: &mut Option<Zone<F>>,
@@ -304,8 +307,12 @@ impl<'a, F: Real> Recurrence<'a, F> {
             Some(_) => {
                 let (a, r) = z.split_at_mut(z.len() / 2);
                 add_products(n, 4 * hidden, &[from_x], biases, a);
-                add_products(n, 4 * hidden, &[from_h], biases, r);
+                match from_zero {
+                    true => r[..n * 4 * hidden].fill(F::zero()),
+                    false => add_products(n, 4 * hidden, &[from_h], biases, r),
+                }
             }
+            None if from_zero => add_products(n, 4 * hidden, &[from_x], biases, z),
             None => add_products(n, 4 * hidden, &[from_x, from_h], biases, z),
         }
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
@@ -381,6 +388,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
                 d_c.fill(F::zero());
             }
         }
+        let wants_start = d_start.is_some();
         let mask = pass.recurrent_drop(self.cell).map(|_| &cell.mask[1..][..batch * width]);
         let tiles = tiles(pass, &mut cell.gates, &mut [], &mut cell.c, &mut cell.d_h, &mut [], &mut cell.norm);
         let tiles = tiles.into_par_iter().with_max_len(1);
@@ -392,7 +400,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
             let mut zone = Zone::new(pass, self.cell, &tile);
             tile.sums.fill(F::zero());
             for step in pass.packing.walk(self.reverse()).rev() {
-                self.backward_step(&step, &mut tile, weights, upstream, mask, &mut zone, (&mut *d_h, &mut *d_c));
+                let wanted = wants_start || tile.rows(step.ongoing) > 0;
+                let carried = (&mut *d_h, &mut *d_c);
+                self.backward_step(&step, &mut tile, weights, upstream, wanted, mask, &mut zone, carried);
             }
         });
         if let Some(state) = d_start {
@@ -401,13 +411,15 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step.
+    /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step, to the one before only if
+    /// `wanted` there.
     fn backward_step(
         &self,
         step: &Step,
         tile: &mut Tile<F>,
         (w_hh, w_hr): (&[F], &[F]),
         (d_y, from): (&Vec<F>, usize),
+        wanted: bool,
         mask: Option<&[F]>,
         zone: &mut Option<Zone<F>>,
         (d_h, d_c): (&mut [F], &mut [F]),
@@ -465,6 +477,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
                 &*tile.gates[t]
             }
         };
+        if !wanted {
+            return;
+        }
         d_h.fill(F::zero());
         let d_gates = Term { k: 4 * hidden, a: Left::Rows(d_gates, 4 * hidden), panels: w_hh };
         add_products(n, width, &[d_gates], None, d_h);

@@ -1,4 +1,4 @@
-//! Matrix products with any strides, and column sums: what lies outside the recurrence.
+//! Matrix products with any strides: what lies outside the recurrence.
 
 mod cpu;
 mod gpu;
