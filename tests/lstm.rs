@@ -291,6 +291,8 @@ fn lstm_options() {
     let mut cases = option_cases();
     // In evaluation nothing is drawn.
     cases.extend(option_cases().into_iter().rev().take(16).map(|case| LstmCase { draw: None, ..case }));
+    // Nobody asks for the gradients of what goes in.
+    cases.extend(option_cases().into_iter().rev().take(16).map(|case| LstmCase { inputs: false, ..case }));
     // Equal lengths where they may differ, and less than the tape was made for.
     let last = cases[0].clone();
     let shape = LstmShape { ragged: true, ..last.shape };
@@ -739,6 +741,21 @@ fn long_ways() {
 }
 
 /// Tiles by hidden size and batch, steps beyond the largest hidden size.
+/// Weight drop takes the recurrent matrices out of the sums over all rows, which leaves them fewer tiles and so more parts; in
+/// evaluation they are back.
+#[test]
+fn sums_in_parts() {
+    let noise = Noise { weight_drop: 0.2, seed: 5, ..Noise::default() };
+    let mut cases = Vec::new();
+    for options in 0..8 {
+        let (layer_norm, bias, draw) = (options & 1 > 0, options & 2 > 0, (options & 4 > 0).then_some(1));
+        let plain = LstmCase::new([33, 16, 3, 20, 2], bias, 0);
+        cases.push(LstmCase { shape: LstmShape { layer_norm, noise, ..plain.shape }, draw, ..plain });
+    }
+    let few = [Tuning::SOFTWARE, Tuning::HARDWARE].map(|tuning| common::tuned(Tuning { workgroups: 8, ..tuning }));
+    hold_on(&cases, &few);
+}
+
 #[test]
 fn a_tuning_says_which_strategy() {
     let of =

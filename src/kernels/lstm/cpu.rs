@@ -271,8 +271,8 @@ impl<'a, F: Real> Recurrence<'a, F> {
         }
     }
 
-    /// One time step of a tile, `from_zero` if the h before it is zero; `z` takes the gates before activation `[n, 4H]`, with layer normalisation the two products
-    /// instead, and `h` `[n, P]` goes from step to step unless it lies in `h_in`.
+    /// One time step of a tile, `from_zero` if the h before it is zero; `z` takes the gates before activation `[n, 4H]`, with
+    /// layer normalisation the two products instead, and `h` `[n, P]` goes from step to step unless it lies in `h_in`.
     fn forward_step(
         &self,
         step: &Step,

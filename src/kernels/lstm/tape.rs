@@ -151,28 +151,31 @@ impl LstmShape {
 
     fn scratch_len<D: Lstm>(&self, device: &D) -> usize {
         let (rows, gates) = (self.rows(), self.gates());
+        // As the maps of a pass, with the recurrent matrices or without: the fewer tiles, the more parts.
         let map = |widths, bias| AffineSize { rows, outputs: gates, widths, bias };
         let sequences = self.batch.div_ceil(D::SUMMED_TOGETHER);
         let sums = |outputs| AffineSize { rows: sequences, outputs, widths: [0; 2], bias: true };
-        let mut maps = Vec::new();
-        let mut span = 0;
-        for layer in 0..self.num_layers {
-            for _ in 0..self.directions() {
-                let (input, width) = (self.layer_inputs(layer), self.width());
-                match self.layer_norm {
-                    false => maps.push(map([input, width], self.bias)),
-                    true => {
-                        maps.extend([map([input, 0], false), map([0, width], false)]);
-                        maps.extend([sums(self.norm_parameters()), sums(gates)]);
-                    }
+        let maps = |recurrent: usize| {
+            let mut maps = Vec::new();
+            for input in (0..self.cells()).map(|cell| self.layer_inputs(cell / self.directions())) {
+                if !self.layer_norm {
+                    maps.push(map([input, recurrent], self.bias));
+                    continue;
                 }
-                span += self.cell_len(layer);
+                maps.push(map([input, 0], false));
+                maps.extend((recurrent > 0).then(|| map([0, recurrent], false)));
+                maps.push(sums(self.norm_parameters()));
+                maps.extend(self.bias.then(|| sums(gates)));
             }
-        }
+            maps
+        };
+        let span = (0..self.cells()).map(|cell| self.cell_len(cell / self.directions())).sum();
+        let drops = self.noise.weight_drop > 0.0;
         let only = |wanted: bool, m, n, k| if wanted { device.scratch_len(m, n, k) } else { 0 };
         [
-            device.weight_scratch_len(&maps, span),
-            only(self.noise.weight_drop > 0.0, gates, self.width(), rows),
+            device.weight_scratch_len(&maps(self.width()), span),
+            if drops { device.weight_scratch_len(&maps(0), span) } else { 0 },
+            only(drops, gates, self.width(), rows),
             only(self.proj_size > 0, self.proj_size, self.hidden_size, rows),
         ]
         .into_iter()
