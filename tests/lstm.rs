@@ -740,7 +740,6 @@ fn long_ways() {
     hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
 }
 
-/// Tiles by hidden size and batch, steps beyond the largest hidden size.
 /// Weight drop takes the recurrent matrices out of the sums over all rows, which leaves them fewer tiles and so more parts; in
 /// evaluation they are back.
 #[test]
@@ -756,6 +755,7 @@ fn sums_in_parts() {
     hold_on(&cases, &few);
 }
 
+/// Tiles by hidden size and batch, steps beyond the largest hidden size.
 #[test]
 fn a_tuning_says_which_strategy() {
     let of =

@@ -209,7 +209,7 @@ fn equal_seeds_give_equal_bits_on_every_device() {
 fn the_number_of_threads_changes_no_bit() {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let config = Config { batch_size: 29, hidden_size: 23, bidirectional: true, ..config() };
+        let config = Config { batch_size: 29, hidden_size: 29, bidirectional: true, ..config() };
         pool.install(|| outcome(trainer(single(), &config)))
     };
     let one = on(1);

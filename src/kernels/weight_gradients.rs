@@ -6,7 +6,8 @@
 //! d_W_x += dᵀ · x        d_W_h += dᵀ · h        d_b += Σ_r d[r]
 //! ```
 //!
-//! The head is such a map with one input; each direction of a layer is one with the input and the h of the step before.
+//! The head is such a map with one input; each direction of a layer is one with the input and the h of the step before, or with
+//! layer normalisation one for each, and without inputs those of its gains and biases.
 
 use std::ops::Range;
 
@@ -253,9 +254,10 @@ struct OutputBlock<'a, F> {
 }
 
 impl<'a, F: Real> OutputBlock<'a, F> {
-    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts.
+    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts. Whole registers but for the
+    /// last outputs, so that however many threads there are the same ones are reckoned one by one.
     fn of(map: &'a Affine<'a, Vec<F>>) -> impl Iterator<Item = Self> {
-        let size = map.outputs.div_ceil(2 * current_num_threads()).max(48);
+        let size = map.outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
         (0..map.outputs).step_by(size).map(move |first| Self { map, outputs: first..map.outputs.min(first + size) })
     }
 

@@ -245,7 +245,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
             // Apart from what is kept of each step, so that it stays in a core's own cache.
             let mut z = vec![F::zero(); tile.count * shape.gates() * if self.norm.is_some() { 2 } else { 1 }];
             for step in pass.packing.walk(self.reverse()) {
-                // The h before a start state that is zero takes no product.
+                // A start state that is zero takes no product.
                 let from_zero = starts.is_none() && tile.rows(step.ongoing) == 0;
                 self.forward_step(&step, &mut tile, input, weights, from_zero, mask, &mut z, &mut zone, &mut h);
             }
