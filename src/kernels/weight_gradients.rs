@@ -265,11 +265,10 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         [&self.map.x, &self.map.h].into_iter().flatten()
     }
 
-    /// Multiplications, or additions where there is no input.
+    /// How much there is to do, in multiplications; a narrow input reads d once more, and a map without input reads it once.
     fn work(&self) -> usize {
-        self.map.rows
-            * self.outputs.len()
-            * self.inputs().map(|input| if input.width > NARROW { input.width } else { 2 }).sum::<usize>().max(1)
+        let columns = |input: &AffineInput<Vec<F>>| if input.width > NARROW { input.width } else { 2 };
+        self.map.rows * self.outputs.len() * self.inputs().map(columns).sum::<usize>().max(1)
     }
 
     /// d_W_x, d_W_h and d_b of the block's outputs, one behind the other.

@@ -6,7 +6,8 @@ use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 
 params! {
     struct PackParams {
-        hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32, late_apart: u32,
+        hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32,
+        late_apart: u32,
     }
 }
 pub(super) static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);

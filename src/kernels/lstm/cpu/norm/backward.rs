@@ -264,6 +264,7 @@ impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
         }
     }
 }
+
 /// The means of d ∘ γ and of d ∘ γ ∘ x̂ along each of `R` rows, for `N` normalisations of each.
 struct Shares<'a, F, const R: usize, const N: usize> {
     d: &'a [F], // [R, row]
