@@ -1,0 +1,173 @@
+//! On the CPU: blocks of the outputs of all maps, in shares of equal work for the threads.
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::{Affine, AffineInput, AffineSize, WeightGradients};
+use crate::device::threads::{current_num_threads, prelude::*};
+use crate::device::wide::{Along, Wide, dispatch, registers, registers_mut};
+use crate::device::{Cpu, Real};
+use crate::kernels::Matrix;
+use crate::kernels::product::{CHAIN, Right, Rows, multiply_add};
+
+impl<F: Real> WeightGradients for Cpu<F> {
+    fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
+        // All maps in one go, so that no thread waits for another between them.
+        let shares = shares(maps.iter().flat_map(OutputBlock::of).collect());
+        let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
+        let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
+        for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
+            block.add(sums, d_params);
+        }
+    }
+
+    fn weight_scratch_len(&self, _sizes: &[AffineSize], _span: usize) -> usize {
+        0
+    }
+}
+
+/// The blocks in shares of about equal work, two for each thread: the largest first, each where there is least so far.
+fn shares<F: Real>(mut blocks: Vec<OutputBlock<F>>) -> Vec<Vec<OutputBlock<F>>> {
+    blocks.sort_by_key(|block| std::cmp::Reverse(block.work()));
+    let mut shares: Vec<(usize, Vec<_>)> = (0..2 * current_num_threads()).map(|_| (0, Vec::new())).collect();
+    for block in blocks {
+        let (work, share) = shares.iter_mut().min_by_key(|(work, _)| *work).expect("a thread at least");
+        *work += block.work();
+        share.push(block);
+    }
+    shares.into_iter().map(|(_, share)| share).collect()
+}
+
+/// Columns of an input up to which it is narrow.
+const NARROW: usize = 4;
+
+/// Some of the outputs of one map, for one thread.
+struct OutputBlock<'a, F> {
+    map: &'a Affine<'a, Vec<F>>,
+    outputs: Range<usize>,
+}
+
+impl<'a, F: Real> OutputBlock<'a, F> {
+    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts. Whole registers but for the
+    /// last outputs, so that however many threads there are the same ones are reckoned one by one.
+    fn of(map: &'a Affine<'a, Vec<F>>) -> impl Iterator<Item = Self> {
+        let size = map.outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
+        (0..map.outputs).step_by(size).map(move |first| Self { map, outputs: first..map.outputs.min(first + size) })
+    }
+
+    fn inputs(&self) -> impl Iterator<Item = &AffineInput<'a, Vec<F>>> {
+        [&self.map.x, &self.map.h].into_iter().flatten()
+    }
+
+    /// How much there is to do, in multiplications; a narrow input reads d once more, and a map without input reads it once.
+    fn work(&self) -> usize {
+        let columns = |input: &AffineInput<Vec<F>>| if input.width > NARROW { input.width } else { 2 };
+        self.map.rows * self.outputs.len() * self.inputs().map(columns).sum::<usize>().max(1)
+    }
+
+    /// d_W_x, d_W_h and d_b of the block's outputs, one behind the other.
+    fn sums(&self) -> Vec<F> {
+        let ((d, rows), outputs) = (self.map.d, self.outputs.len());
+        let biases = if self.map.biases.is_empty() { 0 } else { outputs };
+        let mut sums = vec![F::zero(); self.inputs().map(|input| outputs * input.width).sum::<usize>() + biases];
+        let mut rest = &mut sums[..];
+        let mut rights = Vec::new();
+        for input in self.inputs() {
+            let (c, after) = rest.split_at_mut(outputs * input.width);
+            rest = after;
+            if input.width <= NARROW {
+                self.add_narrow(input, c);
+                continue;
+            }
+            rights.push(Right { n: input.width, place: input.rows, values: input.values, c });
+        }
+        let mut totals = vec![0.0f64; biases];
+        if rights.is_empty() {
+            // As they lie, row by row.
+            for row in d[rows.offset..].chunks(rows.row).take(self.map.rows) {
+                totals.iter_mut().zip(&row[self.outputs.clone()]).for_each(|(sum, &value)| *sum += value.double());
+            }
+        } else {
+            let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
+            multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut rights, &mut totals);
+        }
+        rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
+        sums
+    }
+
+    /// d_W_x `[outputs, width]` of an input of few columns, which would take up a whole panel: row by row, as d lies.
+    fn add_narrow(&self, input: &AffineInput<Vec<F>>, c: &mut [F]) {
+        let ((d, rows), outputs) = (self.map.d, self.outputs.len());
+        let mut column_sums = vec![F::zero(); outputs];
+        for column in 0..input.width {
+            let x = &input.values[input.rows.offset + column..];
+            for first in (0..self.map.rows).step_by(CHAIN) {
+                let d = &d[rows.offset + first * rows.row + self.outputs.start..];
+                let (x, x_row) = (&x[first * input.rows.row..], input.rows.row);
+                let terms = CHAIN.min(self.map.rows - first);
+                column_sums.fill(F::zero());
+                dispatch(Weighted { terms, d, d_row: rows.row, x, x_row, sums: &mut column_sums });
+                let c = c[column..].iter_mut().step_by(input.width);
+                c.zip(&column_sums).for_each(|(c, &sum)| *c = *c + sum);
+            }
+        }
+    }
+
+    fn add(&self, sums: &[F], d_params: &mut [F]) {
+        let (first, outputs) = (self.outputs.start, self.outputs.len());
+        let mut add = |place: usize, sums: &[F]| {
+            d_params[place..].iter_mut().zip(sums).for_each(|(d, &sum)| *d = *d + sum);
+        };
+        let mut rest = sums;
+        for input in self.inputs() {
+            let (weights, after) = rest.split_at(outputs * input.width);
+            rest = after;
+            add(input.weight + first * input.width, weights);
+        }
+        for &place in &self.map.biases {
+            add(place + first, rest);
+        }
+    }
+}
+
+/// The sums of rows of d, each times its x.
+struct Weighted<'a, F> {
+    terms: usize,
+    d: &'a [F], // rows d_row apart
+    d_row: usize,
+    x: &'a [F], // x_row apart
+    x_row: usize,
+    sums: &'a mut [F],
+}
+
+impl<F: Real> WithSimd for Weighted<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { terms, d, d_row, x, x_row, sums } = self;
+        for row in 0..terms {
+            let d = &d[row * d_row..][..sums.len()];
+            OneRow { d, x: x[row * x_row], sums }.all(simd, d.len());
+        }
+    }
+}
+
+struct OneRow<'a, F> {
+    d: &'a [F],
+    x: F,
+    sums: &'a mut [F],
+}
+
+impl<F: Real> Along<F> for OneRow<'_, F> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let x = Wide::<F, S>::splat(simd, self.x);
+        let [d] = registers::<F, S, 1>([self.d], &range);
+        let [sums] = registers_mut::<F, S, 1>([self.sums], &range);
+        for (sum, &d) in sums.iter_mut().zip(d) {
+            *sum = Wide::of(simd, d).mul_add(x, Wide::of(simd, *sum)).lanes();
+        }
+    }
+}
