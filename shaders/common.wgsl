@@ -48,3 +48,8 @@ fn philox(counter: vec4u, key: vec2u) -> vec4u {
     }
     return c;
 }
+
+// a · bᵀ: column r of the result is row r of a block of a product.
+fn outer(a: vec4f, b: vec4f) -> mat4x4f {
+    return mat4x4f(a.x * b, a.y * b, a.z * b, a.w * b);
+}

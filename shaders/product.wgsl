@@ -1,5 +1,6 @@
 // c[i, j] = Σ_k a[i, k] · b[k, j] + Σ biases[j], for matrices of any strides; added to c if `add`.
-// One workgroup per tile of C and per split of K; the tiles are those of product_tiles.wgsl.
+// One workgroup per tile of C and per split of K. The tiles are those of product_direct.wgsl, of product_tiles.wgsl with
+// product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
 // Split s writes its own C at c + s · M · N; `reduce_splits` adds them in order.
 
 struct Params {
@@ -78,35 +79,4 @@ fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
 
 fn terms(group: vec3u) -> vec2u {
     return min(vec2u(group.z, group.z + 1u) * params.k_per_split, vec2u(params.k));
-}
-
-@compute @workgroup_size(8)
-fn direct(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 64u, 8u);
-    let i = at.x + 8u * local;
-    store_8(i, at.y, block_8(i, at.y, 0u, terms(group)));
-}
-
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 64u, 64u);
-    tile_64(at.x, at.y, terms(group), local);
-}
-
-@compute @workgroup_size(256)
-fn large(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 128u, 128u);
-    tile_128(at.x, at.y, terms(group), local);
 }

@@ -1,6 +1,7 @@
 // The gradients of y = x · W_xᵀ + h · W_hᵀ + b from d = d_y: d_W_x = dᵀ · x, d_W_h = dᵀ · h, d_b = Σ_r d[r], added to what is
 // there if `add`. They are one product dᵀ · [x | h | 1], in which each part takes up whole blocks of 8 columns.
-// One workgroup per tile of it and per split of the rows; the tiles are those of product_tiles.wgsl.
+// One workgroup per tile of it and per split of the rows. The tiles are those of product_direct.wgsl, of product_tiles.wgsl
+// with product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
 // Split s writes its own sums s · stride further on; `reduce_splits` adds them in order.
 
 struct Params {
@@ -106,45 +107,4 @@ fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
 
 fn terms(group: vec3u) -> vec2u {
     return min(vec2u(group.z, group.z + 1u) * params.rows_per_split, vec2u(params.rows));
-}
-
-@compute @workgroup_size(8)
-fn direct(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 64u, 8u);
-    let i = at.x + 8u * local;
-    // The part is a constant of each loop, which software rasterisers would else decide on for every number.
-    let part = part_of(at.y);
-    var rows: Rows8;
-    if part == X {
-        rows = block_8(i, at.y, X, terms(group));
-    } else if part == H {
-        rows = block_8(i, at.y, H, terms(group));
-    } else {
-        rows = block_8(i, at.y, ONES, terms(group));
-    }
-    store_8(i, at.y, rows);
-}
-
-@compute @workgroup_size(256)
-fn main(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 64u, 64u);
-    tile_64(at.x, at.y, terms(group), local);
-}
-
-@compute @workgroup_size(256)
-fn large(
-    @builtin(workgroup_id) group: vec3u,
-    @builtin(num_workgroups) groups: vec3u,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let at = tile(group, groups, 128u, 128u);
-    tile_128(at.x, at.y, terms(group), local);
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-pub use choices::{DeviceKind, Head, InitScheme, LossKind, LrSchedule, Missing, OptimizerKind, Task};
+pub use choices::{DeviceKind, Head, InitScheme, LossKind, LrSchedule, Missing, OptimizerKind, Precision, Task};
 
 /// How far `bptt_jitter` may go beyond `bptt`: three of its standard deviations.
 pub const BPTT_JITTER: usize = 15;

@@ -47,6 +47,8 @@ struct ProductCase {
     c: usize,
     biases: usize,
     add: bool,
+    /// Of numbers that 16 bits hold.
+    coarse: bool,
 }
 
 impl Case for ProductCase {
@@ -55,7 +57,8 @@ impl Case for ProductCase {
     }
     fn run<D: Kernels>(&self, device: &D) -> Results {
         let [m, n, k] = self.sizes;
-        let mut numbers = Numbers::new((m * 31 + n * 17 + k) as u64);
+        let seed = (m * 31 + n * 17 + k) as u64;
+        let mut numbers = if self.coarse { Numbers::coarse(seed) } else { Numbers::new(seed) };
         let shape = ProductShape { m, n, k, a: self.a.matrix(m, k), b: self.b.matrix(k, n), c: self.c };
         let a = filled(device, &numbers.take(self.a.len(m, k)));
         let b = filled(device, &numbers.take(self.b.len(k, n)));
@@ -84,8 +87,7 @@ impl Case for ProductCase {
     }
 }
 
-#[test]
-fn products() {
+fn product_cases() -> Vec<ProductCase> {
     let layouts = [(false, 0, 0), (true, 0, 0), (false, 3, 2), (true, 7, 5)];
     let layouts = layouts.map(|(transposed, offset, gap)| Layout { transposed, offset, gap });
     let mut cases = Vec::new();
@@ -94,16 +96,22 @@ fn products() {
         for (turn, (m, n)) in [(1, 1), (7, 33), (129, 31), (33, 129)].into_iter().enumerate() {
             let (a, b) = (layouts[(index + turn) % 4], layouts[(index / 2 + 3 * turn) % 4]);
             let c = [0, 11][(index + turn) % 2];
-            cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: (index + turn) % 3, add: false });
-            cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: 0, add: true });
+            cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: (index + turn) % 3, add: false, coarse: false });
+            cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: 0, add: true, coarse: false });
         }
     }
     for a in layouts {
         for (b, biases) in layouts.into_iter().zip([0, 1, 2, 2]) {
-            cases.push(ProductCase { sizes: [5, 9, 70], a, b, c: 2, biases, add: false });
-            cases.push(ProductCase { sizes: [5, 9, 300], a, b, c: 2, biases, add: true });
+            cases.push(ProductCase { sizes: [5, 9, 70], a, b, c: 2, biases, add: false, coarse: false });
+            cases.push(ProductCase { sizes: [5, 9, 300], a, b, c: 2, biases, add: true, coarse: false });
         }
     }
+    cases
+}
+
+#[test]
+fn products() {
+    let cases = product_cases();
     hold(&cases);
     // Each way of computing on a seventh of them, of every layout and of most sizes.
     let cases: Vec<_> = cases.into_iter().step_by(7).collect();
@@ -128,6 +136,8 @@ struct WeightCase {
     widths: Vec<[usize; 2]>,
     biases: usize,
     gap: usize,
+    /// Of numbers that 16 bits hold.
+    coarse: bool,
 }
 
 impl WeightCase {
@@ -147,9 +157,10 @@ impl Case for WeightCase {
         format!("{self:?}")
     }
     fn run<D: Kernels>(&self, device: &D) -> Results {
-        let Self { rows, outputs, ref widths, biases, gap } = *self;
+        let Self { rows, outputs, ref widths, biases, gap, coarse } = *self;
         let places = self.places();
-        let mut numbers = Numbers::new((rows * 31 + outputs) as u64);
+        let seed = (rows * 31 + outputs) as u64;
+        let mut numbers = if coarse { Numbers::coarse(seed) } else { Numbers::new(seed) };
         let len = places[widths.len()] + 2;
         let mut written = vec![UNTOUCHED; len];
         for (place, next) in places.iter().zip(&places[1..]) {
@@ -195,7 +206,8 @@ fn weight_cases() -> Vec<WeightCase> {
         for (turn, widths) in widths.iter().enumerate() {
             let (outputs, biases) = ([1, 20, 65][(index + turn) % 3], [2, 0, 1][(index + turn) % 3]);
             let biases = if widths[0] == [0, 0] { 1 } else { biases };
-            cases.push(WeightCase { rows, outputs, widths: widths.clone(), biases, gap: [0, 4][index % 2] });
+            let (widths, gap) = (widths.clone(), [0, 4][index % 2]);
+            cases.push(WeightCase { rows, outputs, widths, biases, gap, coarse: false });
         }
     }
     cases
@@ -209,13 +221,33 @@ fn weight_gradients() {
     hold_on(&cases.into_iter().step_by(3).collect::<Vec<_>>(), &gpus);
 }
 
+/// Where 16 bits hold the numbers, products are as exact as of 32 bits: so are the sums.
+#[test]
+fn products_of_16_bits_have_sums_of_32() {
+    let gpus = common::halves();
+    let products: Vec<_> = product_cases().into_iter().step_by(5).map(|case| ProductCase { coarse: true, ..case }).collect();
+    hold_on(&products, &gpus);
+    let weights: Vec<_> = weight_cases().into_iter().step_by(2).map(|case| WeightCase { coarse: true, ..case }).collect();
+    hold_on(&weights, &gpus);
+    // And 16 bits it is that they have.
+    let layout = Layout { transposed: false, offset: 0, gap: 0 };
+    let fine = ProductCase { sizes: [33, 65, 70], a: layout, b: layout, c: 0, biases: 0, add: false, coarse: false };
+    let want = fine.run(&Cpu::<f64>::new());
+    for gpu in gpus {
+        let got = fine.run(&gpu);
+        let apart = |share| differences("16 bits", &got, &want, (share, (fine.sizes[2] as f64).sqrt() / 3.0));
+        assert!(apart(5e-4).is_empty(), "{:?}", apart(5e-4));
+        assert!(!apart(5e-6).is_empty(), "{:?} has 32 bits", gpu.half());
+    }
+}
+
 /// However many layers there are: one dispatch for each, and one that adds the parts where the sums are cut.
 #[test]
 fn weight_gradients_are_few_dispatches() {
     for tuning in common::tunings() {
         let gpu = common::tuned(tuning);
         let widths = vec![[64, 64]; 5];
-        let case = WeightCase { rows: 700, outputs: 256, widths, biases: 2, gap: 0 };
+        let case = WeightCase { rows: 700, outputs: 256, widths, biases: 2, gap: 0, coarse: false };
         case.run(&gpu);
         assert_eq!(gpu.counts().dispatches, 5 + u64::from(tuning.workgroups > 1), "{tuning:?}");
     }
@@ -768,13 +800,13 @@ fn checks_change_no_bit() {
     let (trusted, checked) = (common::gpu(false), common::gpu(true));
     let layout = Layout { transposed: true, offset: 1, gap: 2 };
     for add in [false, true] {
-        let case = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add };
+        let case = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add, coarse: false };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
     for tuning in common::tunings() {
         let (trusted, checked) = (common::tuned(tuning), common::tuned_and_checked(tuning));
-        let product = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add: true };
-        let weights = WeightCase { rows: 300, outputs: 65, widths: vec![[9, 33]; 2], biases: 2, gap: 1 };
+        let product = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add: true, coarse: false };
+        let weights = WeightCase { rows: 300, outputs: 65, widths: vec![[9, 33]; 2], biases: 2, gap: 1, coarse: false };
         assert_eq!(bits(&product.run(&trusted)), bits(&product.run(&checked)), "{tuning:?}");
         assert_eq!(bits(&weights.run(&trusted)), bits(&weights.run(&checked)), "{tuning:?}");
         assert_eq!(bits(&weights.run(&trusted)), bits(&weights.run(&trusted)), "{tuning:?} again");
@@ -852,7 +884,7 @@ fn differences_are_found() {
 fn a_changed_case_fails() {
     let exact = Cpu::<f64>::poisoned();
     let layout = Layout { transposed: false, offset: 0, gap: 0 };
-    let product = |biases| ProductCase { sizes: [5, 9, 70], a: layout, b: layout, c: 2, biases, add: false };
+    let product = |biases| ProductCase { sizes: [5, 9, 70], a: layout, b: layout, c: 2, biases, add: false, coarse: false };
     assert!(!differences("bias", &product(1).run(&exact), &product(2).run(&exact), product(1).tolerance()).is_empty());
     let average = |decay| AverageCase { len: 65, decay };
     let (one, other) = (average(0.9), average(0.9001));

@@ -1,5 +1,6 @@
 //! Every WGSL file, without a GPU: it parses and validates, its parameter struct and bindings are those that Rust
-//! declares, it keeps WebGPU's default limits, and it asks for nothing beyond the base language.
+//! declares, it keeps WebGPU's default limits, and it asks for nothing beyond the base language, but for the kernels of
+//! 16-bit numbers.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,12 +25,21 @@ fn problems(kernel: &Kernel) -> Vec<String> {
         Err(error) => return vec![error.emit_to_string(&text)],
     };
     let mut problems = Vec::new();
-    if let Err(error) = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module) {
+    let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
+    let (beyond, memory) = match kernel.entry {
+        "half" | "half_large" => (Capabilities::SHADER_FLOAT16, WORKGROUP_BYTES),
+        "matrices" => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
+        _ => (Capabilities::empty(), WORKGROUP_BYTES),
+    };
+    if beyond.is_empty() && text.starts_with("enable ") {
+        problems.push(format!("asks to {}", text.lines().next().unwrap_or_default()));
+    }
+    if let Err(error) = Validator::new(ValidationFlags::all(), beyond).validate(&module) {
         problems.push(error.emit_to_string(&text));
     }
     problems.extend(parameter_problems(kernel, &module));
     problems.extend(binding_problems(kernel, &module));
-    problems.extend(limit_problems(&module, kernel.entry));
+    problems.extend(limit_problems(&module, kernel.entry, memory));
     let functions = module.functions.iter().map(|(_, function)| function);
     if functions.chain(module.entry_points.iter().map(|entry| &entry.function)).any(calls_tanh) {
         problems.push("calls the built-in tanh, which is not defined for large arguments".into());
@@ -86,7 +96,7 @@ fn binding_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     }
 }
 
-fn limit_problems(module: &Module, entry: &str) -> Vec<String> {
+fn limit_problems(module: &Module, entry: &str, memory: u32) -> Vec<String> {
     let mut problems = Vec::new();
     let found = |point: &&naga::EntryPoint| point.name == entry && point.stage == naga::ShaderStage::Compute;
     let Some(entry) = module.entry_points.iter().find(found) else {
@@ -107,7 +117,7 @@ fn limit_problems(module: &Module, entry: &str) -> Vec<String> {
     }
     let shared = globals().filter(|global| global.space == AddressSpace::WorkGroup);
     let bytes: u32 = shared.map(|global| module.types[global.ty].inner.size(module.to_ctx())).sum();
-    if bytes > WORKGROUP_BYTES {
+    if bytes > memory {
         problems.push(format!("{bytes} bytes of workgroup memory"));
     }
     problems
@@ -147,6 +157,10 @@ fn every_unrolled_kernel_is_valid() {
             [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4), tiles(8, 16, 2)];
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
+    // Matrices of both sizes, subgroups of the sizes that there are, both tiles.
+    let of_matrices: Vec<_> = bptt::kernels::of_matrices([(16, 32), (16, 64), (8, 8), (8, 32)]).collect();
+    assert_eq!(of_matrices.len(), 2 * 2 * 4);
+    kernels.extend(of_matrices);
     let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
@@ -174,10 +188,13 @@ fn the_list_of_kernels_is_the_folder() {
     let shared: BTreeSet<_> = shared.into_iter().map(|(name, _)| (*name).to_owned()).collect();
     assert!(shared.is_disjoint(&names), "{shared:?}");
     assert_eq!(&names | &shared, files, "kernels::all() and shaders/");
+    // A file may be appended for some of a kernel's entry points.
+    let pairs = kernels.iter().flat_map(|kernel| kernel.shared.iter().map(|(name, _)| (kernel.name, *name)));
+    let appended: BTreeSet<_> = pairs.collect();
     for kernel in kernels {
         for name in &shared {
             let named = kernel.source.contains(&format!("{name}.wgsl"));
-            let appended = kernel.shared.iter().any(|(shared, _)| shared == name);
+            let appended = appended.contains(&(kernel.name, name.as_str()));
             assert_eq!(named, appended, "{} and {name}.wgsl", kernel.name);
         }
         let file = folder.join(kernel.name).with_extension("wgsl");
@@ -209,7 +226,7 @@ fn a_wrong_kernel_is_noticed() {
     assert_noticed("norm", "array<f32, 256>", "array<f32, 4097>", "16388 bytes");
     assert_noticed("lstm_persistent_forward", "tangent(c_t)", "tanh(c_t)", "tanh");
     assert_noticed("transpose", "let j = index / params.rows;", "let j = index / params.rows", "expected");
-    assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "enable");
+    assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "asks to enable f16");
     assert_noticed("norm_parts", "var sum = 0.0;", "var sum = subgroupAdd(0.0);", "norm_parts");
 }
 

@@ -16,6 +16,18 @@ pub enum DeviceKind {
     Cpu,
 }
 
+/// What products are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit numbers
+    #[default]
+    F32,
+    /// 16-bit numbers, summed up in 32 bits, on a GPU; everything else has 32 bits
+    Mixed,
+}
+
 /// What becomes of missing values: empty fields, `NaN`, `NA`, `null`, `-`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,6 +6,7 @@
 mod adapter;
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) mod bare;
+mod half;
 mod kernel;
 mod pace;
 mod profile;
@@ -20,8 +21,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::{Device, Need, Tuned, Tuning};
+use crate::config::Precision;
 use crate::error::{Bytes, Error, Result};
 pub use adapter::{AdapterReport, adapters};
+pub use half::Half;
 pub use kernel::{Access, Kernel, Params, grid};
 use kernel::{MAX_GROUPS, compile};
 pub(crate) use kernel::{kernel, params};
@@ -63,6 +66,10 @@ pub struct GpuOptions {
     pub poison: bool,
     /// Take the time of each kernel for [`Gpu::profile`]. Every dispatch is then a pass of its own.
     pub profile: bool,
+    /// What products are made of.
+    pub precision: Precision,
+    /// Multiply 16-bit numbers each by itself, even where the adapter has matrices of them.
+    pub no_matrices: bool,
     /// How to compute, on whichever adapter.
     pub tuning: Option<Tuning>,
     /// How to compute on certain adapters, the last entry first; on others as suits their kind.
@@ -76,6 +83,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     kind: wgpu::DeviceType,
     tuned: Tuned,
+    half: Option<Half>,
     options: GpuOptions,
     faults: Arc<Mutex<Option<Fault>>>,
     allocated: Cell<u64>,
@@ -157,7 +165,21 @@ impl Gpu {
     async fn from_adapter(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self> {
         let info = adapter.get_info();
         let offered = adapter.limits();
+        let half = match options.precision {
+            Precision::F32 => None,
+            Precision::Mixed => {
+                let half = Half::of(adapter).map(|half| if options.no_matrices { Half::Numbers } else { half });
+                let problem = || format!("`{}` has no 16-bit numbers", info.name);
+                Some(half.ok_or_else(|| Error::device(problem(), "leave out `--precision mixed`"))?)
+            }
+        };
+        let memory = match half {
+            // What WebGPU has by itself is too little for the tiles of matrices.
+            Some(Half::Matrices { .. }) => offered.max_compute_workgroup_storage_size.min(32_768),
+            _ => wgpu::Limits::default().max_compute_workgroup_storage_size,
+        };
         let required_limits = wgpu::Limits {
+            max_compute_workgroup_storage_size: memory,
             max_buffer_size: offered.max_buffer_size,
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
@@ -166,7 +188,8 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bptt"),
             required_limits,
-            required_features: adapter.features() & timestamps,
+            required_features: adapter.features() & timestamps | half.map_or(wgpu::Features::empty(), Half::features),
+            experimental_features: half.map_or(wgpu::ExperimentalFeatures::disabled(), Half::experimental),
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|refusal| {
@@ -187,6 +210,7 @@ impl Gpu {
             device,
             queue,
             kind: info.device_type,
+            half,
             tuned: Tuned { adapter: key, tuning: options.tuning.or(measured).unwrap_or(by_kind) },
             options,
             faults,
@@ -200,6 +224,11 @@ impl Gpu {
     /// How it computes.
     pub fn tuning(&self) -> &Tuning {
         &self.tuned.tuning
+    }
+
+    /// How it multiplies 16-bit numbers, if products are made of those.
+    pub fn half(&self) -> Option<Half> {
+        self.half
     }
 
     /// Whether it is a processor that runs the kernels.

@@ -13,6 +13,7 @@ mod lstm;
 mod optimizer;
 mod product;
 mod rows;
+mod unroll;
 mod weight_gradients;
 mod windows;
 
@@ -26,6 +27,7 @@ pub use lstm::{
 };
 pub use optimizer::{Clip, Optimize, Rule, Status};
 pub use product::{Matrix, Onto, Product, ProductShape};
+use product::TileKernels;
 pub use rows::{Listed, Rows, RowsShape};
 pub use weight_gradients::{Affine, AffineInput, AffineSize, WeightGradients};
 pub use windows::{WindowShape, Windows};
@@ -37,17 +39,27 @@ pub trait Kernels: Windows + Product + WeightGradients + Rows + Dropout + Lstm +
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
+/// The kernels of products of 16-bit matrices, made for matrices of so many rows and subgroups of so many invocations, for the
+/// tests that validate them.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn of_matrices(sizes: impl IntoIterator<Item = (usize, usize)>) -> impl Iterator<Item = &'static Kernel> {
+    let tiles = sizes.into_iter().flat_map(|size| [64, 128].map(|tile| (size, tile)));
+    tiles.flat_map(|((side, lanes), tile)| {
+        [&product::PRODUCT, &weight_gradients::WEIGHTS].map(|kernels| kernels.of_matrices(side, lanes, tile))
+    })
+}
+
 /// Every WGSL kernel, for the tests that validate them.
 pub fn all() -> impl Iterator<Item = &'static Kernel> {
     let each = [
         windows::KERNELS,
         product::KERNELS,
-        weight_gradients::KERNELS,
         rows::KERNELS,
         dropout::KERNELS,
         loss::KERNELS,
         optimizer::KERNELS,
         average::KERNELS,
     ];
-    each.into_iter().chain(lstm::KERNELS.iter().copied()).flatten().copied()
+    let products = [&product::PRODUCT, &weight_gradients::WEIGHTS].into_iter().flat_map(TileKernels::all);
+    each.into_iter().chain(lstm::KERNELS.iter().copied()).flatten().copied().chain(products)
 }

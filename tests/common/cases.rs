@@ -12,14 +12,23 @@ use super::common::{self, compare};
 pub const UNTOUCHED: f64 = -12_345.625;
 
 /// Numbers in ±1, multiples of 2⁻¹⁶ and so exact in `f32`. Equal calls in one order give equal numbers.
-pub struct Numbers(Rng);
+pub struct Numbers {
+    rng: Rng,
+    /// Of a number and its sign.
+    bits: u32,
+}
 
 impl Numbers {
     pub fn new(seed: u64) -> Self {
-        Self(Rng::new(seed, Stream::Init))
+        Self { rng: Rng::new(seed, Stream::Init), bits: 17 }
+    }
+    /// Multiples of 2⁻⁹: exact in 16 bits.
+    pub fn coarse(seed: u64) -> Self {
+        Self { bits: 10, ..Self::new(seed) }
     }
     pub fn take(&mut self, len: usize) -> Vec<f64> {
-        (0..len).map(|_| (f64::from(self.0.bits() >> 15) - 65_536.0) / 65_536.0).collect()
+        let one = f64::from(1 << (self.bits - 1));
+        (0..len).map(|_| (f64::from(self.rng.bits() >> (32 - self.bits)) - one) / one).collect()
     }
     pub fn scaled(&mut self, len: usize, scale: f64) -> Vec<f64> {
         self.take(len).iter().map(|value| f64::from((value * scale) as f32)).collect()

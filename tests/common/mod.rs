@@ -1,7 +1,8 @@
 //! What the tests share: one way to compare, one way to open a GPU.
 #![allow(dead_code, clippy::neg_cmp_op_on_partial_ord)] // `!(a <= b)` also catches NaN
 
-use bptt::device::{Gpu, GpuOptions, Recurrence, StepTiles, Tuning};
+use bptt::config::Precision;
+use bptt::device::{Gpu, GpuOptions, Half, Recurrence, StepTiles, Tuning};
 
 /// The distance of `got` from `want`, as the largest share of the tolerance `atol + rtol · |want|`.
 ///
@@ -78,6 +79,28 @@ pub fn persistent(threads: usize, sequences: usize, blocks: usize, steps: usize)
 pub fn tunings() -> Vec<Tuning> {
     let tiles = [Tuning::SOFTWARE, Tuning::HARDWARE, Tuning { large_from: 1, ..Tuning::HARDWARE }];
     tiles.into_iter().flat_map(|tuning| [1, 512].map(|workgroups| Tuning { workgroups, ..tuning })).collect()
+}
+
+/// The adapter with products of 16-bit numbers, in tiles of every kind that it has: each number by itself and matrices. None if
+/// it has no such numbers.
+pub fn halves() -> Vec<Gpu> {
+    let open = |no_matrices: bool, tuning: Tuning| {
+        let adapter = std::env::var("BPTT_ADAPTER").ok();
+        let options = GpuOptions { precision: Precision::Mixed, no_matrices, adapter, poison: true, ..GpuOptions::default() };
+        match pollster::block_on(Gpu::open(GpuOptions { tuning: Some(tuning), ..options })) {
+            Ok(gpu) => Some(gpu),
+            Err(error) if error.to_string().contains("has no 16-bit numbers") => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let tilings = [Tuning { large_from: usize::MAX, ..Tuning::HARDWARE }, Tuning { large_from: 1, ..Tuning::HARDWARE }];
+    let mut found = Vec::new();
+    for tuning in tilings {
+        let best = open(false, tuning);
+        let by_itself = best.as_ref().filter(|gpu| gpu.half() != Some(Half::Numbers)).and_then(|_| open(true, tuning));
+        found.extend(best.into_iter().chain(by_itself));
+    }
+    found
 }
 
 fn open(checked: bool, tuning: Option<Tuning>) -> Gpu {

@@ -34,10 +34,12 @@ impl Kernel {
         Self { entry, ..*self }
     }
 
-    /// The whole text that is compiled.
+    /// The whole text that is compiled; what a file enables has to stand before everything else.
     pub fn wgsl(&self) -> String {
-        let shared: String = self.shared.iter().flat_map(|(_, text)| [*text, "\n"]).collect();
-        format!("{}\n{shared}{}", self.source, kernel!(@ file "common"))
+        let texts = [self.source].into_iter().chain(self.shared.iter().map(|(_, text)| *text));
+        let lines = texts.chain([kernel!(@ file "common")]).flat_map(str::lines);
+        let (enabled, rest): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("enable "));
+        [enabled, rest].concat().join("\n")
     }
 }
 

@@ -7,7 +7,6 @@ mod persistent;
 mod step_kernels;
 mod steps;
 mod strategy;
-mod unroll;
 mod weights;
 
 pub use strategy::{Strategy, Tiles};

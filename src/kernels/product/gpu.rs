@@ -1,5 +1,6 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
+use super::tiles::{TileKernels, tile_kernels};
 use super::{Onto, Product, ProductShape};
 use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
 
@@ -16,11 +17,9 @@ params! {
 params! {
     struct ReduceParams { count: u32, splits: u32, first: u32, stride: u32, place: u32 }
 }
-static PRODUCT: Kernel = kernel!("product" + "product_tiles", ProductParams, [Read, Read, Read, Write]);
-static PRODUCT_DIRECT: Kernel = PRODUCT.entry("direct");
-static PRODUCT_LARGE: Kernel = PRODUCT.entry("large");
+pub(in crate::kernels) static PRODUCT: TileKernels = tile_kernels!("product", ProductParams, [Read, Read, Read, Write]);
 static REDUCE_SPLITS: Kernel = kernel!("reduce_splits", ReduceParams, [Read, Write]);
-pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&PRODUCT, &PRODUCT_DIRECT, &PRODUCT_LARGE, &REDUCE_SPLITS];
+pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&REDUCE_SPLITS];
 
 /// Places of `splits` partial sums in a buffer: split s has its `count` numbers at `first + s · stride`.
 pub(in crate::kernels) struct Splits {
@@ -33,7 +32,7 @@ pub(in crate::kernels) struct Splits {
 impl Gpu {
     /// The tiles of a product whose sum is cut, and the parts.
     fn cut(&self, m: usize, n: usize, k: usize) -> (Tile, usize) {
-        let tile = self.tuning().tile_of(m, n, k, true);
+        let tile = self.tile_of(m, n, k, true);
         (tile, self.tuning().splits(tile.count(m, n), k))
     }
 
@@ -64,15 +63,10 @@ impl Gpu {
             add: u32::from(matches!(onto, Onto::Kept)),
             k_per_split: shape.k.div_ceil(splits) as u32,
         };
-        let kernel = match tile {
-            Tile::Direct => &PRODUCT_DIRECT,
-            Tile::Medium => &PRODUCT,
-            Tile::Large => &PRODUCT_LARGE,
-        };
         let [x, y, _] = grid(tile.count(shape.m, shape.n), 1);
         let ProductShape { m, n, k, .. } = *shape;
         self.cost(Cost::new(2 * m * n * k, m * k + k * n + m * n * splits));
-        self.run(kernel, &params, &[a, b, bias, c], [x, y, splits as u32]);
+        self.run(PRODUCT.of(tile, self.half()), &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
     /// Adds the partial sums, in their order, to `c` from `place` on.
@@ -104,7 +98,7 @@ impl Product for Gpu {
         onto: Onto<Self::Buffer>,
         c: &mut Self::Buffer,
     ) {
-        let tile = self.tuning().tile_of(shape.m, shape.n, shape.k, false);
+        let tile = self.tile_of(shape.m, shape.n, shape.k, false);
         self.dispatch_product(shape, [a, b, c], onto, (tile, 1));
     }
 

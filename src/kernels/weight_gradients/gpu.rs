@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Affine, AffineInput, AffineSize, WeightGradients};
-use crate::device::{Cost, Gpu, GpuBuffer, Kernel, Tile, grid, kernel, params};
-use crate::kernels::product::Splits;
+use crate::device::{Cost, Gpu, GpuBuffer, Tile, grid, kernel, params};
+use crate::kernels::product::{Splits, TileKernels, tile_kernels};
 
 params! {
     struct WeightParams {
@@ -15,10 +15,7 @@ params! {
         add: u32, stride: u32, rows_per_split: u32,
     }
 }
-static WEIGHTS: Kernel = kernel!("weight_gradients" + "product_tiles", WeightParams, [Read, Read, Read, Write]);
-static WEIGHTS_DIRECT: Kernel = WEIGHTS.entry("direct");
-static WEIGHTS_LARGE: Kernel = WEIGHTS.entry("large");
-pub(in crate::kernels) static KERNELS: &[&Kernel] = &[&WEIGHTS, &WEIGHTS_DIRECT, &WEIGHTS_LARGE];
+pub(in crate::kernels) static WEIGHTS: TileKernels = tile_kernels!("weight_gradients", WeightParams, [Read, Read, Read, Write]);
 
 /// Columns of [x | h | 1] as the kernel sees them: whole blocks of 8.
 fn columns(size: &AffineSize) -> usize {
@@ -36,7 +33,7 @@ struct Sums<'a> {
 
 impl Gpu {
     fn weight_tile(&self, size: &AffineSize) -> Tile {
-        self.tuning().tile_of(size.outputs, columns(size), size.rows, true)
+        self.tile_of(size.outputs, columns(size), size.rows, true)
     }
 
     /// How many parts the rows are cut into: the same for all maps, so that one dispatch adds them all.
@@ -82,16 +79,13 @@ impl Gpu {
         };
         let size = map.size();
         let tile = self.weight_tile(&size);
-        let kernel = match tile {
-            Tile::Direct => &WEIGHTS_DIRECT,
-            Tile::Medium => &WEIGHTS,
-            Tile::Large => &WEIGHTS_LARGE,
-        };
         let width = size.widths.iter().sum::<usize>();
         let moved = map.rows * (map.outputs + width) + map.outputs * (width + map.biases.len()) * sums.splits;
         self.cost(Cost::new(map.rows * map.outputs * (2 * width + usize::from(size.bias)), moved));
         let [across, down, _] = grid(tile.count(size.outputs, columns(&size)), 1);
-        self.run(kernel, &params, &[d, x, h, sums.to], [across, down, sums.splits as u32]);
+        // Sums alone lose digits in 16 bits and gain nothing.
+        let half = self.half().filter(|_| width > 0);
+        self.run(WEIGHTS.of(tile, half), &params, &[d, x, h, sums.to], [across, down, sums.splits as u32]);
     }
 }
 

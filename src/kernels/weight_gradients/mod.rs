@@ -12,7 +12,7 @@
 mod cpu;
 mod gpu;
 
-pub(super) use gpu::KERNELS;
+pub(super) use gpu::WEIGHTS;
 
 use std::ops::Range;
 

@@ -5,10 +5,10 @@ mod full;
 
 use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
-use super::unroll::unrolled;
 use super::weights::{self, padded};
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
+use crate::kernels::unroll::unrolled;
 
 params! {
     struct StepsParams { rows: u32, steps: u32, place: u32 }

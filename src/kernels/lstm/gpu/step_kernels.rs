@@ -3,9 +3,9 @@
 //! memory or registers as often as it is used.
 
 use super::LstmShape;
-use super::unroll::{Constant, unrolled};
 use super::weights::{self, padded};
 use crate::device::{Gpu, Kernel, StepTiles, kernel, params};
+use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
     pub(super) struct ForwardParams {

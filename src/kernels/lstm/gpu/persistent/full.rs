@@ -7,10 +7,10 @@ use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
-use crate::kernels::lstm::gpu::unroll::unrolled;
 use crate::kernels::lstm::gpu::weights::{self, padded};
 use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
+use crate::kernels::unroll::unrolled;
 
 params! {
     struct PackParams {

@@ -10,10 +10,10 @@ use std::sync::{LazyLock, Mutex};
 use crate::device::Kernel;
 
 /// A constant's name in the file and its value.
-pub(super) type Constant = (&'static str, usize);
+pub type Constant = (&'static str, usize);
 
 /// `kernel` with these constants. What was once made stays, as pipelines do.
-pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
+pub fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Kernel {
     type Made = HashMap<(&'static str, &'static str, Vec<usize>), &'static Kernel>;
     static MADE: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -21,20 +21,28 @@ pub(super) fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'sta
     made.entry((kernel.name, kernel.entry, values)).or_insert_with(|| {
         let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let name = format!("{} {}", kernel.name, values.join(" "));
-        let source = with_constants(kernel.source, constants);
-        let lines: Vec<_> = source.lines().collect();
-        let source = written_out(&lines, constants);
-        Box::leak(Box::new(Kernel { name: name.leak(), source: source.leak(), ..*kernel }))
+        let written = |text: &str| &*written_out(&with_constants(text, constants).lines().collect::<Vec<_>>(), constants).leak();
+        let shared: Vec<_> = kernel.shared.iter().map(|(name, text)| (*name, written(text))).collect();
+        let made = Kernel { name: name.leak(), source: written(kernel.source), shared: shared.leak(), ..*kernel };
+        for (name, _) in constants {
+            let declared = format!("const {name} = ");
+            assert!(made.wgsl().contains(&declared), "no constant `{name}` in {}", kernel.name);
+        }
+        Box::leak(Box::new(made))
     })
 }
 
+/// `source` with the constants that it declares set. Matrices that a subgroup multiplies together have a type for each SIDE.
 fn with_constants(source: &str, constants: &[Constant]) -> String {
     let mut text = source.to_owned();
     for (name, value) in constants {
         let declared = format!("const {name} = ");
-        let start = source.find(&declared).unwrap_or_else(|| panic!("no constant `{name}`"));
+        let Some(start) = source.find(&declared) else { continue };
         let line = source[start..].lines().next().expect("a line");
         text = text.replace(line, &format!("{declared}{value}u;"));
+        if *name == "SIDE" {
+            text = text.replace("coop_mat8x8", &format!("coop_mat{value}x{value}"));
+        }
     }
     text
 }
@@ -96,7 +104,7 @@ fn numbered(line: &str, index: &str, value: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{numbered, with_constants, written_out};
+    use super::{numbered, unrolled, with_constants, written_out};
 
     #[test]
     fn repetitions_are_written_out() {
@@ -115,12 +123,14 @@ mod tests {
 
     #[test]
     fn constants_are_set() {
-        assert_eq!(with_constants("const A = 1u;\nconst B = A;\n", &[("A", 7)]), "const A = 7u;\nconst B = A;\n");
+        assert_eq!(with_constants("const A = 1u;\nconst B = A;\n", &[("A", 7), ("C", 2)]), "const A = 7u;\nconst B = A;\n");
+        let text = with_constants("const SIDE = 8u;\nalias Left = coop_mat8x8<f16, A>;", &[("SIDE", 16)]);
+        assert_eq!(text, "const SIDE = 16u;\nalias Left = coop_mat16x16<f16, A>;");
     }
 
     #[test]
     #[should_panic(expected = "no constant `C`")]
     fn an_unknown_constant_is_noticed() {
-        with_constants("const A = 1u;", &[("C", 7)]);
+        unrolled(crate::kernels::all().next().expect("a kernel"), &[("C", 7)]);
     }
 }

@@ -1,0 +1,69 @@
+// C [M, N] = A [M, K] · B [K, N] straight from storage, 8 × 8 sums by one invocation: for software rasterisers, where barriers
+// and workgroup memory are dear. Appended to the kernels that name this file; they say what the matrices are, as for the
+// tiles through workgroup memory. Sums of sums lose fewer digits than a long chain.
+
+const CHAIN = 64u;
+
+// Two quads a row.
+alias Rows8 = array<vec4f, 16>;
+
+fn store_8(i: u32, j: u32, rows: Rows8) {
+    var all = rows;
+    // A loop: software compiles each call of `store` anew.
+    for (var quad = 0u; quad < 16u; quad++) {
+        store(i + quad / 2u, j + 4u * (quad % 2u), all[quad]);
+    }
+}
+
+// Rows i .. i + 8 and columns j .. j + 8 by one invocation, straight from storage.
+fn block_8(i: u32, j: u32, part: u32, terms: vec2u) -> Rows8 {
+    var sum_00 = mat4x4f();
+    var sum_01 = mat4x4f();
+    var sum_10 = mat4x4f();
+    var sum_11 = mat4x4f();
+    for (var first = terms.x; first < terms.y; first += CHAIN) {
+        var part_00 = mat4x4f();
+        var part_01 = mat4x4f();
+        var part_10 = mat4x4f();
+        var part_11 = mat4x4f();
+        for (var k = first; k < min(first + CHAIN, terms.y); k++) {
+            let a_0 = a_quad(i, k);
+            let a_1 = a_quad(i + 4u, k);
+            let b_0 = b_quad(part, j, k);
+            let b_1 = b_quad(part, j + 4u, k);
+            part_00 += outer(a_0, b_0);
+            part_01 += outer(a_0, b_1);
+            part_10 += outer(a_1, b_0);
+            part_11 += outer(a_1, b_1);
+        }
+        sum_00 += part_00;
+        sum_01 += part_01;
+        sum_10 += part_10;
+        sum_11 += part_11;
+    }
+    return Rows8(
+        sum_00[0], sum_01[0], sum_00[1], sum_01[1], sum_00[2], sum_01[2], sum_00[3], sum_01[3],
+        sum_10[0], sum_11[0], sum_10[1], sum_11[1], sum_10[2], sum_11[2], sum_10[3], sum_11[3],
+    );
+}
+
+@compute @workgroup_size(8)
+fn direct(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 8u);
+    let i = at.x + 8u * local;
+    // The part is a constant of each loop, which software rasterisers would else decide on for every number.
+    let part = part_of(at.y);
+    var rows: Rows8;
+    if part == 0u {
+        rows = block_8(i, at.y, 0u, terms(group));
+    } else if part == 1u {
+        rows = block_8(i, at.y, 1u, terms(group));
+    } else {
+        rows = block_8(i, at.y, 2u, terms(group));
+    }
+    store_8(i, at.y, rows);
+}

@@ -1,0 +1,23 @@
+// Tiles of 32-bit numbers.
+
+alias Kept = vec4f;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 64u, 64u);
+    tile_64(at.x, at.y, terms(group), local);
+}
+
+@compute @workgroup_size(256)
+fn large(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let at = tile(group, groups, 128u, 128u);
+    tile_128(at.x, at.y, terms(group), local);
+}

@@ -1,0 +1,81 @@
+//! The kernels of a product on a GPU, in every kind of tile.
+
+use crate::device::{Gpu, Half, Kernel, Tile};
+use crate::kernels::unroll::unrolled;
+
+/// One product in every kind of tile; [`tile_kernels!`] makes them.
+pub struct TileKernels {
+    /// Straight from storage.
+    pub direct: Kernel,
+    /// Medium and large tiles of 32-bit numbers.
+    pub single: [Kernel; 2],
+    /// The same of 16-bit numbers.
+    pub half: [Kernel; 2],
+    /// Of matrices of 16-bit numbers, to be unrolled.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub matrices: Kernel,
+}
+
+/// The kernels of the product whose matrices a WGSL file describes.
+macro_rules! tile_kernels {
+    ($name:literal, $params:ty, $storage:tt) => {{
+        const SINGLE: $crate::device::Kernel =
+            kernel!($name + "product_tiles" + "product_single", $params, $storage);
+        const HALF: $crate::device::Kernel =
+            kernel!($name + "product_tiles" + "product_half", $params, $storage);
+        $crate::kernels::product::TileKernels {
+            direct: kernel!($name + "product_direct", $params, $storage).entry("direct"),
+            single: [SINGLE, SINGLE.entry("large")],
+            half: [HALF.entry("half"), HALF.entry("half_large")],
+            #[cfg(not(target_arch = "wasm32"))]
+            matrices: kernel!($name + "product_matrices", $params, $storage).entry("matrices"),
+        }
+    }};
+}
+pub(in crate::kernels) use tile_kernels;
+
+impl TileKernels {
+    /// The kernel for `tile`, of 16-bit numbers if `half`.
+    pub fn of(&'static self, tile: Tile, half: Option<Half>) -> &'static Kernel {
+        let place = usize::from(tile == Tile::Large);
+        match half {
+            None if tile == Tile::Direct => &self.direct,
+            None => &self.single[place],
+            #[cfg(not(target_arch = "wasm32"))]
+            Some(Half::Matrices { side, lanes }) => self.of_matrices(side, lanes, tile.size().0),
+            Some(_) => &self.half[place],
+        }
+    }
+
+    /// The kernel with matrices of `side` for subgroups of `lanes` invocations, a workgroup's tile of `tile` rows and columns.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn of_matrices(&'static self, side: usize, lanes: usize, tile: usize) -> &'static Kernel {
+        let subgroups = 256 / lanes;
+        // A subgroup's share of the tile, as square as can be.
+        let share = tile * tile / (side * side * subgroups);
+        let high = 1 << (share.ilog2() / 2);
+        let constants = [("TILE", tile), ("SIDE", side), ("SUBGROUPS", subgroups), ("HIGH", high), ("WIDE", share / high)];
+        unrolled(&self.matrices, &constants)
+    }
+
+    /// All of them, as they stand in the files.
+    pub fn all(&'static self) -> Vec<&'static Kernel> {
+        let [[single, single_large], [half, half_large]] = [&self.single, &self.half].map(|kernels| kernels.each_ref());
+        #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "no matrices there"))]
+        let mut all = vec![&self.direct, single, single_large, half, half_large];
+        #[cfg(not(target_arch = "wasm32"))]
+        all.push(&self.matrices);
+        all
+    }
+}
+
+impl Gpu {
+    /// The tiles for C `[rows, columns]` whose sum over `terms` may be cut, if `cut`.
+    pub(in crate::kernels) fn tile_of(&self, rows: usize, columns: usize, terms: usize, cut: bool) -> Tile {
+        match self.tuning().tile_of(rows, columns, terms, cut) {
+            // There is no such kernel of 16-bit numbers.
+            Tile::Direct if self.half().is_some() => Tile::Medium,
+            tile => tile,
+        }
+    }
+}
