@@ -1,5 +1,5 @@
 // average = decay · average + (1 − decay) · values, the moving average of the parameters.
-// One invocation per parameter. Nothing changes once a step was not finite.
+// One invocation per parameter. Nothing changes in a step that is held.
 
 struct Params {
     len: u32,
@@ -9,7 +9,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> values: array<f32>;         // [P], the parameters
-@group(0) @binding(2) var<storage, read> status: array<f32>;         // [norm, factor, stopped]
+@group(0) @binding(2) var<storage, read> status: array<f32>;         // as in norm
 @group(0) @binding(3) var<storage, read_write> average: array<f32>;  // [P]
 
 @compute @workgroup_size(64)

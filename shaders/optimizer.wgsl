@@ -1,5 +1,5 @@
 // One step of adam, adamw or sgd on every parameter; the formulas stand in src/kernels/optimizer.rs.
-// One invocation per parameter. Nothing changes once a step was not finite.
+// One invocation per parameter. Nothing changes in a step that is held.
 
 struct Params {
     kind: u32,
@@ -20,7 +20,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_params: array<f32>;       // [P]
-@group(0) @binding(2) var<storage, read> status: array<f32>;         // [norm, factor, stopped]
+@group(0) @binding(2) var<storage, read> status: array<f32>;         // as in norm
 @group(0) @binding(3) var<storage, read_write> moments: array<f32>;  // [0 to 3, P]: m, v, largest v
 @group(0) @binding(4) var<storage, read_write> values: array<f32>;   // [P], the parameters
 

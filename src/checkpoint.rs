@@ -26,6 +26,9 @@ pub struct Position {
     /// What the plateau schedule has seen.
     #[serde(default)]
     pub plateau: Plateau,
+    /// The last step's norm, the loss's scale, and for how many steps it has been; none where products are of 32-bit numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<[f32; 3]>,
 }
 
 /// What the learning-rate schedule `plateau` goes by.

@@ -278,6 +278,19 @@ pub struct Config {
     /// Validate and keep the weights' moving average, decaying by this at each step; 0 switches it off
     #[cfg_attr(feature = "cli", arg(long, value_name = "DECAY", default_value_t = Self::default().ema, help_heading = "Training"))]
     pub ema: f64,
+    /// What products are made of: 32-bit numbers, or on a GPU 16-bit numbers that are summed up in 32 bits
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            value_enum,
+            default_value_t,
+            hide_possible_values = true,
+            value_name = "f32|mixed",
+            help_heading = "Training"
+        )
+    )]
+    pub precision: Precision,
     /// Steps between two reports within an epoch
     #[cfg_attr(feature = "cli", arg(long, value_name = "STEPS", default_value_t = Self::default().log_every, help_heading = "Training"))]
     pub log_every: usize,
@@ -347,6 +360,7 @@ impl Default for Config {
             patience: 10,
             min_delta: 0.0,
             ema: 0.0,
+            precision: Precision::default(),
             log_every: 50,
             seed: 2,
         }

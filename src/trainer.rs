@@ -102,6 +102,9 @@ impl<D: Kernels> Trainer<D> {
         trainer.device.write_f32(&mut trainer.net.params, &parameters);
         trainer.write_average(&average.unwrap_or_default());
         trainer.device.write_f32(&mut trainer.optimizer.moments, &moments);
+        if let Some(known) = position.loss_scale {
+            trainer.optimizer.set_loss_scale(&trainer.device, known);
+        }
         trainer.write_state(&state);
         trainer.position = position;
         trainer.cut_parts();
@@ -136,6 +139,10 @@ impl<D: Kernels> Trainer<D> {
                 "`plateau` goes by the validation loss, and there is none",
                 remedy,
             ));
+        }
+        if config.precision != device.precision() {
+            let problem = format!("is not what `{}` was opened for", device.adapter());
+            return Err(Error::option("precision", problem, "open the device for it, or leave it out"));
         }
         let needs = Needs::new(&device, &config, &data, &shape, streams.as_ref());
         device.check(&needs.all(&device, &shape))?;
@@ -270,6 +277,7 @@ impl<D: Kernels> Trainer<D> {
         }
         let loss = net.shape.loss(&self.config, &sequences.packing, batch.weight);
         net.loss(device, &loss, batch.record, &mut self.history);
+        self.optimizer.scale(device, net, &loss);
         net.backward(device, &sequences, None);
     }
 
@@ -364,7 +372,7 @@ impl<D: Kernels> Trainer<D> {
         Ok(Checkpoint {
             info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
             data: self.fingerprint,
-            position: self.position.clone(),
+            position: Position { loss_scale: self.optimizer.loss_scale(&self.device).await?, ..self.position.clone() },
             epochs: self.epochs.clone(),
             parameters: self.parameters().await?,
             average: self.averaged().await?,

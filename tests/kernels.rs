@@ -598,7 +598,12 @@ struct StepCase {
     rule: Rule,
     len: usize,
     gradient: f64,
+    /// The loss's scale, and for how many steps it has been.
+    scale: [f32; 2],
 }
+
+/// No scale.
+const ONE: [f32; 2] = [1.0, 0.0];
 
 const ADAM: Rule = Rule {
     kind: OptimizerKind::Adam,
@@ -613,7 +618,7 @@ const ADAM: Rule = Rule {
 impl StepCase {
     /// Six steps with new gradients each; the fourth is not finite if `bad` says where.
     fn steps<D: Kernels>(&self, device: &D, bad: Option<Bad>) -> Results {
-        let Self { rule, len, gradient } = *self;
+        let Self { rule, len, gradient, scale: [scale, steps] } = *self;
         let mut numbers = Numbers::new(len as u64);
         let (kept, rows) = (rule.moments() * len, 6);
         let mut params = numbers.take(len);
@@ -624,11 +629,12 @@ impl StepCase {
         let mut d_params = fresh(device, len + 3);
         let mut history = filled(device, &[UNTOUCHED; 14]);
         let mut scratch = fresh(device, device.norm_scratch_len(len));
-        let mut status = fresh(device, Status::LEN);
-        device.zero(&mut status, 0, Status::LEN);
+        let mut status = filled(device, &common::doubles(&Status::before([0.0, scale, steps])));
         let mut results = Results::new();
         for step in 0..rows {
+            let now = read(device, &status, Status::LEN)[Status::SCALE];
             let mut gradients = numbers.scaled(len, gradient / (1 + step) as f64);
+            gradients.iter_mut().for_each(|gradient| *gradient *= now);
             gradients.extend([UNTOUCHED; 3]);
             let mut losses = read(device, &history, 14);
             losses[2 * step] = 0.5;
@@ -694,13 +700,57 @@ fn optimizers_and_clipping() {
     for (index, rule) in rules().into_iter().enumerate() {
         for (turn, clip) in [Clip::None, Clip::Norm(0.7), Clip::Norm(1e6), Clip::Value(0.3)].into_iter().enumerate() {
             let len = [1, 7, 63, 65, 129, 1025, 20_000][(index + 2 * turn) % 7];
-            cases.push(StepCase { rule: Rule { clip, ..rule }, len, gradient: [1.0, 30.0][turn % 2] });
+            cases.push(StepCase { rule: Rule { clip, ..rule }, len, gradient: [1.0, 30.0][turn % 2], scale: ONE });
         }
     }
     for (len, clip) in [(300_001, Clip::Norm(1.0)), (40_000, Clip::None), (64, Clip::Norm(1e-3))] {
-        cases.push(StepCase { rule: Rule { clip, ..ADAM }, len, gradient: 1.0 });
+        cases.push(StepCase { rule: Rule { clip, ..ADAM }, len, gradient: 1.0, scale: ONE });
     }
     hold(&cases);
+}
+
+/// A scaled loss's gradients change the parameters as without the scale, which doubles in time; where they are not finite, one
+/// step is left out and the scale is halved, down to 2.
+fn scales<D: Kernels>(device: &D) {
+    let case = |scale| StepCase { rule: Rule { clip: Clip::Norm(0.5), ..ADAM }, len: 200, gradient: 1.0, scale };
+    let last = |results: &Results, what: &str, step: usize| {
+        let name = format!("{what} after {step}");
+        results.iter().find(|(found, _)| *found == name).expect("a result").1.clone()
+    };
+    let plain = case(ONE).steps(device, None);
+    for (scale, after) in [([256.0, 0.0], [256.0, 6.0]), ([2.0, 1996.0], [4.0, 2.0]), ([16_777_216.0, 1999.0], [16_777_216.0, 5.0])] {
+        let scaled = case(scale).steps(device, None);
+        assert_eq!(last(&scaled, "parameters", 5), last(&plain, "parameters", 5), "a power of two changes no bit");
+        let status = last(&scaled, "status", 5);
+        assert_eq!([status[Status::SCALE], status[Status::STEPS]], after, "after {scale:?}");
+        assert_eq!(last(&scaled, "history", 5), last(&plain, "history", 5));
+    }
+    for bad in [f64::NAN, f64::INFINITY] {
+        let held = case([256.0, 7.0]).steps(device, Some(Bad::Gradient(bad)));
+        let marks: Vec<_> = (0..6).map(|step| last(&held, "status", step)[Status::HELD]).collect();
+        assert_eq!(marks, [0.0, 0.0, 0.0, Status::STEP, 0.0, 0.0]);
+        assert_eq!(last(&held, "parameters", 3), last(&held, "parameters", 2));
+        assert_eq!(last(&held, "moment 1", 3), last(&held, "moment 1", 2));
+        assert_ne!(last(&held, "parameters", 4), last(&held, "parameters", 3));
+        let status = last(&held, "status", 5);
+        assert_eq!([status[Status::SCALE], status[Status::STEPS]], [128.0, 2.0]);
+        let history = last(&held, "history", 5);
+        assert_eq!(history[7], history[5], "the norm before stands for that of a step that is left out");
+        assert_eq!(history[9], last(&plain, "history", 5)[9]);
+        // Nothing to halve, or the loss itself: the run is over.
+        for (scale, bad) in [([2.0, 7.0], Bad::Gradient(bad)), ([256.0, 7.0], Bad::Loss(bad))] {
+            let over = case(scale).steps(device, Some(bad));
+            assert_eq!(last(&over, "status", 5)[Status::HELD], Status::ALL, "{bad:?}");
+            assert_eq!(last(&over, "parameters", 5), last(&over, "parameters", 2));
+        }
+    }
+}
+
+#[test]
+fn the_scale_of_a_loss_follows_what_16_bits_hold() {
+    scales(&Cpu::<f64>::poisoned());
+    scales(&Cpu::<f32>::poisoned());
+    scales(&common::gpu(false));
 }
 
 /// From the first loss or gradient that is not finite on, the mark is set and nothing changes any more.
@@ -709,7 +759,7 @@ fn stops<D: Kernels>(device: &D) {
     for bad in kinds.into_iter().flat_map(|value| [Bad::Loss(value), Bad::Gradient(value)]) {
         for (rule, clip) in rules().into_iter().zip([Clip::None, Clip::Norm(1.0), Clip::Value(0.5)].into_iter().cycle())
         {
-            let case = StepCase { rule: Rule { clip, ..rule }, len: 200, gradient: 1.0 };
+            let case = StepCase { rule: Rule { clip, ..rule }, len: 200, gradient: 1.0, scale: ONE };
             let results = case.steps(device, Some(bad));
             let find = |name: String| &results.iter().find(|(found, _)| *found == name).expect("a result").1;
             for what in ["parameters", "moment 0", "moment 1", "moment 2"] {
@@ -727,7 +777,7 @@ fn stops<D: Kernels>(device: &D) {
                 }
             }
             for step in 0..6 {
-                let stopped = find(format!("status after {step}"))[Status::STOPPED];
+                let stopped = find(format!("status after {step}"))[Status::HELD];
                 assert_eq!(stopped != 0.0, step >= 3, "{}: {bad:?}, step {step}: {stopped}", case.name());
             }
         }
@@ -817,7 +867,7 @@ fn checks_change_no_bit() {
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&trusted)), "{} again", case.name());
     }
     for rule in rules() {
-        let case = StepCase { rule: Rule { clip: Clip::Norm(0.5), ..rule }, len: 1100, gradient: 1.0 };
+        let case = StepCase { rule: Rule { clip: Clip::Norm(0.5), ..rule }, len: 1100, gradient: 1.0, scale: ONE };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
     let case = AverageCase { len: 1100, decay: 0.9 };
@@ -891,7 +941,7 @@ fn a_changed_case_fails() {
     assert!(!differences("decay", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());
     let loss = |delta| LossCase { kind: LossKind::CrossEntropy, sizes: [9, 1, 5], delta, weight: 1.0 };
     assert!(!differences("ε", &loss(1.0).run(&exact), &loss(1.001).run(&exact), loss(1.0).tolerance()).is_empty());
-    let step = |rule| StepCase { rule, len: 65, gradient: 1.0 };
+    let step = |rule| StepCase { rule, len: 65, gradient: 1.0, scale: ONE };
     let (one, other) = (step(ADAM), step(Rule { eps: 1e-5, ..ADAM }));
     assert!(!differences("eps", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Instant;
 
-use bptt::config::{Config, DeviceKind, Head};
+use bptt::config::{Config, DeviceKind, Head, Precision};
 use bptt::device::{Cpu, Device, Gpu, GpuOptions, Real};
 use bptt::error::{Error, Result};
 use bptt::kernels::{Kernels, LstmShape, Noise, Packing, Record, Rule};
@@ -25,6 +25,9 @@ pub struct BenchArgs {
     shape: Vec<Shape>,
     #[command(flatten)]
     options: Options,
+    /// What products are made of
+    #[arg(long, value_enum, default_value_t, hide_possible_values = true, value_name = "f32|mixed")]
+    precision: Precision,
     /// Timed regions
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -195,7 +198,7 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
     if args.profile {
         return profile(args, global);
     }
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, args.precision)?;
     bptt::on!(engine, device => {
         check(&device, global)?;
         for &shape in &args.shape {
@@ -216,6 +219,7 @@ fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
             adapter,
             hardware_only,
             profile: true,
+            precision: args.precision,
             tuned: tune::known(),
             ..GpuOptions::default()
         }))?),
@@ -286,6 +290,7 @@ impl<'a, D: Kernels> Step<'a, D> {
         self.net.zero_gradients(self.device);
         self.net.forward(self.device, &self.batch);
         self.net.loss(self.device, &loss, Record { row: 0, add: false }, &mut self.history);
+        self.optimizer.scale(self.device, &mut self.net, &loss);
         self.net.backward(self.device, &self.batch, None);
         self.optimizer.step(self.device, &mut self.net, self.taken, 1e-3, 0, &mut self.history);
         self.device.submit()
@@ -311,14 +316,16 @@ fn check<D: Kernels>(device: &D, global: &Global) -> Result<()> {
     for step in 1..=2 {
         ours.take()?;
         exact.take()?;
-        let (got, want) = (ours.gradients()?, exact.gradients()?);
+        let scale = f64::from(device.first_scale());
+        let got = ours.gradients()?.into_iter().map(|got| got / scale);
+        let want = exact.gradients()?;
         let largest = want.iter().fold(0.0f64, |most, value| most.max(value.abs()));
         let apart = got
-            .iter()
             .zip(&want)
             .map(|(got, want)| (got - want).abs())
             .fold(0.0, |most: f64, apart| if apart.is_nan() { f64::INFINITY } else { most.max(apart) });
-        if apart > 2e-5 * largest {
+        let most = if scale == 1.0 { 2e-5 } else { 2e-3 };
+        if apart > most * largest {
             let problem = format!("`{}` computes wrong gradients: {apart:e} apart, of {largest:e}", device.adapter());
             return Err(Error::device(problem, "do not train on it; try another driver or `--device cpu`"));
         }
@@ -404,8 +411,9 @@ fn time<D: Kernels>(device: &D, shape: Shape, options: &Options, regions: usize,
 fn report<D: Kernels>(device: &D, shape: &str, times: &Times, gflops: Option<f64>, global: &Global) {
     let (median, least, most) = (times.median(), times.sorted[0], times.sorted[times.sorted.len() - 1]);
     if global.json {
+        let mode = if device.precision() == Precision::F32 { "fp32" } else { "mixed" };
         let line = json!({
-            "device": device.kind(), "adapter": device.adapter(), "shape": shape, "mode": "fp32",
+            "device": device.kind(), "adapter": device.adapter(), "shape": shape, "mode": mode,
             "ms_median": median, "ms_min": least, "ms_max": most, "steps": times.sorted.len() * times.together,
             "first_step_ms": times.first, "gflops": gflops, "bytes": times.bytes, "bytes_needed": times.needed,
         });

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bptt::config::Task;
+use bptt::config::{Precision, Task};
 use bptt::device::Device;
 use bptt::error::{Error, Place, Result};
 use bptt::forecaster::Forecaster;
@@ -42,7 +42,7 @@ pub fn run(args: &EvaluateArgs, global: &Global) -> Result<ExitCode> {
         let place = Place::file(&data.series.file);
         return Err(Error::file(place, "has no row to test on, by the model's own shares", "use --all"));
     }
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, Precision::F32)?;
     let (device, scaled) = bptt::on!(engine, device => {
         let shown = json!({ "device": device.kind(), "adapter": device.adapter() });
         let mut forecaster = Forecaster::new(device, &source.model, data.series.rows(), starts.len())?;
@@ -71,7 +71,7 @@ fn of_learnt(args: &EvaluateArgs, source: &Source, global: &Global) -> Result<Ex
     let mut config = source.model.info.config.clone();
     // A short text has few streams.
     config.batch_size = config.batch_size.min(data.split.train.len() / config.bptt.unwrap_or(1)).max(1);
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, Precision::F32)?;
     let parameters = source.model.parameters.clone();
     let (report, _) = bptt::on!(engine, device => {
         // A run of no step: what is measured is what it begins with.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bptt::config::Precision;
 use bptt::error::Result;
 use bptt::forecaster::Forecaster;
 use pollster::block_on;
@@ -32,7 +33,7 @@ pub fn run(args: &ForecastArgs, global: &Global) -> Result<ExitCode> {
     let series = source.series(args.file.as_deref(), global)?;
     let info = &source.model.info;
     let horizon = args.horizon.unwrap_or(info.config.horizon);
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, Precision::F32)?;
     let ahead = bptt::on!(engine, device => {
         let mut forecaster = Forecaster::new(device, &source.model, info.config.window, 1)?;
         block_on(forecaster.ahead(&series, horizon))?

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bptt::config::Precision;
 use bptt::error::Result;
 use bptt::generator::{Generator, Sampling};
 use pollster::block_on;
@@ -46,7 +47,7 @@ pub fn run(args: &GenerateArgs, global: &Global) -> Result<ExitCode> {
             _ = std::io::stdout().flush();
         }
     };
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, Precision::F32)?;
     bptt::on!(engine, device => {
         let mut generator = Generator::new(device, &source.model, global.seed.unwrap_or(0))?;
         if !global.json {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bptt::config::Task;
+use bptt::config::{Precision, Task};
 use bptt::device::Device;
 use bptt::error::{Error, Place, Result};
 use bptt::inspector::{Cell, Clipping, Inspection, Inspector, Verdict, judge, sample};
@@ -41,7 +41,7 @@ pub fn run(args: &InspectArgs, global: &Global) -> Result<ExitCode> {
         let problem = format!("is shorter than one window of {} characters", config.window);
         return Err(Error::file(Place::file(&data.series.file), problem, "give a longer text"));
     }
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, Precision::F32)?;
     let (device, found) = bptt::on!(engine, device => {
         let shown = json!({ "device": device.kind(), "adapter": device.adapter() });
         let mut inspector = Inspector::new(device, &source.model, data.series.rows(), starts.len())?;

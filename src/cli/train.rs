@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bptt::checkpoint::Checkpoint;
-use bptt::config::{Config, DeviceKind, InitScheme, Task};
+use bptt::config::{Config, DeviceKind, InitScheme, Precision, Task};
 use bptt::data::Dataset;
 use bptt::device::{Device, Engine};
 use bptt::error::{Error, Place, Result};
@@ -50,7 +50,7 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
         None => Start::fresh(&args, matches, global)?,
     };
     start.data.notes.iter().for_each(|note| global.say(&format!("note: {note}")));
-    let engine = open_engine(global)?;
+    let engine = open_engine(global, start.config.precision)?;
     // A second Ctrl-C means it: the last checkpoint stands.
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
@@ -62,12 +62,16 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
 }
 
 /// Opens the device asked for and says which it is. A GPU computes as was measured for it.
-pub fn open_engine(global: &Global) -> Result<Engine> {
-    let engine = block_on(Engine::open(global.device, global.adapter.clone(), tune::known()))?;
+pub fn open_engine(global: &Global, precision: Precision) -> Result<Engine> {
+    let engine = block_on(Engine::open(global.device, global.adapter.clone(), precision, tune::known()))?;
     let (kind, adapter) = bptt::on!(&engine, device => (device.kind(), device.adapter().to_owned()));
     let fell_back = kind == "cpu" && global.device == DeviceKind::Auto;
     let why = if fell_back { "no usable hardware GPU; " } else { "" };
-    global.say(&format!("{why}computing on the {}: {adapter}", kind.to_uppercase()));
+    let half = match &engine {
+        Engine::Gpu(gpu) => gpu.half().map_or(String::new(), |half| format!(", products of {half}")),
+        Engine::Cpu(_) => String::new(),
+    };
+    global.say(&format!("{why}computing on the {}: {adapter}{half}", kind.to_uppercase()));
     Ok(engine)
 }
 

@@ -1,7 +1,7 @@
 //! The choice of a device, made once per run.
 
 use super::{Cpu, Gpu, GpuOptions, Tuned};
-use crate::config::DeviceKind;
+use crate::config::{DeviceKind, Precision};
 use crate::error::{Error, Result};
 
 /// The device of a run.
@@ -30,19 +30,30 @@ impl Engine {
     /// computes as that says.
     ///
     /// # Errors
-    /// No adapter fits, or an adapter is named together with the CPU.
-    pub async fn open(kind: DeviceKind, adapter: Option<String>, tuned: Vec<Tuned>) -> Result<Self> {
+    /// No adapter fits, or an adapter or products of 16-bit numbers are asked of the CPU.
+    pub async fn open(
+        kind: DeviceKind,
+        adapter: Option<String>,
+        precision: Precision,
+        tuned: Vec<Tuned>,
+    ) -> Result<Self> {
         let hardware_only = kind == DeviceKind::Auto && adapter.is_none();
-        let options = GpuOptions { hardware_only, adapter, tuned, ..GpuOptions::default() };
+        let options = GpuOptions { hardware_only, adapter, precision, tuned, ..GpuOptions::default() };
+        let mixed = |problem: &str| {
+            let remedy = "leave it out, or name a GPU with `--adapter`, which may be a software one";
+            Error::option("precision", format!("is `mixed`, which takes a GPU, and {problem}"), remedy)
+        };
         match kind {
             DeviceKind::Cpu => match options.adapter {
                 Some(_) => {
                     Err(Error::option("adapter", "names a GPU, but the device is `cpu`", "leave one of them out"))
                 }
+                None if precision == Precision::Mixed => Err(mixed("the device is `cpu`")),
                 None => Ok(Self::Cpu(Cpu::new())),
             },
             DeviceKind::Auto if hardware_only => match Gpu::open(options).await {
                 Ok(gpu) => Ok(Self::Gpu(gpu)),
+                Err(_) if precision == Precision::Mixed => Err(mixed("no hardware GPU can be used for it")),
                 Err(_) => Ok(Self::Cpu(Cpu::new())),
             },
             _ => Ok(Self::Gpu(Gpu::open(options).await?)),

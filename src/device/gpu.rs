@@ -391,6 +391,9 @@ impl Device for Gpu {
     fn adapter(&self) -> &str {
         &self.name
     }
+    fn precision(&self) -> Precision {
+        self.options.precision
+    }
     fn allocated(&self) -> u64 {
         self.allocated.get()
     }

@@ -22,6 +22,7 @@ pub use tuning::{Recurrence, StepTiles, Tile, Tuned, Tuning};
 use std::future::Future;
 use std::ops::Range;
 
+use crate::config::Precision;
 use crate::error::Result;
 
 /// Buffers and their traffic, the same on every device.
@@ -39,6 +40,10 @@ pub trait Device {
     fn kind(&self) -> &'static str;
     /// The adapter's or the processor's name.
     fn adapter(&self) -> &str;
+    /// What products are made of.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
     /// Bytes of all buffers made so far.
     fn allocated(&self) -> u64;
     /// How it computes, where that is a choice; a run that goes on with the same choice keeps its bits.

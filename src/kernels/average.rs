@@ -53,7 +53,7 @@ const BLOCK: usize = 16_384;
 
 impl<F: Real> Average for Cpu<F> {
     fn average_step(&self, len: usize, decay: f64, params: &Vec<F>, status: &Vec<F>, average: &mut Vec<F>) {
-        if status[Status::STOPPED] != F::zero() {
+        if status[Status::HELD] != F::zero() {
             return;
         }
         let (decay, complement) = (F::of(decay), F::of(1.0 - decay));

@@ -9,6 +9,7 @@
 mod average;
 mod dropout;
 mod loss;
+mod loss_scale;
 mod lstm;
 mod optimizer;
 mod product;
@@ -20,6 +21,7 @@ mod windows;
 pub use average::Average;
 pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
+pub use loss_scale::LossScale;
 pub(crate) use lstm::gate_gradients;
 pub use lstm::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tensor,
@@ -35,7 +37,7 @@ pub use windows::{WindowShape, Windows};
 use crate::device::{Cpu, Gpu, Kernel, Real};
 
 /// Every operation a training run needs. A device that misses one does not compile.
-pub trait Kernels: Windows + Product + WeightGradients + Rows + Dropout + Lstm + Loss + Optimize + Average {}
+pub trait Kernels: Windows + Product + WeightGradients + Rows + Dropout + Lstm + Loss + LossScale + Optimize + Average {}
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
@@ -57,6 +59,7 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
         rows::KERNELS,
         dropout::KERNELS,
         loss::KERNELS,
+        loss_scale::KERNELS,
         optimizer::KERNELS,
         average::KERNELS,
     ];

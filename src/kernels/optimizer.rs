@@ -16,6 +16,7 @@
 
 use pulp::NullaryFnOnce;
 
+use super::loss_scale;
 use crate::config::{Config, OptimizerKind};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
@@ -91,23 +92,37 @@ impl Rule {
     }
 }
 
-/// What `gradient_norm` leaves on the device for `optimizer_step`: `[norm, factor, stopped]`.
+/// What `gradient_norm` leaves on the device for `optimizer_step`: `[norm, factor, held, scale, steps]`.
 pub struct Status;
 
 impl Status {
-    /// Elements of the buffer. Zero it before the first step.
-    pub const LEN: usize = 3;
+    /// Elements of the buffer.
+    pub const LEN: usize = 5;
     /// Place of the norm before clipping.
     pub const NORM: usize = 0;
-    /// Place of the factor that clipping by norm applies.
+    /// Place of the factor that a gradient is multiplied by: that of clipping by norm, divided by the loss's scale.
     pub const FACTOR: usize = 1;
-    /// Place of a mark, not 0 from the first step on whose loss or norm was not finite. No step changes anything then.
-    pub const STOPPED: usize = 2;
+    /// Place of a mark, not 0 if the step changes nothing: [`ALL`](Status::ALL) from the first one on whose loss or norm is not
+    /// finite, [`STEP`](Status::STEP) where it may be the scale's fault.
+    pub const HELD: usize = 2;
+    /// Place of the scale of the loss, as [`LossScale`](super::LossScale) says.
+    pub const SCALE: usize = 3;
+    /// Place of the number of steps since the scale was last changed.
+    pub const STEPS: usize = 4;
+    /// The step is held.
+    pub const STEP: f64 = 1.0;
+    /// It and all that follow.
+    pub const ALL: f64 = 2.0;
+
+    /// Before a step, after one of this norm, with a scale that has been for so many steps.
+    pub fn before([norm, scale, steps]: [f32; 3]) -> [f32; Self::LEN] {
+        [norm, 0.0, 0.0, scale, steps]
+    }
 }
 
 /// Clipping and the optimizer.
 pub trait Optimize: Device {
-    /// The 2-norm of the first `len` gradients and the clipping factor, into `status`; the norm also into column 1 of row
+    /// The 2-norm of the first `len` gradients, less the loss's scale, and the factor for them, into `status`; the norm also into column 1 of row
     /// `row` of `history` `[rows, 2]`, whose column 0 holds the step's loss. `scratch` holds
     /// [`norm_scratch_len`](Optimize::norm_scratch_len) elements.
     fn gradient_norm(
@@ -143,7 +158,7 @@ params! {
     struct NormPartsParams { len: u32 }
 }
 params! {
-    struct NormParams { parts: u32, max_norm: f32, row: u32 }
+    struct NormParams { parts: u32, max_norm: f32, row: u32, scale_steps: u32, most_scale: f32 }
 }
 params! {
     struct OptimizerParams {
@@ -181,7 +196,13 @@ impl Optimize for Gpu {
         let parts = self.norm_scratch_len(len);
         self.cost(Cost::new(2 * len, len));
         self.run(&NORM_PARTS, &NormPartsParams { len: len as u32 }, &[d_params, scratch], [parts as u32, 1, 1]);
-        let params = NormParams { parts: parts as u32, max_norm: clip_params(clip).0, row: row as u32 };
+        let params = NormParams {
+            parts: parts as u32,
+            max_norm: clip_params(clip).0,
+            row: row as u32,
+            scale_steps: loss_scale::STEPS,
+            most_scale: loss_scale::MOST,
+        };
         self.cost(Cost::new(parts, parts));
         self.run(&NORM, &params, &[scratch, status, history], [1, 1, 1]);
     }
@@ -241,14 +262,26 @@ impl<F: Real> Optimize for Cpu<F> {
     ) {
         let blocks = d_params[..len].par_chunks(BLOCK);
         let sums: Vec<f64> = blocks.map(|block| dispatch(Squares(block))).collect();
-        let norm = sums.iter().sum::<f64>().sqrt();
+        let (scale, steps) = (status[Status::SCALE].double(), status[Status::STEPS].double());
+        let norm = sums.iter().sum::<f64>().sqrt() / scale;
+        let (well, loss_well) = (F::of(norm).is_finite(), history[2 * row].is_finite());
+        if status[Status::HELD] == F::of(Status::STEP) {
+            status[Status::HELD] = F::zero();
+        }
+        let (next, steps, too_much) = loss_scale::after_step(scale as f32, steps as u32, well);
+        status[Status::SCALE] = F::of(f64::from(next));
+        status[Status::STEPS] = F::of(f64::from(steps));
+        if too_much && loss_well {
+            status[Status::HELD] = status[Status::HELD].max(F::of(Status::STEP));
+            // The norm of the step before stands for this one's.
+            history[2 * row + 1] = status[Status::NORM];
+            return;
+        }
         status[Status::NORM] = F::of(norm);
-        status[Status::FACTOR] = match clip {
-            Clip::Norm(max) => F::of((max / (norm + 1e-6)).min(1.0)),
-            _ => F::one(),
-        };
-        if !status[Status::NORM].is_finite() || !history[2 * row].is_finite() {
-            status[Status::STOPPED] = F::one();
+        let factor = if let Clip::Norm(max) = clip { (max / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        status[Status::FACTOR] = F::of(factor / scale);
+        if !well || !loss_well {
+            status[Status::HELD] = F::of(Status::ALL);
         }
         history[2 * row + 1] = status[Status::NORM];
     }
@@ -264,7 +297,7 @@ impl<F: Real> Optimize for Cpu<F> {
         moments: &mut Vec<F>,
         params: &mut Vec<F>,
     ) {
-        if status[Status::STOPPED] != F::zero() {
+        if status[Status::HELD] != F::zero() {
             return;
         }
         let update = Update::new(rule, t, lr, status[Status::FACTOR]);

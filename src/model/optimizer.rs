@@ -1,8 +1,10 @@
 //! What the optimizer keeps, and its step.
 
 use super::Network;
+use crate::config::Precision;
 use crate::device::Need;
-use crate::kernels::{Kernels, Rule, Status};
+use crate::error::Result;
+use crate::kernels::{Kernels, LossShape, Rule, Status};
 
 /// An optimizer's rule and its buffers for one network.
 pub struct Optimizer<D: Kernels> {
@@ -10,7 +12,7 @@ pub struct Optimizer<D: Kernels> {
     pub rule: Rule,
     /// Its moments; none for plain sgd.
     pub moments: D::Buffer, // [0 to 3, P]
-    pub(super) status: D::Buffer, // norm, factor, stopped
+    pub(super) status: D::Buffer, // as Status says
     scratch: D::Buffer,           // parts of the norm
 }
 
@@ -30,8 +32,30 @@ impl<D: Kernels> Optimizer<D> {
         let needs = Self::needs(device, &rule, parameters);
         let [mut moments, mut status, scratch] = needs.map(|need| device.buffer(need.name, need.len));
         device.zero(&mut moments, 0, rule.moments() * parameters);
-        device.zero(&mut status, 0, Status::LEN);
+        device.write_f32(&mut status, &Status::before([0.0, device.first_scale(), 0.0]));
         Self { rule, moments, status, scratch }
+    }
+
+    /// Multiplies the gradient of a loss by its scale, before the backward pass.
+    pub fn scale(&self, device: &D, net: &mut Network<D>, loss: &LossShape) {
+        device.scale_loss(loss.rows * loss.values * loss.parts, &self.status, &mut net.d_prediction);
+    }
+
+    /// The last step's norm, the loss's scale, and for how many steps it has been; none where it is always 1.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn loss_scale(&self, device: &D) -> Result<Option<[f32; 3]>> {
+        if device.precision() == Precision::F32 {
+            return Ok(None);
+        }
+        let status = device.read_f32(&self.status, 0..Status::LEN).await?;
+        Ok(Some([Status::NORM, Status::SCALE, Status::STEPS].map(|place| status[place])))
+    }
+
+    /// Goes on with that.
+    pub fn set_loss_scale(&mut self, device: &D, known: [f32; 3]) {
+        device.write_f32(&mut self.status, &Status::before(known));
     }
 
     /// Step `t`, counted from 1, at rate `lr` with the gradients that `net` has gathered. Row `row` of `history` holds the

@@ -8,7 +8,7 @@ use super::now;
 use super::source::Source;
 use super::values::{Fault, bytes, doubles, number, object, places, set, singles, to_js, to_object};
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, DeviceKind, Task};
+use crate::config::{Config, DeviceKind, Precision, Task};
 use crate::data::{Dataset, Forecasts};
 use crate::device::{Cpu, Device as _, Engine, Gpu, Need, Tuned};
 use crate::error::Error;
@@ -50,7 +50,7 @@ impl Device {
             _ => DeviceKind::Auto,
         };
         let tuned = tuned.and_then(|text| serde_json::from_str::<Tuned>(&text).ok());
-        Ok(Self { engine: Engine::open(kind, None, tuned.into_iter().collect()).await? })
+        Ok(Self { engine: Engine::open(kind, None, Precision::F32, tuned.into_iter().collect()).await? })
     }
 
     /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, the tables as `{hidden, rows: [{candidate,
