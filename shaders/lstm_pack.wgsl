@@ -14,11 +14,12 @@ struct Params {
     early: u32,     // up to this number; from there on
     late_place: u32,
     late_apart: u32,
+    half: u32,      // whether a four is of 16-bit numbers, and half as long
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;         // W_hh [4H, P] of each
-@group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][wide, padded]
+@group(0) @binding(2) var<storage, read_write> packed: array<vec2u>;  // [L · R][2][wide, padded] fours
 
 @compute @workgroup_size(64)
 fn main(
@@ -42,7 +43,7 @@ fn main(
     for (var gate = 0u; gate < 4u; gate++) {
         forward[gate] = element(place, gate, j, k);
     }
-    packed[2u * cell * len + index] = forward;
+    keep(2u * cell * len + index, forward);
     let quads = params.wide / 4u;
     let m = index / params.wide;
     let gate = index / quads % 4u;
@@ -50,7 +51,16 @@ fn main(
     for (var q = 0u; q < 4u; q++) {
         backward[q] = element(place, gate, m, 4u * (index % quads) + q);
     }
-    packed[(2u * cell + 1u) * len + index] = backward;
+    keep((2u * cell + 1u) * len + index, backward);
+}
+
+fn keep(place: u32, four: vec4f) {
+    if params.half != 0u {
+        packed[place] = vec2u(pack2x16float(four.xy), pack2x16float(four.zw));
+    } else {
+        packed[2u * place] = bitcast<vec2u>(four.xy);
+        packed[2u * place + 1u] = bitcast<vec2u>(four.zw);
+    }
 }
 
 fn element(place: u32, gate: u32, unit: u32, k: u32) -> f32 {

@@ -96,7 +96,15 @@ fn product_cases() -> Vec<ProductCase> {
         for (turn, (m, n)) in [(1, 1), (7, 33), (129, 31), (33, 129)].into_iter().enumerate() {
             let (a, b) = (layouts[(index + turn) % 4], layouts[(index / 2 + 3 * turn) % 4]);
             let c = [0, 11][(index + turn) % 2];
-            cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: (index + turn) % 3, add: false, coarse: false });
+            cases.push(ProductCase {
+                sizes: [m, n, k],
+                a,
+                b,
+                c,
+                biases: (index + turn) % 3,
+                add: false,
+                coarse: false,
+            });
             cases.push(ProductCase { sizes: [m, n, k], a, b, c, biases: 0, add: true, coarse: false });
         }
     }
@@ -225,9 +233,11 @@ fn weight_gradients() {
 #[test]
 fn products_of_16_bits_have_sums_of_32() {
     let gpus = common::halves();
-    let products: Vec<_> = product_cases().into_iter().step_by(5).map(|case| ProductCase { coarse: true, ..case }).collect();
+    let products: Vec<_> =
+        product_cases().into_iter().step_by(5).map(|case| ProductCase { coarse: true, ..case }).collect();
     hold_on(&products, &gpus);
-    let weights: Vec<_> = weight_cases().into_iter().step_by(2).map(|case| WeightCase { coarse: true, ..case }).collect();
+    let weights: Vec<_> =
+        weight_cases().into_iter().step_by(2).map(|case| WeightCase { coarse: true, ..case }).collect();
     hold_on(&weights, &gpus);
     // And 16 bits it is that they have.
     let layout = Layout { transposed: false, offset: 0, gap: 0 };
@@ -718,7 +728,9 @@ fn scales<D: Kernels>(device: &D) {
         results.iter().find(|(found, _)| *found == name).expect("a result").1.clone()
     };
     let plain = case(ONE).steps(device, None);
-    for (scale, after) in [([256.0, 0.0], [256.0, 6.0]), ([2.0, 1996.0], [4.0, 2.0]), ([16_777_216.0, 1999.0], [16_777_216.0, 5.0])] {
+    for (scale, after) in
+        [([256.0, 0.0], [256.0, 6.0]), ([2.0, 1996.0], [4.0, 2.0]), ([16_777_216.0, 1999.0], [16_777_216.0, 5.0])]
+    {
         let scaled = case(scale).steps(device, None);
         assert_eq!(last(&scaled, "parameters", 5), last(&plain, "parameters", 5), "a power of two changes no bit");
         let status = last(&scaled, "status", 5);
@@ -855,7 +867,8 @@ fn checks_change_no_bit() {
     }
     for tuning in common::tunings() {
         let (trusted, checked) = (common::tuned(tuning), common::tuned_and_checked(tuning));
-        let product = ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add: true, coarse: false };
+        let product =
+            ProductCase { sizes: [33, 65, 700], a: layout, b: layout, c: 3, biases: 2, add: true, coarse: false };
         let weights = WeightCase { rows: 300, outputs: 65, widths: vec![[9, 33]; 2], biases: 2, gap: 1, coarse: false };
         assert_eq!(bits(&product.run(&trusted)), bits(&product.run(&checked)), "{tuning:?}");
         assert_eq!(bits(&weights.run(&trusted)), bits(&weights.run(&checked)), "{tuning:?}");
@@ -934,7 +947,8 @@ fn differences_are_found() {
 fn a_changed_case_fails() {
     let exact = Cpu::<f64>::poisoned();
     let layout = Layout { transposed: false, offset: 0, gap: 0 };
-    let product = |biases| ProductCase { sizes: [5, 9, 70], a: layout, b: layout, c: 2, biases, add: false, coarse: false };
+    let product =
+        |biases| ProductCase { sizes: [5, 9, 70], a: layout, b: layout, c: 2, biases, add: false, coarse: false };
     assert!(!differences("bias", &product(1).run(&exact), &product(2).run(&exact), product(1).tolerance()).is_empty());
     let average = |decay| AverageCase { len: 65, decay };
     let (one, other) = (average(0.9), average(0.9001));

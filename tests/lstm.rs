@@ -5,9 +5,9 @@
 mod cases;
 mod common;
 
-use bptt::device::{Cpu, Gpu, Recurrence, Tuning};
+use bptt::device::{Cpu, Gpu, Half, Recurrence, Tuning};
 use bptt::kernels::{
-    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tiles,
+    Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Steps, Strategy, Tiles,
 };
 use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, hold_on, marked, read};
 use common::{STEPS, compare, doubles, persistent, tiled};
@@ -212,6 +212,45 @@ fn strategies() {
         .map(|[units, groups, quads]| tiled(units, groups, quads));
     let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).map(common::recurring).collect();
     hold_on(&cases, &gpus);
+}
+
+/// A dispatch for each step whose product is of 16-bit numbers, where the adapter has matrices of them; hidden sizes that they do
+/// not fit take 32 bits. With a gradient of every size there is no scale that suits all, so all are near 1.
+#[test]
+fn steps_of_16_bits() {
+    let mut cases = Vec::new();
+    let noise = Noise { zoneout_h: 0.15, zoneout_c: 0.1, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    for (index, sizes) in [[3, 4, 2, 16, 2], [5, 9, 3, 48, 1], [2, 70, 5, 32, 2], [3, 3, 2, 176, 1], [4, 5, 3, 12, 1]]
+        .into_iter()
+        .enumerate()
+    {
+        let plain = LstmCase::new(sizes, true, 1);
+        let weight_drop = if index == 1 { 0.2 } else { 0.0 };
+        let shape =
+            LstmShape { bidirectional: true, ragged: true, noise: Noise { weight_drop, ..noise }, ..plain.shape };
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        let other = match index % 2 {
+            0 => LstmShape { layer_norm: true, ..plain.shape },
+            _ => LstmShape { proj_size: 16, ..plain.shape },
+        };
+        cases.push(LstmCase { shape: other, ..plain.clone() });
+        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        cases.push(plain);
+    }
+    let gpus = common::halves_recurring(tiled(8, 2, 1));
+    let exact = Cpu::<f64>::poisoned();
+    for case in cases {
+        let want = case.run(&exact);
+        for gpu in &gpus {
+            let problems =
+                differences(&format!("{:?} {}", gpu.half(), case.name()), &case.run(gpu), &want, (4e-3, 0.0));
+            assert!(problems.is_empty(), "{}", problems.join("\n"));
+            let steps = matches!(Strategy::of(gpu, &case.shape), Strategy::Steps(Steps::Matrices(_)));
+            let fits =
+                matches!(gpu.half(), Some(Half::Matrices { side, .. }) if case.shape.hidden_size.is_multiple_of(side));
+            assert_eq!(steps, fits, "{:?}", case.shape);
+        }
+    }
 }
 
 /// As many dispatches as a strategy should take, and so that one.
@@ -769,7 +808,7 @@ fn a_tuning_says_which_strategy() {
     for (batch, sequences) in [(1, 1), (255, 1), (256, 2), (1024, 8), (4096, 8)] {
         assert_eq!(of(&hardware, 192, batch), tiles(256, sequences, 10, 256), "{batch} sequences");
     }
-    assert_eq!(of(&software, 193, 64), Strategy::Steps(None));
+    assert_eq!(of(&software, 193, 64), Strategy::Steps(Steps::Plain));
     // A hundred workgroups or more, where there are tiles small enough.
     let large = [
         (193, 64, [16, 2, 1]),
@@ -779,7 +818,7 @@ fn a_tuning_says_which_strategy() {
         (256, 1, [16, 2, 1]),
     ];
     for (hidden, batch, [units, groups, quads]) in large {
-        let Strategy::Steps(Some(tiles)) = of(&hardware, hidden, batch) else {
+        let Strategy::Steps(Steps::Tiles(tiles)) = of(&hardware, hidden, batch) else {
             panic!("{hidden} units, {batch} sequences")
         };
         assert_eq!(
@@ -789,7 +828,7 @@ fn a_tuning_says_which_strategy() {
         );
     }
     // Where the weights in fours are more than any adapter binds.
-    assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps(None));
-    assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps(None));
+    assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps(Steps::Plain));
+    assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps(Steps::Plain));
     assert_eq!(of(&common::recurring(persistent(40, 3, 1, 2)), 999, 1), tiles(40, 3, 1, 2));
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bptt::device::{Access, Kernel, StepTiles};
-use bptt::kernels::{LstmShape, Noise, Strategy, Tiles};
+use bptt::kernels::{LstmShape, Noise, StepMatrices, Steps, Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
 
@@ -28,13 +28,15 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
     let (beyond, memory) = match kernel.entry {
         "half" | "half_large" => (Capabilities::SHADER_FLOAT16, WORKGROUP_BYTES),
-        "matrices" => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
+        entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
         _ => (Capabilities::empty(), WORKGROUP_BYTES),
     };
     if beyond.is_empty() && text.starts_with("enable ") {
         problems.push(format!("asks to {}", text.lines().next().unwrap_or_default()));
     }
-    if let Err(error) = Validator::new(ValidationFlags::all(), beyond).validate(&module) {
+    // `pack2x16float` is of the base language.
+    let capabilities = beyond | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    if let Err(error) = Validator::new(ValidationFlags::all(), capabilities).validate(&module) {
         problems.push(error.emit_to_string(&text));
     }
     problems.extend(parameter_problems(kernel, &module));
@@ -150,12 +152,19 @@ fn every_unrolled_kernel_is_valid() {
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
-    let tiles = |units, groups, quads| Strategy::Steps(Some(StepTiles { units, groups, quads, workgroups: 0 }));
+    let tiles = |units, groups, quads| Strategy::Steps(Steps::Tiles(StepTiles { units, groups, quads, workgroups: 0 }));
     for hidden_size in [1, 7, 192, 1024] {
         let shape = LstmShape { hidden_size, ..LstmShape::default() };
         let strategies =
             [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4), tiles(8, 16, 2)];
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
+    }
+    for (side, subgroups) in [(8, 32), (16, 8), (16, 4)] {
+        for (hidden_size, batch) in [(16, 1), (256, 64), (1024, 128), (48, 33)] {
+            let shape = LstmShape { hidden_size, batch, ..LstmShape::default() };
+            let matrices = StepMatrices::of(side, subgroups, &shape);
+            kernels.extend(Strategy::Steps(Steps::Matrices(matrices)).kernels(&shape));
+        }
     }
     // Matrices of both sizes, subgroups of the sizes that there are, both tiles.
     let of_matrices: Vec<_> = bptt::kernels::of_matrices([(16, 32), (16, 64), (8, 8), (8, 32)]).collect();

@@ -14,7 +14,8 @@ pub use engine::Engine;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use gpu::bare;
 pub use gpu::{
-    Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, adapters, grid,
+    Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, adapters,
+    grid,
 };
 pub(crate) use gpu::{kernel, params};
 pub use tuning::{Recurrence, StepTiles, Tile, Tuned, Tuning};

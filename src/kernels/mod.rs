@@ -24,12 +24,12 @@ pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
 pub use loss_scale::LossScale;
 pub(crate) use lstm::gate_gradients;
 pub use lstm::{
-    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Strategy, Tensor,
-    Tiles,
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, StepMatrices,
+    Steps, Strategy, Tensor, Tiles,
 };
 pub use optimizer::{Clip, Optimize, Rule, Status};
-pub use product::{Matrix, Onto, Product, ProductShape};
 use product::TileKernels;
+pub use product::{Matrix, Onto, Product, ProductShape};
 pub use rows::{Listed, Rows, RowsShape};
 pub use weight_gradients::{Affine, AffineInput, AffineSize, WeightGradients};
 pub use windows::{WindowShape, Windows};
@@ -37,7 +37,10 @@ pub use windows::{WindowShape, Windows};
 use crate::device::{Cpu, Gpu, Kernel, Real};
 
 /// Every operation a training run needs. A device that misses one does not compile.
-pub trait Kernels: Windows + Product + WeightGradients + Rows + Dropout + Lstm + Loss + LossScale + Optimize + Average {}
+pub trait Kernels:
+    Windows + Product + WeightGradients + Rows + Dropout + Lstm + Loss + LossScale + Optimize + Average
+{
+}
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 

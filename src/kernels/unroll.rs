@@ -21,7 +21,8 @@ pub fn unrolled(kernel: &'static Kernel, constants: &[Constant]) -> &'static Ker
     made.entry((kernel.name, kernel.entry, values)).or_insert_with(|| {
         let values: Vec<_> = constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let name = format!("{} {}", kernel.name, values.join(" "));
-        let written = |text: &str| &*written_out(&with_constants(text, constants).lines().collect::<Vec<_>>(), constants).leak();
+        let written =
+            |text: &str| &*written_out(&with_constants(text, constants).lines().collect::<Vec<_>>(), constants).leak();
         let shared: Vec<_> = kernel.shared.iter().map(|(name, text)| (*name, written(text))).collect();
         let made = Kernel { name: name.leak(), source: written(kernel.source), shared: shared.leak(), ..*kernel };
         for (name, _) in constants {
@@ -123,7 +124,10 @@ mod tests {
 
     #[test]
     fn constants_are_set() {
-        assert_eq!(with_constants("const A = 1u;\nconst B = A;\n", &[("A", 7), ("C", 2)]), "const A = 7u;\nconst B = A;\n");
+        assert_eq!(
+            with_constants("const A = 1u;\nconst B = A;\n", &[("A", 7), ("C", 2)]),
+            "const A = 7u;\nconst B = A;\n"
+        );
         let text = with_constants("const SIDE = 8u;\nalias Left = coop_mat8x8<f16, A>;", &[("SIDE", 16)]);
         assert_eq!(text, "const SIDE = 16u;\nalias Left = coop_mat16x16<f16, A>;");
     }

@@ -84,16 +84,22 @@ pub fn tunings() -> Vec<Tuning> {
 /// The adapter with products of 16-bit numbers, in tiles of every kind that it has: each number by itself and matrices. None if
 /// it has no such numbers.
 pub fn halves() -> Vec<Gpu> {
+    halves_recurring(Tuning::HARDWARE.recurrence)
+}
+
+/// The same, made to run the recurrence in one way.
+pub fn halves_recurring(recurrence: Recurrence) -> Vec<Gpu> {
     let open = |no_matrices: bool, tuning: Tuning| {
         let adapter = std::env::var("BPTT_ADAPTER").ok();
-        let options = GpuOptions { precision: Precision::Mixed, no_matrices, adapter, poison: true, ..GpuOptions::default() };
+        let options =
+            GpuOptions { precision: Precision::Mixed, no_matrices, adapter, poison: true, ..GpuOptions::default() };
         match pollster::block_on(Gpu::open(GpuOptions { tuning: Some(tuning), ..options })) {
             Ok(gpu) => Some(gpu),
             Err(error) if error.to_string().contains("has no 16-bit numbers") => None,
             Err(error) => panic!("{error}"),
         }
     };
-    let tilings = [Tuning { large_from: usize::MAX, ..Tuning::HARDWARE }, Tuning { large_from: 1, ..Tuning::HARDWARE }];
+    let tilings = [usize::MAX, 1].map(|large_from| Tuning { large_from, recurrence, ..Tuning::HARDWARE });
     let mut found = Vec::new();
     for tuning in tilings {
         let best = open(false, tuning);

@@ -28,7 +28,8 @@ impl Half {
     fn matrices(adapter: &wgpu::Adapter) -> Option<Self> {
         use wgpu::CooperativeScalarType::{F16, F32};
         let info = adapter.get_info();
-        let lanes = Some(info.subgroup_min_size).filter(|&size| size == info.subgroup_max_size && size.is_power_of_two());
+        let lanes =
+            Some(info.subgroup_min_size).filter(|&size| size == info.subgroup_max_size && size.is_power_of_two());
         let lanes = lanes.filter(|size| (8..=64).contains(size))? as usize;
         if info.backend != wgpu::Backend::Vulkan || !adapter.features().contains(Self::MATRICES) {
             return None;
@@ -46,8 +47,7 @@ impl Half {
         None
     }
 
-    const MATRICES: wgpu::Features =
-        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
+    const MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
 
     /// What has to be asked of the adapter.
     pub(super) fn features(self) -> wgpu::Features {

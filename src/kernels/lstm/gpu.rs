@@ -9,6 +9,7 @@ mod steps;
 mod strategy;
 mod weights;
 
+pub use step_kernels::{StepMatrices, Steps};
 pub use strategy::{Strategy, Tiles};
 
 use super::{
@@ -48,8 +49,8 @@ impl Lstm for Gpu {
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
         let strategy = Strategy::of(self, pass.shape);
         match strategy {
-            Strategy::Steps(None) => {}
-            Strategy::Steps(Some(_)) => weights::pack_all(self, pass, params, tape),
+            Strategy::Steps(Steps::Plain) => {}
+            Strategy::Steps(steps) => weights::pack_all(self, pass, steps.are_half(), params, tape),
             Strategy::Persistent(_) => persistent::prepare(self, pass, params, tape),
         }
         for layer in 0..pass.shape.num_layers {
@@ -59,8 +60,8 @@ impl Lstm for Gpu {
                 input_products(self, pass, (layer, direction), params, x, normed, tape);
                 drop_weights(self, pass, (layer, direction), params, tape);
                 match strategy {
-                    Strategy::Steps(tiles) => {
-                        let recurrence = steps::Recurrence::new(self, pass, tiles, layer, direction);
+                    Strategy::Steps(kind) => {
+                        let recurrence = steps::Recurrence::new(self, pass, kind, layer, direction);
                         recurrence.prepare(params, start, tape, keeps_zeros);
                         recurrence.forward(start, params, tape);
                     }
@@ -112,7 +113,7 @@ impl Lstm for Gpu {
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
                 let (cell, d_start) = (&mut layers[layer].cells[direction], d_start.as_deref_mut());
                 match strategy {
-                    Strategy::Steps(tiles) => steps::Recurrence::new(self, pass, tiles, layer, direction).backward(
+                    Strategy::Steps(kind) => steps::Recurrence::new(self, pass, kind, layer, direction).backward(
                         (params, dropped, packed),
                         upstream,
                         d_final,
@@ -147,7 +148,7 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            Strategy::Steps(tiles) => step_kernels::packed_len(tiles, shape),
+            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape),
         }
     }
 

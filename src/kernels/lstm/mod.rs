@@ -58,7 +58,7 @@ mod packing;
 mod shape;
 mod tape;
 
-pub use gpu::{Strategy, Tiles};
+pub use gpu::{StepMatrices, Steps, Strategy, Tiles};
 pub use packing::Packing;
 pub use shape::{LstmShape, Noise, Tensor};
 pub use tape::{CellTape, LayerTape, LstmState, LstmTape};

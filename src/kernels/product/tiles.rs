@@ -19,10 +19,8 @@ pub struct TileKernels {
 /// The kernels of the product whose matrices a WGSL file describes.
 macro_rules! tile_kernels {
     ($name:literal, $params:ty, $storage:tt) => {{
-        const SINGLE: $crate::device::Kernel =
-            kernel!($name + "product_tiles" + "product_single", $params, $storage);
-        const HALF: $crate::device::Kernel =
-            kernel!($name + "product_tiles" + "product_half", $params, $storage);
+        const SINGLE: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_single", $params, $storage);
+        const HALF: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_half", $params, $storage);
         $crate::kernels::product::TileKernels {
             direct: kernel!($name + "product_direct", $params, $storage).entry("direct"),
             single: [SINGLE, SINGLE.entry("large")],
@@ -54,7 +52,8 @@ impl TileKernels {
         // A subgroup's share of the tile, as square as can be.
         let share = tile * tile / (side * side * subgroups);
         let high = 1 << (share.ilog2() / 2);
-        let constants = [("TILE", tile), ("SIDE", side), ("SUBGROUPS", subgroups), ("HIGH", high), ("WIDE", share / high)];
+        let constants =
+            [("TILE", tile), ("SIDE", side), ("SUBGROUPS", subgroups), ("HIGH", high), ("WIDE", share / high)];
         unrolled(&self.matrices, &constants)
     }
 

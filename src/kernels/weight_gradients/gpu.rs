@@ -15,7 +15,8 @@ params! {
         add: u32, stride: u32, rows_per_split: u32,
     }
 }
-pub(in crate::kernels) static WEIGHTS: TileKernels = tile_kernels!("weight_gradients", WeightParams, [Read, Read, Read, Write]);
+pub(in crate::kernels) static WEIGHTS: TileKernels =
+    tile_kernels!("weight_gradients", WeightParams, [Read, Read, Read, Write]);
 
 /// Columns of [x | h | 1] as the kernel sees them: whole blocks of 8.
 fn columns(size: &AffineSize) -> usize {

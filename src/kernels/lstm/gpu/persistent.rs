@@ -169,7 +169,7 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
 
 /// The arrangement of the weights of all layers, and the first rows of the steps.
 pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
-    weights::pack_all(gpu, pass, params, tape);
+    weights::pack_all(gpu, pass, false, params, tape);
     if is_full(pass.shape) {
         full::pack_all(gpu, pass.shape, params, tape);
     }
@@ -206,7 +206,7 @@ impl<'a> Recurrence<'a> {
 
     pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        weights::pack_dropped(gpu, pass, self.cell, tape);
+        weights::pack_dropped(gpu, pass, false, self.cell, tape);
         let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
         let cell = &mut cells[self.direction];
         masks::draw(gpu, pass, self.cell, &tape.sequences, cell);

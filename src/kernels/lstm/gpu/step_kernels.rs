@@ -1,10 +1,10 @@
-//! The kernels of a time step that multiply by the recurrent weights. Plain, an invocation for each unit and four sequences; or in
+//! The kernels of a time step that multiply by the recurrent weights. Plain, an invocation for each unit and four sequences; in
 //! tiles, for hardware, where a step at large hidden sizes needs many invocations, and each weight and each h in workgroup
-//! memory or registers as often as it is used.
+//! memory or registers as often as it is used; or by matrices of 16-bit numbers.
 
 use super::LstmShape;
 use super::weights::{self, padded};
-use crate::device::{Gpu, Kernel, StepTiles, kernel, params};
+use crate::device::{Gpu, Half, Kernel, StepTiles, kernel, params};
 use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
@@ -55,6 +55,19 @@ static TILED_BACKWARD: Kernel = kernel!(
 );
 static TILED_PROJECT: Kernel = TILED_BACKWARD.entry("project");
 static TILED_START: Kernel = TILED_BACKWARD.entry("start");
+// By matrices.
+#[cfg(not(target_arch = "wasm32"))]
+static MATRIX_FORWARD: Kernel = kernel!(
+    "lstm_matrices_forward" + "lstm_matrices" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_zone",
+    ForwardParams,
+    [Read, Read, Read, Write, Write, Write, Write, Write]
+);
+#[cfg(not(target_arch = "wasm32"))]
+static MATRIX_BACKWARD: Kernel = kernel!(
+    "lstm_matrices_backward" + "lstm_matrices" + "lstm_backward_cell" + "lstm_backward_shared" + "lstm_zone",
+    BackwardParams,
+    [Read, Read, Read, Read, Read, Write, Write, Write]
+);
 pub(super) static KERNELS: &[&Kernel] = &[
     &FORWARD_STEP,
     &FORWARD_RECUR,
@@ -67,36 +80,102 @@ pub(super) static KERNELS: &[&Kernel] = &[
     &TILED_BACKWARD,
     &TILED_PROJECT,
     &TILED_START,
+    #[cfg(not(target_arch = "wasm32"))]
+    &FORWARD.matrices,
+    #[cfg(not(target_arch = "wasm32"))]
+    &RECUR.matrices,
+    #[cfg(not(target_arch = "wasm32"))]
+    &BACKWARD.matrices,
+    #[cfg(not(target_arch = "wasm32"))]
+    &PROJECT.matrices,
+    #[cfg(not(target_arch = "wasm32"))]
+    &START.matrices,
 ];
 
-/// One of these kernels in both kinds.
+/// In what a time step's products are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// An invocation for each unit and four sequences.
+    Plain,
+    /// Tiles.
+    Tiles(StepTiles),
+    /// Matrices of 16-bit numbers.
+    Matrices(StepMatrices),
+}
+
+/// What one workgroup of a time step takes where products are of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepMatrices {
+    /// Rows and columns of a matrix.
+    pub side: usize,
+    /// Subgroups of a workgroup.
+    pub subgroups: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Columns of the product: four for each unit, or those of h on the way back.
+    pub columns: usize,
+}
+
+/// One of these kernels in every kind.
 pub(super) struct StepKernel {
     plain: &'static Kernel,
     tiled: &'static Kernel,
+    #[cfg(not(target_arch = "wasm32"))]
+    matrices: Kernel,
     backward: bool,
 }
 
-pub(super) static FORWARD: StepKernel = StepKernel { plain: &FORWARD_STEP, tiled: &TILED_FORWARD, backward: false };
-pub(super) static RECUR: StepKernel = StepKernel { plain: &FORWARD_RECUR, tiled: &TILED_RECUR, backward: false };
-pub(super) static BACKWARD: StepKernel = StepKernel { plain: &BACKWARD_STEP, tiled: &TILED_BACKWARD, backward: true };
-pub(super) static PROJECT: StepKernel = StepKernel { plain: &BACKWARD_PROJECT, tiled: &TILED_PROJECT, backward: true };
-pub(super) static START: StepKernel = StepKernel { plain: &BACKWARD_START, tiled: &TILED_START, backward: true };
+macro_rules! step_kernel {
+    ($plain:ident, $tiled:ident, $matrices:ident, $entry:literal, $backward:literal) => {
+        StepKernel {
+            plain: &$plain,
+            tiled: &$tiled,
+            #[cfg(not(target_arch = "wasm32"))]
+            matrices: $matrices.entry($entry),
+            backward: $backward,
+        }
+    };
+}
+pub(super) static FORWARD: StepKernel = step_kernel!(FORWARD_STEP, TILED_FORWARD, MATRIX_FORWARD, "matrices", false);
+pub(super) static RECUR: StepKernel = step_kernel!(FORWARD_RECUR, TILED_RECUR, MATRIX_FORWARD, "matrices_recur", false);
+pub(super) static BACKWARD: StepKernel = step_kernel!(BACKWARD_STEP, TILED_BACKWARD, MATRIX_BACKWARD, "matrices", true);
+pub(super) static PROJECT: StepKernel =
+    step_kernel!(BACKWARD_PROJECT, TILED_PROJECT, MATRIX_BACKWARD, "matrices_project", true);
+pub(super) static START: StepKernel =
+    step_kernel!(BACKWARD_START, TILED_START, MATRIX_BACKWARD, "matrices_start", true);
 
 impl StepKernel {
-    /// The plain kernel, or the one that these tiles make for a shape.
-    pub fn of(&self, tiles: Option<StepTiles>, shape: &LstmShape) -> &'static Kernel {
-        tiles.map_or(self.plain, |tiles| unrolled(self.tiled, &tiles.constants(self.backward, shape)))
+    /// The kernel of this kind for a shape.
+    pub fn of(&'static self, steps: Steps, shape: &LstmShape) -> &'static Kernel {
+        match steps {
+            Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape)),
+            #[cfg(not(target_arch = "wasm32"))]
+            Steps::Matrices(matrices) => {
+                let terms = if self.backward { shape.gates() } else { shape.width() };
+                unrolled(&self.matrices, &matrices.constants(self.backward, terms))
+            }
+            _ => self.plain,
+        }
     }
 }
 
-/// The kernels that these tiles make for a shape.
-pub(super) fn in_tiles(tiles: StepTiles, shape: &LstmShape) -> Vec<&'static Kernel> {
-    [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(Some(tiles), shape)).into()
+/// The kernels that are made for a shape.
+pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
+    match steps {
+        Steps::Plain => Vec::new(),
+        _ => [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape)).into(),
+    }
 }
 
-/// Workgroups for a step of so many units, or columns of h, and sequences.
-pub(super) fn grid(tiles: Option<StepTiles>, units: usize, sequences: usize) -> [u32; 3] {
-    tiles.map_or(plain_grid(units, sequences), |tiles| groups([tiles.units, tiles.sequences()], units, sequences))
+/// Workgroups for a step of so many units, or of so many columns of h if `backward`, and sequences.
+pub(super) fn grid(steps: Steps, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
+    match steps {
+        Steps::Plain => plain_grid(units, sequences),
+        Steps::Tiles(tiles) => groups([tiles.units, tiles.sequences()], units, sequences),
+        Steps::Matrices(StepMatrices { columns, sequences: of_one, .. }) => {
+            groups([if backward { columns } else { columns / 4 }, of_one], units, sequences)
+        }
+    }
 }
 
 /// Those of a plain kernel: 16 units and 16 sequences each, as in the WGSL.
@@ -109,21 +188,37 @@ fn groups(tile: [usize; 2], units: usize, sequences: usize) -> [u32; 3] {
 }
 
 /// Where the tape's `packed` has the transposed projection, behind the recurrent weights.
-pub(super) fn projection_place(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
-    match tiles {
-        Some(_) => 4 * weights::place(shape, shape.cells(), false),
-        None => shape.gates() * shape.width(),
+pub(super) fn projection_place(steps: Steps, shape: &LstmShape) -> usize {
+    match steps {
+        Steps::Plain => shape.gates() * shape.width(),
+        _ => 4 * weights::place(shape, shape.cells(), false),
     }
 }
 
 /// Elements of the tape's `packed`.
-pub(super) fn packed_len(tiles: Option<StepTiles>, shape: &LstmShape) -> usize {
-    projection_place(tiles, shape) + shape.proj_size * shape.hidden_size
+pub(super) fn packed_len(steps: Steps, shape: &LstmShape) -> usize {
+    projection_place(steps, shape) + shape.proj_size * shape.hidden_size
 }
 
-/// Whether an adapter binds the weights of all cells as the tiled kernels read them.
-pub(super) fn fits(gpu: &Gpu, tiles: StepTiles, shape: &LstmShape) -> bool {
-    4 * packed_len(Some(tiles), shape) as u64 <= gpu.largest_binding()
+impl Steps {
+    /// Whether the packed weights are of 16 bits.
+    pub(super) fn are_half(self) -> bool {
+        matches!(self, Self::Matrices(_))
+    }
+
+    /// The kind for a shape, by the GPU's tuning and by what its products are made of.
+    pub(super) fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
+        let tiles = gpu.tuning().recurrence.step.map(|tiles| Self::Tiles(tiles.of(shape.hidden_size, shape.batch)));
+        // The weights of all cells have to be in one binding.
+        let fits = |steps: &Self| 4 * packed_len(*steps, shape) as u64 <= gpu.largest_binding();
+        let Some(tiles) = tiles.filter(fits) else { return Self::Plain };
+        match gpu.half() {
+            Some(Half::Matrices { side, lanes }) if (shape.hidden_size | shape.width()).is_multiple_of(side) => {
+                Self::Matrices(StepMatrices::of(side, 256 / lanes, shape))
+            }
+            _ => tiles,
+        }
+    }
 }
 
 /// Invocations of a workgroup, at most WebGPU's 256.
@@ -149,6 +244,46 @@ impl StepTiles {
             ("PAIRS", sums.div_ceil(parts)),
             ("TERMS", share * parts),
             ("AHEAD", 4),
+        ]
+    }
+}
+
+impl StepMatrices {
+    /// Work for most of a large GPU's multiprocessors, and the weights read by as few workgroups as that takes.
+    const WORKGROUPS: usize = 100;
+
+    /// Those for a shape: one matrix for each subgroup at most.
+    pub fn of(side: usize, subgroups: usize, shape: &LstmShape) -> Self {
+        let columns = 32.min(side * subgroups);
+        let most = side * subgroups * side / columns;
+        let mut sequences = most.min(64).min(shape.batch.next_multiple_of(side).next_power_of_two()).max(side);
+        let groups =
+            |sequences: usize, columns: usize| shape.width().div_ceil(columns) * shape.batch.div_ceil(sequences);
+        while sequences > side && groups(sequences, columns) < Self::WORKGROUPS {
+            sequences /= 2;
+        }
+        let mut matrices = Self { side, subgroups, sequences, columns };
+        while matrices.columns > side && groups(sequences, matrices.columns) < Self::WORKGROUPS {
+            matrices.columns /= 2;
+        }
+        matrices
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn constants(&self, backward: bool, terms: usize) -> [Constant; 6] {
+        let Self { side, subgroups, sequences, columns } = *self;
+        let parts = subgroups * side * side / (sequences * columns);
+        // Up to 8 KiB of the left side at a time.
+        let most = (4096 / sequences / (parts * side)).max(1);
+        let share = terms.div_ceil(parts * side).min(most);
+        let pairs = sequences * columns / if backward { 1 } else { 4 };
+        [
+            ("SEQUENCES", sequences),
+            ("COLUMNS", columns),
+            ("SIDE", side),
+            ("SUBGROUPS", subgroups),
+            ("TERMS", share * parts * side),
+            ("PAIRS", pairs.div_ceil(256)),
         ]
     }
 }

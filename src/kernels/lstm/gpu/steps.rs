@@ -4,11 +4,11 @@
 
 use super::masks::{self, Zoneout};
 use super::step_kernels::{
-    self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, plain_grid, projection_place,
+    self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, Steps, plain_grid, projection_place,
 };
 use super::weights;
 use super::{CellTape, LayerTape, LstmState, Pass, Tape, give_start, take_final};
-use crate::device::{Device, Gpu, GpuBuffer, Kernel, StepTiles, grid, kernel, params};
+use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
@@ -44,17 +44,17 @@ pub(super) struct Recurrence<'a> {
     direction: usize,
     cell: usize,
     zoneout: Zoneout,
-    tiles: Option<StepTiles>,
+    kind: Steps,
 }
 
 impl<'a> Recurrence<'a> {
-    pub fn new(gpu: &'a Gpu, pass: &'a Pass, tiles: Option<StepTiles>, layer: usize, direction: usize) -> Self {
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, layer: usize, direction: usize) -> Self {
         let cell = layer * pass.shape.directions() + direction;
-        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass), tiles }
+        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass), kind }
     }
 
-    fn grid(&self, units: usize, sequences: usize) -> [u32; 3] {
-        step_kernels::grid(self.tiles, units, sequences)
+    fn grid(&self, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
+        step_kernels::grid(self.kind, backward, units, sequences)
     }
 
     fn masked(&self) -> bool {
@@ -77,12 +77,12 @@ impl<'a> Recurrence<'a> {
             gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
         };
         match pass.weight_drop(self.cell) {
-            _ if self.tiles.is_some() => weights::pack_dropped(gpu, pass, self.cell, tape),
+            _ if self.kind != Steps::Plain => weights::pack_dropped(gpu, pass, self.kind.are_half(), self.cell, tape),
             Some(_) => transpose(&tape.dropped, pass.dropped_at(self.cell), shape.gates(), shape.width(), 0),
             None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
         }
         if let Some(place) = places.weight_hr {
-            transpose(params, place, shape.proj_size, shape.hidden_size, projection_place(self.tiles, shape));
+            transpose(params, place, shape.proj_size, shape.hidden_size, projection_place(self.kind, shape));
         }
         let cell = &mut tape.layers[self.layer].cells[self.direction];
         self.prepare_norm(params, &mut cell.norm);
@@ -136,16 +136,15 @@ impl<'a> Recurrence<'a> {
         let buffers = [&tape.packed, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
         let to_norm = [&tape.packed, h_0, &cell.mask, &cell.norm, &cell.h_in, &cell.c, y, &cell.u];
         let normed = [&cell.norm, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
-        let [forward, recur] =
-            [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| kernel.of(self.tiles, shape));
+        let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| kernel.of(self.kind, shape));
         for step in self.pass.packing.walk(self.direction == 1) {
             let params = self.forward_params(&step, start.is_some());
             let sequences = step.present.max(step.joining);
             if shape.layer_norm {
-                gpu.run(recur, &params, &to_norm, self.grid(shape.hidden_size, step.present));
+                gpu.run(recur, &params, &to_norm, self.grid(false, shape.hidden_size, step.present));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
             } else {
-                gpu.run(forward, &params, &buffers, self.grid(shape.hidden_size, sequences));
+                gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences));
             }
             if shape.proj_size > 0 {
                 gpu.run(&FORWARD_PROJECT, &params, &buffers, plain_grid(shape.width(), sequences));
@@ -171,8 +170,8 @@ impl<'a> Recurrence<'a> {
             outputs: shape.output_size() as u32,
             column: (self.direction * shape.width()) as u32,
             projected: u32::from(shape.proj_size > 0),
-            w_hh_t: self.tiles.map_or(0, |_| weights::place(shape, self.cell, false)) as u32,
-            w_hr_t: projection_place(self.tiles, shape) as u32,
+            w_hh_t: if self.kind == Steps::Plain { 0 } else { weights::place(shape, self.cell, false) as u32 },
+            w_hr_t: projection_place(self.kind, shape) as u32,
             shared_output: u32::from(shape.shares_output()),
             has_start: u32::from(has_start),
             start_h: pass.h_at(self.cell) as u32,
@@ -202,7 +201,7 @@ impl<'a> Recurrence<'a> {
             take_final(gpu, pass, self.cell, state, cell);
         }
         let (weights, w_hh) = match pass.weight_drop(self.cell) {
-            _ if self.tiles.is_some() => (packed, weights::place(shape, self.cell, true)),
+            _ if self.kind != Steps::Plain => (packed, weights::place(shape, self.cell, true)),
             Some(_) => (dropped, pass.dropped_at(self.cell)),
             None => (params, shape.cell(self.layer, self.direction).weight_hh),
         };
@@ -210,22 +209,22 @@ impl<'a> Recurrence<'a> {
         let d_recurrent = if shape.layer_norm { &cell.norm } else { &cell.gates };
         let buffers = [weights, params, d_y, &cell.c, &cell.mask, d_recurrent, &cell.d_state, &cell.d_h];
         let [backward, project, start] = [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START]
-            .map(|kernel| kernel.of(self.tiles, shape));
+            .map(|kernel| kernel.of(self.kind, shape));
         let normed = [params, &cell.d_h, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm];
         for step in pass.packing.walk(self.direction == 1).rev() {
             let params = self.backward_params(&step, from, w_hh, d_final.is_some());
             if shape.proj_size > 0 || shape.layer_norm {
-                gpu.run(project, &params, &buffers, self.grid(width, step.present));
+                gpu.run(project, &params, &buffers, self.grid(true, width, step.present));
             }
             if shape.layer_norm {
                 gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(step.present, 1));
             } else if shape.proj_size > 0 {
                 gpu.run(&BACKWARD_STEP, &params, &buffers, plain_grid(hidden, step.present));
             } else {
-                gpu.run(backward, &params, &buffers, self.grid(hidden, step.present));
+                gpu.run(backward, &params, &buffers, self.grid(true, hidden, step.present));
             }
             if d_start.is_some() && step.ongoing < step.present {
-                gpu.run(start, &params, &buffers, self.grid(width, step.present));
+                gpu.run(start, &params, &buffers, self.grid(true, width, step.present));
             }
         }
         if let Some(state) = d_start {

@@ -1,14 +1,14 @@
 //! Which kernels run the recurrence, and in what tiles.
 
-use super::step_kernels::{fits, in_tiles};
-use crate::device::{Gpu, Kernel, Recurrence, StepTiles};
+use super::step_kernels::{Steps, made};
+use crate::device::{Gpu, Kernel, Recurrence};
 use crate::kernels::LstmShape;
 
 /// How a GPU runs the recurrence. Each gives the same numbers up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// A dispatch for every time step of one direction of one layer, plain or in tiles: for every option and every size.
-    Steps(Option<StepTiles>),
+    /// A dispatch for every time step of one direction of one layer: for every option and every size.
+    Steps(Steps),
     /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
     /// small sizes.
     Persistent(Tiles),
@@ -32,7 +32,7 @@ impl Strategy {
     /// The kernels that it makes for a shape, beside those of [`all`](crate::kernels::all).
     pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
-            Self::Steps(tiles) => tiles.map_or(Vec::new(), |tiles| in_tiles(tiles, shape)),
+            Self::Steps(steps) => made(steps, shape),
             Self::Persistent(tiles) => tiles.kernels(shape).into(),
         }
     }
@@ -43,8 +43,7 @@ impl Strategy {
         if shape.hidden_size <= recurrence.persistent_to {
             return Self::Persistent(Tiles::of(recurrence, shape));
         }
-        let tiles = recurrence.step.filter(|&tiles| fits(gpu, tiles, shape));
-        Self::Steps(tiles.map(|tiles| tiles.of(shape.hidden_size, shape.batch)))
+        Self::Steps(Steps::of(gpu, shape))
     }
 }
 

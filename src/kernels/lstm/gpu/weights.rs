@@ -7,7 +7,7 @@ use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 params! {
     struct PackParams {
         hidden: u32, width: u32, padded: u32, wide: u32, cell: u32, place: u32, apart: u32, early: u32, late_place: u32,
-        late_apart: u32,
+        late_apart: u32, half: u32,
     }
 }
 pub(super) static PACK: Kernel = kernel!("lstm_pack", PackParams, [Read, Write]);
@@ -23,12 +23,13 @@ pub(super) fn place(shape: &LstmShape, cell: usize, backward: bool) -> usize {
     (2 * cell + usize::from(backward)) * padded(shape.hidden_size) * padded(shape.width())
 }
 
-/// Packs those of all layers, unless weight drop makes others of them.
-pub(super) fn pack_all(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
+/// Packs those of all layers, unless weight drop makes others of them; if `half`, of 16 bits each, in half the
+/// room.
+pub(super) fn pack_all(gpu: &Gpu, pass: &Pass, half: bool, params: &GpuBuffer, tape: &Tape) {
     if pass.weight_drop(0).is_none() {
         let [place, first, early, late_place, late] = recurrent_places(pass.shape);
         let places = [0, place, first, early, late_place, late];
-        pack(gpu, pass.shape, params, places, pass.shape.cells(), tape);
+        pack(gpu, pass.shape, half, params, places, pass.shape.cells(), tape);
     }
 }
 
@@ -45,14 +46,14 @@ pub(super) fn recurrent_places(shape: &LstmShape) -> [usize; 5] {
 }
 
 /// Packs what weight drop made of those of `cell`.
-pub(super) fn pack_dropped(gpu: &Gpu, pass: &Pass, cell: usize, tape: &Tape) {
+pub(super) fn pack_dropped(gpu: &Gpu, pass: &Pass, half: bool, cell: usize, tape: &Tape) {
     if pass.weight_drop(cell).is_some() {
         let shape = pass.shape;
-        pack(gpu, shape, &tape.dropped, [cell, 0, shape.gates() * shape.width(), shape.cells(), 0, 0], 1, tape);
+        pack(gpu, shape, half, &tape.dropped, [cell, 0, shape.gates() * shape.width(), shape.cells(), 0, 0], 1, tape);
     }
 }
 
-fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
+fn pack(gpu: &Gpu, shape: &LstmShape, half: bool, weights: &GpuBuffer, places: [usize; 6], cells: usize, tape: &Tape) {
     let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
     let [cell, place, apart, early, late_place, late_apart] = places.map(|place| place as u32);
     let params = PackParams {
@@ -66,6 +67,7 @@ fn pack(gpu: &Gpu, shape: &LstmShape, weights: &GpuBuffer, places: [usize; 6], c
         early,
         late_place,
         late_apart,
+        half: u32::from(half),
     };
     let [x, y, _] = grid(padded * wide, 64);
     gpu.run(&PACK, &params, &[weights, &tape.packed], [x, y, cells as u32]);

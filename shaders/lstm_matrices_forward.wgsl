@@ -1,0 +1,100 @@
+// One time step of one direction of one layer, as in lstm_forward_step, whose product is of 16-bit numbers: a workgroup of 256
+// invocations takes COLUMNS / 4 units of SEQUENCES sequences, and an invocation PAIRS (unit, sequence) pairs from the product
+// on. What those read beside it is asked for ahead.
+// Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
+// kernel for two units and eight sequences.
+// With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
+
+const PAIRS = 1u;
+const P = 0u;
+const UNITS = COLUMNS / 4u;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh_t
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
+@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
+@group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
+
+var<private> first: u32; // of the workgroup's sequences
+
+@compute @workgroup_size(256)
+fn matrices(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    step(group, local, subgroup, false);
+}
+
+// gates = h_{t−1} · W_hhᵀ
+@compute @workgroup_size(256)
+fn matrices_recur(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    step(group, local, subgroup, true);
+}
+
+fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
+    first = group.y * SEQUENCES;
+    // repeat P in PAIRS
+    let pair_P = pair(group, P * 256u + local);
+    var entered_P: Entering;
+    if pair_P.present && !alone {
+        entered_P = entering(pair_P.j, pair_P.n);
+    }
+    // end
+    // Sequences that only join have no h yet.
+    if group.y * SEQUENCES < params.present {
+        multiply(params.width, params.w_hh_t, 4u * params.hidden, group.x * COLUMNS, local, subgroup);
+    }
+    // repeat P in PAIRS
+    finish(pair_P, entered_P, alone);
+    // end
+}
+
+fn left_four(k: u32, s: u32) -> vec4f {
+    // Sequences beyond the last read that one again and are not stored.
+    let at = (params.row + min(first + s, params.present - 1u)) * params.width + k;
+    return vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
+}
+
+// A unit and a sequence, and their numbers in the workgroup's tile.
+struct Pair {
+    j: u32,
+    n: u32,
+    unit: u32,
+    s: u32,
+    valid: bool,
+    present: bool,
+}
+
+fn pair(group: vec3u, index: u32) -> Pair {
+    let unit = index % UNITS;
+    let s = index / UNITS;
+    let j = group.x * UNITS + unit;
+    let n = group.y * SEQUENCES + s;
+    let valid = s < SEQUENCES && j < params.hidden;
+    return Pair(j, n, unit, s, valid, valid && n < params.present);
+}
+
+fn finish(place: Pair, entered: Entering, alone: bool) {
+    if place.present {
+        let column = 4u * place.unit;
+        let s = place.s;
+        let sum = vec4f(sum_of(s, column), sum_of(s, column + 1u), sum_of(s, column + 2u), sum_of(s, column + 3u));
+        if alone {
+            keep_products(place.j, place.n, sum);
+        } else {
+            cell(place.j, place.n, entered, sum, zone_words(params.t, params.hidden, place.j, place.n)[place.n % 4u]);
+        }
+    }
+    if !alone && params.projected == 0u && place.valid {
+        join(place.j, place.n, 1u);
+    }
+}
