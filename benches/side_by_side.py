@@ -3,10 +3,12 @@
     python benches/side_by_side.py --device gpu > record.md
 
 A ratio is the peer's time divided by bptt's in the same round, so above 1 bptt is faster; of the medians, and in brackets of the
-shortest steps. What fails is named on stderr and left out. On a GPU PyTorch gives a line for each of its modes.
+shortest steps. What fails is named on stderr and left out. On a GPU bptt runs with each of its precisions, and PyTorch in each of its
+modes.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -33,7 +35,8 @@ def sides(args, shape):
     common = ["--shape", shape, "--steps", args.steps or STEPS.get(shape, 12)]
     adapter = ["--adapter", args.adapter] if args.adapter else []
     threads = ["--threads", args.threads] if args.threads else []
-    yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, *common, "--json"]
+    for precision in ["f32", "mixed"] if args.device == "gpu" else ["f32"]:
+        yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, "--precision", precision, *common, "--json"]
     if args.pytorch:
         device = {"gpu": "cuda"}.get(args.device, args.device)
         yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", device, *threads, *common]
@@ -64,17 +67,17 @@ def measure(args):
 
 def table(found):
     """Markdown: for each shape and peer the medians of both and the ratios of each round that both have."""
-    out = ["| shape | beside | bptt, ms | peer, ms | ratios |", "| --- | --- | --- | --- | --- |"]
+    out = ["| shape | bptt | beside | bptt, ms | peer, ms | ratios |", "| --- | --- | --- | --- | --- | --- |"]
     for shape, all_sides in found.items():
-        own = next((rounds for (side, _), rounds in all_sides.items() if side == "bptt"), {})
-        for (side, mode), rounds in all_sides.items():
-            pairs = [(own[turn], theirs) for turn, theirs in rounds.items() if turn in own]
-            if side == "bptt" or not pairs:
+        own = {mode: rounds for (side, mode), rounds in all_sides.items() if side == "bptt"}
+        peers = {f"{side} {mode}": rounds for (side, mode), rounds in all_sides.items() if side != "bptt"}
+        for (mode, ours), (peer, theirs) in itertools.product(own.items(), peers.items()):
+            pairs = [(ours[turn], theirs[turn]) for turn in theirs if turn in ours]
+            if not pairs:
                 continue
-            ours = ", ".join(f"{a[0]:.3g}" for a, _ in pairs)
-            theirs = ", ".join(f"{b[0]:.3g}" for _, b in pairs)
+            medians = [", ".join(f"{pair[side][0]:.3g}" for pair in pairs) for side in (0, 1)]
             ratios = ", ".join(f"{b[0] / a[0]:.2f} ({b[1] / a[1]:.2f})" for a, b in pairs)
-            out.append(f"| {shape} | {side} {mode} | {ours} | {theirs} | {ratios} |")
+            out.append(f"| {shape} | {mode} | {peer} | {medians[0]} | {medians[1]} | {ratios} |")
     return "\n".join(out)
 
 

@@ -22,8 +22,8 @@ const STRIDE = TERMS / 4u + 2u; // from one sequence to the next, so that they l
 var<workgroup> left: array<vec4<f16>, SEQUENCES * STRIDE>;
 var<workgroup> done: array<f32, PARTS * SEQUENCES * COLUMNS>; // the sums of each part, by sequences
 
-// The sums over `terms` terms, a multiple of SIDE, with the weights at `place`, whose rows of `row` columns lie one after the other,
-// from `column` on; the columns after the last are those before it again.
+// The sums over `terms` terms, a multiple of SIDE, with the weights at `place`, whose rows of `row` columns lie one after the
+// other, from `column` on; the columns after the last are those before it again.
 fn multiply(terms: u32, place: u32, row: u32, column: u32, local: u32, subgroup: u32) {
     let part = subgroup / MATRICES;
     let down = subgroup % MATRICES / ACROSS * SIDE;

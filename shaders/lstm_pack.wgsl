@@ -1,4 +1,4 @@
-// The recurrent weights as the persistent and the tiled kernels take them, the four gates of a unit together and what lies beyond
+// The recurrent weights as all kernels but the plain ones take them, the four gates of a unit together and what lies beyond
 // the last unit zero:
 //   forward [k][j] = (i, f, g, o) of W_hh[unit j][k]        backward [m][gate][k / 4] = W_hh[gate of unit m][k .. k + 4]
 // One invocation per four elements of each; one layer of the grid per layer and direction of the stack.

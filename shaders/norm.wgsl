@@ -1,4 +1,5 @@
-// status = [norm, min(1, max_norm / (norm + 1e-6)) / scale, held, scale, steps], history[row, 1] = norm, with norm = √Σ parts / scale
+// status = [norm, min(1, max_norm / (norm + 1e-6)) / scale, held, scale, steps], history[row, 1] = norm,
+// with norm = √Σ parts / scale
 // A step that is held changes nothing: those from a loss or norm on that is not finite, and one whose norm alone is not
 // while the loss's scale can be halved. `steps` counts the others since the scale was last changed.
 // One workgroup of one invocation for each part.
@@ -13,7 +14,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<f32>;          // [parts ≤ 256]
-@group(0) @binding(2) var<storage, read_write> status: array<f32>;   
+@group(0) @binding(2) var<storage, read_write> status: array<f32>;   // [5]
 @group(0) @binding(3) var<storage, read_write> history: array<f32>;  // [rows, 2]
 
 const STEP = 1.0; // this step is held

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Precision;
 use crate::device::Tuned;
 use crate::error::{Error, Place, Result};
 use crate::interop::{Archive, ArchiveBuilder, ModelInfo};
@@ -26,9 +27,6 @@ pub struct Position {
     /// What the plateau schedule has seen.
     #[serde(default)]
     pub plateau: Plateau,
-    /// The last step's norm, the loss's scale, and for how many steps it has been; none where products are of 32-bit numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss_scale: Option<[f32; 3]>,
 }
 
 /// What the learning-rate schedule `plateau` goes by.
@@ -82,6 +80,8 @@ pub struct Checkpoint {
     pub history: Vec<f32>,
     /// h, then c, of the streams in the epoch under way; empty at its start and without streams.
     pub state: Vec<f32>,
+    /// The last step's norm, the loss's scale, and for how many steps it has been; empty where products are of 32-bit numbers.
+    pub loss_scale: Vec<f32>,
     /// How its GPU computed, so that it goes on with the same bits there.
     pub tuned: Option<Tuned>,
 }
@@ -119,6 +119,9 @@ impl Checkpoint {
         if !self.state.is_empty() {
             archive.add("state", self.state.clone());
         }
+        if !self.loss_scale.is_empty() {
+            archive.add("loss_scale", self.loss_scale.clone());
+        }
         let (info, epochs, tuned) = (self.info.clone(), self.epochs.clone(), self.tuned.clone());
         archive.finish(&Metadata { info, data: self.data, position: self.position.clone(), epochs, tuned })
     }
@@ -144,15 +147,19 @@ impl Checkpoint {
             let problem = format!("{} moments and {} losses, not {wanted:?}", moments.len(), history.len());
             return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
         }
+        let numbers = |name: &str, len: usize| {
+            let found = if len == 0 { Vec::new() } else { archive.vector(name)? };
+            if found.len() == len {
+                return Ok(found);
+            }
+            let problem = format!("`{name}` has {} numbers, not {len}", found.len());
+            Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"))
+        };
         // Streams in the middle of an epoch carry a state.
-        let lstm = &shape.lstm;
-        let carried = info.config.bptt.is_some() && position.step > 0;
-        let state = if carried { archive.vector("state")? } else { Vec::new() };
-        let wanted = if carried { lstm.cells() * lstm.batch * (lstm.width() + lstm.hidden_size) } else { 0 };
-        if state.len() != wanted {
-            let problem = format!("a state of {} numbers, not {wanted}", state.len());
-            return Err(Error::file(Place::file(file), problem, "use an unchanged checkpoint, or begin a new run"));
-        }
-        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history, state, tuned })
+        let (lstm, carried) = (&shape.lstm, info.config.bptt.is_some() && position.step > 0);
+        let state = lstm.cells() * lstm.batch * (lstm.width() + lstm.hidden_size);
+        let state = numbers("state", if carried { state } else { 0 })?;
+        let loss_scale = numbers("loss_scale", if info.config.precision == Precision::Mixed { 3 } else { 0 })?;
+        Ok(Self { info, data, position, epochs, parameters, average, best, moments, history, state, loss_scale, tuned })
     }
 }

@@ -25,10 +25,10 @@ pub use verdict::{Finding, Verdict, judge};
 
 use serde::Serialize;
 
-use crate::config::{Config, Head, LossKind};
+use crate::config::{Config, Head, LossKind, Precision};
 use crate::data::Windows;
 use crate::device::{Need, Real};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::interop::Model;
 use crate::kernels::{Kernels, Record};
 use crate::model::{Batch, Network};
@@ -106,8 +106,12 @@ impl<D: Kernels> Inspector<D> {
     /// Puts `model` on `device`, with room for `rows` rows and `windows` windows.
     ///
     /// # Errors
-    /// If that does not fit the device.
+    /// If that does not fit the device, or its products are of 16-bit numbers, in which small gradients are zero.
     pub fn new(device: D, model: &Model, rows: usize, windows: usize) -> Result<Self> {
+        if device.precision() == Precision::Mixed {
+            let problem = "is `mixed`, in which small gradients are zero";
+            return Err(Error::option("precision", problem, "open the device with f32"));
+        }
         let info = &model.info;
         let mut shape = info.shape();
         shape.lstm.batch = shape.lstm.batch.min(windows.max(1));

@@ -18,7 +18,7 @@ pub use change::Change;
 pub use events::{Event, Report, StepMeans, StepReport};
 
 use crate::checkpoint::{Checkpoint, EpochReport, Position};
-use crate::config::{Config, LrSchedule, Task};
+use crate::config::{Config, LrSchedule, Precision, Task};
 use crate::data::{Dataset, Evaluation, Forecasts, Series};
 use crate::device::{Need, Real};
 use crate::error::{Error, Place, Result};
@@ -85,6 +85,7 @@ impl<D: Kernels> Trainer<D> {
             moments,
             history,
             state,
+            loss_scale,
             tuned,
         } = checkpoint;
         if fingerprint(&data.series) != known {
@@ -102,7 +103,8 @@ impl<D: Kernels> Trainer<D> {
         trainer.device.write_f32(&mut trainer.net.params, &parameters);
         trainer.write_average(&average.unwrap_or_default());
         trainer.device.write_f32(&mut trainer.optimizer.moments, &moments);
-        if let Some(known) = position.loss_scale {
+        if let [norm, scale, steps] = loss_scale[..] {
+            let known = [norm, scale, steps];
             trainer.optimizer.set_loss_scale(&trainer.device, known);
         }
         trainer.write_state(&state);
@@ -141,8 +143,12 @@ impl<D: Kernels> Trainer<D> {
             ));
         }
         if config.precision != device.precision() {
-            let problem = format!("is not what `{}` was opened for", device.adapter());
-            return Err(Error::option("precision", problem, "open the device for it, or leave it out"));
+            let problem = format!("is not what `{}` computes with", device.adapter());
+            return Err(Error::option(
+                "precision",
+                problem,
+                "open the device with the run's own; `mixed` takes a GPU outside the browser",
+            ));
         }
         let needs = Needs::new(&device, &config, &data, &shape, streams.as_ref());
         device.check(&needs.all(&device, &shape))?;
@@ -369,10 +375,14 @@ impl<D: Kernels> Trainer<D> {
         let moments = self.optimizer.rule.moments() * self.net.shape.parameters();
         let moments =
             if moments == 0 { Vec::new() } else { self.device.read_f32(&self.optimizer.moments, 0..moments).await? };
+        let loss_scale = match self.device.precision() {
+            Precision::F32 => Vec::new(),
+            Precision::Mixed => self.optimizer.loss_scale(&self.device).await?,
+        };
         Ok(Checkpoint {
             info: ModelInfo { config: self.config.clone(), ..ModelInfo::new(&self.config, &self.data) },
             data: self.fingerprint,
-            position: Position { loss_scale: self.optimizer.loss_scale(&self.device).await?, ..self.position.clone() },
+            position: self.position.clone(),
             epochs: self.epochs.clone(),
             parameters: self.parameters().await?,
             average: self.averaged().await?,
@@ -380,6 +390,7 @@ impl<D: Kernels> Trainer<D> {
             moments,
             history: self.seen.clone(),
             state: self.state().await?,
+            loss_scale,
             tuned: self.device.tuned(),
         })
     }

@@ -821,6 +821,12 @@ fn a_gpu_trains_as_the_cpu_does() {
     assert!(other.err.contains("no such adapter"), "{}", other.err);
     other.exits_with(1);
     train(at.path(), &["--device", "cpu", "--adapter", "x"]).refused("option `adapter`: ", "names a GPU", "leave one");
+    let mixed = ["--precision", "mixed", "--device", "cpu"];
+    train(at.path(), &mixed).refused(
+        "option `precision`: ",
+        "takes a GPU, and the device is `cpu`",
+        "use `--device gpu`",
+    );
 }
 
 #[cfg(target_os = "linux")]

@@ -51,6 +51,29 @@ fn a_text_is_learnt_evaluated_and_gone_on_with() {
     assert_eq!(forecast.code, Some(2), "{}", forecast.err);
 }
 
+/// A run with products of 16-bit numbers goes on with them, and what it leaves is of use to who has none.
+#[test]
+fn a_mixed_run_on_a_text_goes_on_and_is_evaluated() {
+    let at = folder();
+    write(at.path(), "song.txt", "so it goes on and on, ".repeat(100));
+    let args =
+        ["train", "song.txt", "--device", "gpu", "--precision", "mixed", "--hidden-size", "8", "--batch-size", "4"];
+    let begun = bptt(at.path(), &[&args[..], &["--epochs", "1", "--out", "run"]].concat());
+    if begun.err.contains("has no 16-bit numbers") {
+        return;
+    }
+    assert!(begun.ok().err.contains("products of 16-bit"), "the run does not say what it multiplies");
+    assert!(text(at.path().join("run/config.toml")).contains("precision = \"mixed\""));
+    let cpu = bptt(at.path(), &["train", "--resume", "run", "--device", "cpu", "--epochs", "2"]);
+    cpu.refused("option `precision`: ", "takes a GPU", "use `--device gpu`");
+    let gone_on =
+        bptt(at.path(), &["train", "--resume", "run", "--device", "gpu", "--epochs", "2", "--json"]).ok().json();
+    let evaluated = bptt(at.path(), &["evaluate", "run", "--device", "cpu", "--json"]).ok().json();
+    let [mixed, single] = [gone_on, evaluated].map(|json| json["test_loss"].as_f64().expect("a loss"));
+    assert!((mixed - single).abs() < 1e-2, "{mixed} and {single}");
+    bptt(at.path(), &["generate", "run", "--device", "cpu", "--length", "3"]).ok();
+}
+
 /// A run on a text that is stopped after an epoch and goes on is the run that never stopped.
 #[test]
 fn a_run_on_a_text_goes_on() {

@@ -244,6 +244,13 @@ fn products_of_16_bits_have_sums_of_32() {
     let fine = ProductCase { sizes: [33, 65, 70], a: layout, b: layout, c: 0, biases: 0, add: false, coarse: false };
     let want = fine.run(&Cpu::<f64>::new());
     for gpu in gpus {
+        // By this a scale of the loss that is too large is noticed.
+        let (large, one) = (filled(&gpu, &[1e5]), filled(&gpu, &[1.0]));
+        let mut c = fresh(&gpu, 1);
+        let whole = Matrix::rows(0, 1);
+        let shape = ProductShape { m: 1, n: 1, k: 1, a: whole, b: whole, c: 0 };
+        gpu.product(&shape, &large, &one, Onto::Zero, &mut c);
+        assert!(!read(&gpu, &c, 1)[0].is_finite(), "{:?} holds 1e5", gpu.half());
         let got = fine.run(&gpu);
         let apart = |share| differences("16 bits", &got, &want, (share, (fine.sizes[2] as f64).sqrt() / 3.0));
         assert!(apart(5e-4).is_empty(), "{:?}", apart(5e-4));

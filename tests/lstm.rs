@@ -237,7 +237,7 @@ fn steps_of_16_bits() {
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
         cases.push(plain);
     }
-    let gpus = common::halves_recurring(tiled(8, 2, 1));
+    let gpus = common::halves_recurring(false, tiled(8, 2, 1));
     let exact = Cpu::<f64>::poisoned();
     for case in cases {
         let want = case.run(&exact);
@@ -249,6 +249,19 @@ fn steps_of_16_bits() {
             let fits =
                 matches!(gpu.half(), Some(Half::Matrices { side, .. }) if case.shape.hidden_size.is_multiple_of(side));
             assert_eq!(steps, fits, "{:?}", case.shape);
+        }
+    }
+}
+
+/// Those kernels, too, read and write nothing that a driver would have to keep them from.
+#[test]
+fn checks_change_no_bit_of_16() {
+    let [trusted, checked] = [false, true].map(|checked| common::halves_recurring(checked, tiled(8, 2, 1)));
+    let plain = LstmCase::new([3, 9, 5, 48, 2], true, 0);
+    let shape = LstmShape { proj_size: 32, bidirectional: true, ..plain.shape };
+    for case in [LstmCase { shape, ..plain.clone() }, plain] {
+        for (trusted, checked) in trusted.iter().zip(&checked) {
+            assert_eq!(bits(&case.run(trusted)), bits(&case.run(checked)), "{:?} {:?}", trusted.half(), case.shape);
         }
     }
 }

@@ -162,8 +162,8 @@ fn every_unrolled_kernel_is_valid() {
     for (side, subgroups) in [(8, 32), (16, 8), (16, 4)] {
         for (hidden_size, batch) in [(16, 1), (256, 64), (1024, 128), (48, 33)] {
             let shape = LstmShape { hidden_size, batch, ..LstmShape::default() };
-            let matrices = StepMatrices::of(side, subgroups, &shape);
-            kernels.extend(Strategy::Steps(Steps::Matrices(matrices)).kernels(&shape));
+            let matrices = Steps::Matrices(StepMatrices { side, subgroups });
+            kernels.extend(Strategy::Steps(matrices).kernels(&shape));
         }
     }
     // Matrices of both sizes, subgroups of the sizes that there are, both tiles.

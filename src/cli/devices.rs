@@ -21,7 +21,11 @@ pub fn run(args: &DevicesArgs, global: &Global) -> Result<ExitCode> {
     for adapter in block_on(adapters()) {
         out!("gpu  {} ({}, {})", adapter.name, adapter.kind, adapter.backend);
         let (buffer, binding) = (Bytes(adapter.max_buffer), Bytes(adapter.max_binding));
-        out!("     {}; largest buffer {buffer}, largest binding {binding}", adapter.driver);
+        let half = adapter.half.map_or("none".to_owned(), |half| half.to_string());
+        out!(
+            "     {}; largest buffer {buffer}, largest binding {binding}; for mixed precision: {half}",
+            adapter.driver
+        );
         let asked =
             global.adapter.as_ref().is_none_or(|name| adapter.name.to_lowercase().contains(&name.to_lowercase()));
         let tuned = if args.tune && asked { Some(tune::tune(&adapter.name)?) } else { None };
@@ -30,6 +34,7 @@ pub fn run(args: &DevicesArgs, global: &Global) -> Result<ExitCode> {
             "device": "gpu", "adapter": adapter.name, "kind": adapter.kind, "backend": adapter.backend,
             "driver": adapter.driver, "max_buffer_size": adapter.max_buffer,
             "max_storage_buffer_binding_size": adapter.max_binding,
+            "mixed": adapter.half.map(|half| half.to_string()),
         }));
     }
     let cpu = Cpu::<f32>::new();

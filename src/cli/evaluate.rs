@@ -71,7 +71,8 @@ fn of_learnt(args: &EvaluateArgs, source: &Source, global: &Global) -> Result<Ex
     let mut config = source.model.info.config.clone();
     // A short text has few streams.
     config.batch_size = config.batch_size.min(data.split.train.len() / config.bptt.unwrap_or(1)).max(1);
-    let engine = open_engine(global, Precision::F32)?;
+    config.precision = Precision::F32;
+    let engine = open_engine(global, config.precision)?;
     let parameters = source.model.parameters.clone();
     let (report, _) = bptt::on!(engine, device => {
         // A run of no step: what is measured is what it begins with.

@@ -39,21 +39,27 @@ impl Engine {
     ) -> Result<Self> {
         let hardware_only = kind == DeviceKind::Auto && adapter.is_none();
         let options = GpuOptions { hardware_only, adapter, precision, tuned, ..GpuOptions::default() };
-        let mixed = |problem: &str| {
-            let remedy = "leave it out, or name a GPU with `--adapter`, which may be a software one";
-            Error::option("precision", format!("is `mixed`, which takes a GPU, and {problem}"), remedy)
+        let mixed = |why: &str, remedy: &str| {
+            let remedy = format!("{remedy}, or `--precision f32` for a new run");
+            Error::option("precision", format!("is `mixed`, which takes a GPU, and {why}"), remedy)
         };
         match kind {
             DeviceKind::Cpu => match options.adapter {
                 Some(_) => {
                     Err(Error::option("adapter", "names a GPU, but the device is `cpu`", "leave one of them out"))
                 }
-                None if precision == Precision::Mixed => Err(mixed("the device is `cpu`")),
+                None if precision == Precision::Mixed => Err(mixed("the device is `cpu`", "use `--device gpu`")),
                 None => Ok(Self::Cpu(Cpu::new())),
             },
             DeviceKind::Auto if hardware_only => match Gpu::open(options).await {
                 Ok(gpu) => Ok(Self::Gpu(gpu)),
-                Err(_) if precision == Precision::Mixed => Err(mixed("no hardware GPU can be used for it")),
+                Err(error) if precision == Precision::Mixed => {
+                    let why = error.to_string();
+                    Err(mixed(
+                        why.lines().next().unwrap_or_default(),
+                        "name another, or a software one, with `--adapter`",
+                    ))
+                }
                 Err(_) => Ok(Self::Cpu(Cpu::new())),
             },
             _ => Ok(Self::Gpu(Gpu::open(options).await?)),

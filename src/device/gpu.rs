@@ -66,7 +66,7 @@ pub struct GpuOptions {
     pub poison: bool,
     /// Take the time of each kernel for [`Gpu::profile`]. Every dispatch is then a pass of its own.
     pub profile: bool,
-    /// What products are made of.
+    /// What products are made of; in a browser always 32-bit numbers.
     pub precision: Precision,
     /// Multiply 16-bit numbers each by itself, even where the adapter has matrices of them.
     pub no_matrices: bool,
@@ -165,17 +165,9 @@ impl Gpu {
     async fn from_adapter(adapter: &wgpu::Adapter, options: GpuOptions) -> Result<Self> {
         let info = adapter.get_info();
         let offered = adapter.limits();
-        let half = match options.precision {
-            Precision::F32 => None,
-            Precision::Mixed => {
-                let half = Half::of(adapter).map(|half| if options.no_matrices { Half::Numbers } else { half });
-                let problem = || format!("`{}` has no 16-bit numbers", info.name);
-                Some(half.ok_or_else(|| Error::device(problem(), "leave out `--precision mixed`"))?)
-            }
-        };
+        let half = Half::wanted(adapter, &options)?;
         let memory = match half {
-            // What WebGPU has by itself is too little for the tiles of matrices.
-            Some(Half::Matrices { .. }) => offered.max_compute_workgroup_storage_size.min(32_768),
+            Some(Half::Matrices { .. }) => Half::memory(adapter),
             _ => wgpu::Limits::default().max_compute_workgroup_storage_size,
         };
         let required_limits = wgpu::Limits {
@@ -228,7 +220,8 @@ impl Gpu {
 
     /// How it multiplies 16-bit numbers, if products are made of those.
     pub fn half(&self) -> Option<Half> {
-        self.half
+        // A browser's page has no kernels of them: so much less to load.
+        if cfg!(target_arch = "wasm32") { None } else { self.half }
     }
 
     /// Whether it is a processor that runs the kernels.
@@ -392,7 +385,7 @@ impl Device for Gpu {
         &self.name
     }
     fn precision(&self) -> Precision {
-        self.options.precision
+        if self.half().is_some() { Precision::Mixed } else { Precision::F32 }
     }
     fn allocated(&self) -> u64 {
         self.allocated.get()

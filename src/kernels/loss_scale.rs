@@ -4,8 +4,11 @@
 //! times [`Status::SCALE`], a power of two, and [`gradient_norm`](super::Optimize::gradient_norm) takes it out again. A norm
 //! that is then not finite, while the loss is, says that the scale was too much: that step changes nothing, and the scale is
 //! halved. After [`STEPS`] steps without that it is doubled, as PyTorch's
-//! [`GradScaler`](https://pytorch.org/docs/stable/amp.html#torch.amp.GradScaler) does; here the device decides by itself. A
+//! [`GradScaler`](https://pytorch.org/docs/stable/amp.html#torch.amp.GradScaler) does; here the device decides by itself, and the
+//! host does not hear of it: a step that is left out counts as one in Adam's corrections and in the learning rate's schedule. A
 //! scale of 1 stays.
+//!
+//! That a number beyond 65,504 becomes infinite on its way to 16 bits is what WGSL allows and the tests ask of an adapter.
 
 use super::Status;
 use crate::config::Precision;
@@ -48,6 +51,9 @@ impl LossScale for Gpu {
 impl<F: Real> LossScale for Cpu<F> {
     fn scale_loss(&self, len: usize, status: &Vec<F>, d_prediction: &mut Vec<F>) {
         let scale = status[Status::SCALE];
+        if scale == F::one() {
+            return;
+        }
         d_prediction[..len].iter_mut().for_each(|d| *d = *d * scale);
     }
 }

@@ -1,7 +1,6 @@
 //! What the optimizer keeps, and its step.
 
 use super::Network;
-use crate::config::Precision;
 use crate::device::Need;
 use crate::error::Result;
 use crate::kernels::{Kernels, LossShape, Rule, Status};
@@ -38,19 +37,16 @@ impl<D: Kernels> Optimizer<D> {
 
     /// Multiplies the gradient of a loss by its scale, before the backward pass.
     pub fn scale(&self, device: &D, net: &mut Network<D>, loss: &LossShape) {
-        device.scale_loss(loss.rows * loss.values * loss.parts, &self.status, &mut net.d_prediction);
+        device.scale_loss(loss.predictions(), &self.status, &mut net.d_prediction);
     }
 
-    /// The last step's norm, the loss's scale, and for how many steps it has been; none where it is always 1.
+    /// The last step's norm, the loss's scale, and for how many steps it has been.
     ///
     /// # Errors
     /// Those of the device.
-    pub async fn loss_scale(&self, device: &D) -> Result<Option<[f32; 3]>> {
-        if device.precision() == Precision::F32 {
-            return Ok(None);
-        }
+    pub async fn loss_scale(&self, device: &D) -> Result<Vec<f32>> {
         let status = device.read_f32(&self.status, 0..Status::LEN).await?;
-        Ok(Some([Status::NORM, Status::SCALE, Status::STEPS].map(|place| status[place])))
+        Ok([Status::NORM, Status::SCALE, Status::STEPS].map(|place| status[place]).into())
     }
 
     /// Goes on with that.
@@ -59,7 +55,8 @@ impl<D: Kernels> Optimizer<D> {
     }
 
     /// Step `t`, counted from 1, at rate `lr` with the gradients that `net` has gathered. Row `row` of `history` holds the
-    /// loss and gets the norm. If either is not finite, neither this nor any later step changes anything.
+    /// loss and gets the norm. If either is not finite, neither this nor any later step changes anything, but for a norm that may be
+    /// the scale's fault: then this step alone does not.
     pub fn step(&mut self, device: &D, net: &mut Network<D>, t: u64, lr: f64, row: usize, history: &mut D::Buffer) {
         let p = net.shape.parameters();
         let Self { rule, moments, status, scratch } = self;

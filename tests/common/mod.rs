@@ -84,15 +84,21 @@ pub fn tunings() -> Vec<Tuning> {
 /// The adapter with products of 16-bit numbers, in tiles of every kind that it has: each number by itself and matrices. None if
 /// it has no such numbers.
 pub fn halves() -> Vec<Gpu> {
-    halves_recurring(Tuning::HARDWARE.recurrence)
+    halves_recurring(false, Tuning::HARDWARE.recurrence)
 }
 
-/// The same, made to run the recurrence in one way.
-pub fn halves_recurring(recurrence: Recurrence) -> Vec<Gpu> {
+/// The same, made to run the recurrence in one way, with the driver's bounds checks if `checked`.
+pub fn halves_recurring(checked: bool, recurrence: Recurrence) -> Vec<Gpu> {
     let open = |no_matrices: bool, tuning: Tuning| {
         let adapter = std::env::var("BPTT_ADAPTER").ok();
-        let options =
-            GpuOptions { precision: Precision::Mixed, no_matrices, adapter, poison: true, ..GpuOptions::default() };
+        let options = GpuOptions {
+            precision: Precision::Mixed,
+            no_matrices,
+            adapter,
+            checked,
+            poison: true,
+            ..GpuOptions::default()
+        };
         match pollster::block_on(Gpu::open(GpuOptions { tuning: Some(tuning), ..options })) {
             Ok(gpu) => Some(gpu),
             Err(error) if error.to_string().contains("has no 16-bit numbers") => None,

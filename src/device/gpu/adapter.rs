@@ -1,5 +1,7 @@
 //! The adapters of this machine, and which of them to take.
 
+use super::Half;
+
 /// What an adapter is and offers.
 #[derive(Clone, Debug)]
 pub struct AdapterReport {
@@ -15,6 +17,8 @@ pub struct AdapterReport {
     pub max_buffer: u64,
     /// Bytes of the largest part of a buffer that a kernel can see.
     pub max_binding: u64,
+    /// What it multiplies with products of 16-bit numbers; none if it has no such numbers.
+    pub half: Option<Half>,
 }
 
 /// Every adapter this machine offers, the one that is taken by itself first.
@@ -28,6 +32,7 @@ pub async fn adapters() -> Vec<AdapterReport> {
             driver: format!("{} {}", info.driver, info.driver_info),
             max_buffer: limits.max_buffer_size,
             max_binding: limits.max_storage_buffer_binding_size,
+            half: Half::of(&adapter),
         }
     };
     found().await.into_iter().map(report).collect()

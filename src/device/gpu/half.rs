@@ -1,5 +1,9 @@
 //! What an adapter has for products of 16-bit numbers, which are summed up in 32 bits.
 
+use super::GpuOptions;
+use crate::config::Precision;
+use crate::error::{Error, Result};
+
 /// How an adapter multiplies 16-bit numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -16,6 +20,24 @@ pub enum Half {
 }
 
 impl Half {
+    /// What `options` want of `adapter`; none where products are of 32-bit numbers.
+    ///
+    /// # Errors
+    /// The adapter has no 16-bit numbers.
+    pub(super) fn wanted(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Option<Self>> {
+        if cfg!(target_arch = "wasm32") || options.precision == Precision::F32 {
+            return Ok(None);
+        }
+        let Some(half) = Self::of(adapter) else {
+            let problem = format!("`{}` has no 16-bit numbers", adapter.get_info().name);
+            return Err(Error::device(
+                problem,
+                "name another with `--adapter`, or use `--precision f32` for a new run",
+            ));
+        };
+        Ok(Some(if options.no_matrices { Self::Numbers } else { half }))
+    }
+
     /// The best that `adapter` has; none without 16-bit numbers.
     pub(super) fn of(adapter: &wgpu::Adapter) -> Option<Self> {
         let numbers = adapter.features().contains(wgpu::Features::SHADER_F16);
@@ -37,8 +59,12 @@ impl Half {
         let sizes = adapter.cooperative_matrix_properties().into_iter();
         let sizes = sizes.filter(|size| (size.ab_type, size.cr_type) == (F16, F32));
         let sides = sizes.filter(|size| size.m_size == size.n_size && size.n_size == size.k_size);
-        // Each subgroup of 256 invocations has at least one matrix of the smallest tile.
-        let side = sides.map(|size| size.m_size as usize).filter(|side| side * side * 256 / lanes <= 64 * 64).max()?;
+        // Each subgroup of 256 invocations has a matrix of the smallest tile at least, and the largest has room.
+        let fits = |side: &usize| {
+            let sums = side * side * 256 / lanes; // a matrix of each subgroup
+            sums <= 64 * 64 && 4 * sums + Self::TILES <= Self::memory(adapter) as usize
+        };
+        let side = sides.map(|size| size.m_size as usize).filter(fits).max()?;
         Some(Self::Matrices { side, lanes })
     }
 
@@ -48,6 +74,14 @@ impl Half {
     }
 
     const MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
+
+    /// Bytes of workgroup memory that the largest tiles of matrices take beside a matrix of each subgroup.
+    const TILES: usize = 17_408;
+
+    /// The workgroup memory to ask of `adapter` for matrices: twice what WebGPU has by itself.
+    pub(super) fn memory(adapter: &wgpu::Adapter) -> u32 {
+        adapter.limits().max_compute_workgroup_storage_size.min(32_768)
+    }
 
     /// What has to be asked of the adapter.
     pub(super) fn features(self) -> wgpu::Features {
@@ -59,8 +93,9 @@ impl Half {
     pub(super) fn experimental(self) -> wgpu::ExperimentalFeatures {
         match self {
             Self::Numbers => wgpu::ExperimentalFeatures::disabled(),
-            // SAFETY: the kernels are this crate's own, load and store within their workgroup memory, and give every invocation
-            // of a subgroup the same way. A driver's mistakes are as with any other feature.
+            // SAFETY: the kernels are this crate's own and give every invocation of a subgroup the same way. They load and store
+            // matrices within their workgroup memory, and load them within the packed weights, whose sizes are multiples of a
+            // matrix's wherever such a kernel is taken. A driver's mistakes are as with any other feature.
             Self::Matrices { .. } => unsafe { wgpu::ExperimentalFeatures::enabled() },
         }
     }

@@ -36,9 +36,13 @@ impl Kernel {
 
     /// The whole text that is compiled; what a file enables has to stand before everything else.
     pub fn wgsl(&self) -> String {
-        let texts = [self.source].into_iter().chain(self.shared.iter().map(|(_, text)| *text));
-        let lines = texts.chain([kernel!(@ file "common")]).flat_map(str::lines);
-        let (enabled, rest): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("enable "));
+        let shared: String = self.shared.iter().flat_map(|(_, text)| [*text, "\n"]).collect();
+        let text = format!("{}\n{shared}{}", self.source, kernel!(@ file "common"));
+        // What a page has enables nothing.
+        if cfg!(target_arch = "wasm32") {
+            return text;
+        }
+        let (enabled, rest): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with("enable "));
         [enabled, rest].concat().join("\n")
     }
 }

@@ -1,6 +1,7 @@
 //! The kernels of a product on a GPU, in every kind of tile.
 
 use crate::device::{Gpu, Half, Kernel, Tile};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::kernels::unroll::unrolled;
 
 /// One product in every kind of tile; [`tile_kernels!`] makes them.
@@ -10,6 +11,7 @@ pub struct TileKernels {
     /// Medium and large tiles of 32-bit numbers.
     pub single: [Kernel; 2],
     /// The same of 16-bit numbers.
+    #[cfg(not(target_arch = "wasm32"))]
     pub half: [Kernel; 2],
     /// Of matrices of 16-bit numbers, to be unrolled.
     #[cfg(not(target_arch = "wasm32"))]
@@ -20,10 +22,14 @@ pub struct TileKernels {
 macro_rules! tile_kernels {
     ($name:literal, $params:ty, $storage:tt) => {{
         const SINGLE: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_single", $params, $storage);
+    const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
+        #[cfg(not(target_arch = "wasm32"))]
         const HALF: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_half", $params, $storage);
         $crate::kernels::product::TileKernels {
-            direct: kernel!($name + "product_direct", $params, $storage).entry("direct"),
+            // Of the same text, which a page has to load.
+            direct: $crate::device::Kernel { entry: "direct", shared: DIRECT, ..SINGLE },
             single: [SINGLE, SINGLE.entry("large")],
+            #[cfg(not(target_arch = "wasm32"))]
             half: [HALF.entry("half"), HALF.entry("half_large")],
             #[cfg(not(target_arch = "wasm32"))]
             matrices: kernel!($name + "product_matrices", $params, $storage).entry("matrices"),
@@ -41,7 +47,10 @@ impl TileKernels {
             None => &self.single[place],
             #[cfg(not(target_arch = "wasm32"))]
             Some(Half::Matrices { side, lanes }) => self.of_matrices(side, lanes, tile.size().0),
-            Some(_) => &self.half[place],
+            #[cfg(not(target_arch = "wasm32"))]
+            Some(Half::Numbers) => &self.half[place],
+            #[cfg(target_arch = "wasm32")]
+            Some(_) => unreachable!("a page has 32-bit numbers"),
         }
     }
 
@@ -59,12 +68,10 @@ impl TileKernels {
 
     /// All of them, as they stand in the files.
     pub fn all(&'static self) -> Vec<&'static Kernel> {
-        let [[single, single_large], [half, half_large]] = [&self.single, &self.half].map(|kernels| kernels.each_ref());
-        #[cfg_attr(target_arch = "wasm32", expect(unused_mut, reason = "no matrices there"))]
-        let mut all = vec![&self.direct, single, single_large, half, half_large];
+        let kernels = [&self.direct].into_iter().chain(&self.single);
         #[cfg(not(target_arch = "wasm32"))]
-        all.push(&self.matrices);
-        all
+        let kernels = kernels.chain(&self.half).chain([&self.matrices]);
+        kernels.collect()
     }
 }
 

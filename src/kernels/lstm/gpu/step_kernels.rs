@@ -103,17 +103,13 @@ pub enum Steps {
     Matrices(StepMatrices),
 }
 
-/// What one workgroup of a time step takes where products are of matrices.
+/// What multiplies where a time step's products are of matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepMatrices {
     /// Rows and columns of a matrix.
     pub side: usize,
-    /// Subgroups of a workgroup.
+    /// Subgroups of a workgroup, each with one matrix and a part of the terms.
     pub subgroups: usize,
-    /// Sequences.
-    pub sequences: usize,
-    /// Columns of the product: four for each unit, or those of h on the way back.
-    pub columns: usize,
 }
 
 /// One of these kernels in every kind.
@@ -150,10 +146,7 @@ impl StepKernel {
         match steps {
             Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape)),
             #[cfg(not(target_arch = "wasm32"))]
-            Steps::Matrices(matrices) => {
-                let terms = if self.backward { shape.gates() } else { shape.width() };
-                unrolled(&self.matrices, &matrices.constants(self.backward, terms))
-            }
+            Steps::Matrices(matrices) => unrolled(&self.matrices, &matrices.constants(self.backward, shape)),
             _ => self.plain,
         }
     }
@@ -168,11 +161,12 @@ pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
 }
 
 /// Workgroups for a step of so many units, or of so many columns of h if `backward`, and sequences.
-pub(super) fn grid(steps: Steps, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
+pub(super) fn grid(steps: Steps, shape: &LstmShape, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
     match steps {
         Steps::Plain => plain_grid(units, sequences),
         Steps::Tiles(tiles) => groups([tiles.units, tiles.sequences()], units, sequences),
-        Steps::Matrices(StepMatrices { columns, sequences: of_one, .. }) => {
+        Steps::Matrices(matrices) => {
+            let [of_one, columns] = matrices.tile(backward, shape);
             groups([if backward { columns } else { columns / 4 }, of_one], units, sequences)
         }
     }
@@ -214,7 +208,7 @@ impl Steps {
         let Some(tiles) = tiles.filter(fits) else { return Self::Plain };
         match gpu.half() {
             Some(Half::Matrices { side, lanes }) if (shape.hidden_size | shape.width()).is_multiple_of(side) => {
-                Self::Matrices(StepMatrices::of(side, 256 / lanes, shape))
+                Self::Matrices(StepMatrices { side, subgroups: 256 / lanes })
             }
             _ => tiles,
         }
@@ -249,32 +243,35 @@ impl StepTiles {
 }
 
 impl StepMatrices {
-    /// Work for most of a large GPU's multiprocessors, and the weights read by as few workgroups as that takes.
+    /// Workgroups that keep most of a large GPU's multiprocessors busy.
     const WORKGROUPS: usize = 100;
 
-    /// Those for a shape: one matrix for each subgroup at most.
-    pub fn of(side: usize, subgroups: usize, shape: &LstmShape) -> Self {
-        let columns = 32.min(side * subgroups);
-        let most = side * subgroups * side / columns;
-        let mut sequences = most.min(64).min(shape.batch.next_multiple_of(side).next_power_of_two()).max(side);
-        let groups =
-            |sequences: usize, columns: usize| shape.width().div_ceil(columns) * shape.batch.div_ceil(sequences);
-        while sequences > side && groups(sequences, columns) < Self::WORKGROUPS {
-            sequences /= 2;
+    /// Sequences and columns of a workgroup, the columns those of the gates, or of h if `backward`: one matrix for each subgroup
+    /// at most, and no weights read by more workgroups than it takes to have enough of them.
+    fn tile(&self, backward: bool, shape: &LstmShape) -> [usize; 2] {
+        let Self { side, subgroups } = *self;
+        let all = if backward { shape.width() } else { shape.gates() };
+        let mut columns = 32.min(side * subgroups);
+        let most = (side * side * subgroups / columns).min(64);
+        let mut sequences = shape.batch.next_multiple_of(side).next_power_of_two().min(most);
+        while all.div_ceil(columns) * shape.batch.div_ceil(sequences) < Self::WORKGROUPS {
+            match (sequences > side, columns > side) {
+                (true, _) => sequences /= 2,
+                (_, true) => columns /= 2,
+                _ => break,
+            }
         }
-        let mut matrices = Self { side, subgroups, sequences, columns };
-        while matrices.columns > side && groups(sequences, matrices.columns) < Self::WORKGROUPS {
-            matrices.columns /= 2;
-        }
-        matrices
+        [sequences, columns]
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn constants(&self, backward: bool, terms: usize) -> [Constant; 6] {
-        let Self { side, subgroups, sequences, columns } = *self;
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 6] {
+        let Self { side, subgroups } = *self;
+        let [sequences, columns] = self.tile(backward, shape);
         let parts = subgroups * side * side / (sequences * columns);
         // Up to 8 KiB of the left side at a time.
         let most = (4096 / sequences / (parts * side)).max(1);
+        let terms = if backward { shape.gates() } else { shape.width() };
         let share = terms.div_ceil(parts * side).min(most);
         let pairs = sequences * columns / if backward { 1 } else { 4 };
         [

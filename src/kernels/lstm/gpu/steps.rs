@@ -1,6 +1,6 @@
 //! A dispatch for every time step of one direction of one layer: for every option and every size. Two with a projection or with
 //! layer normalisation, which needs whole rows of gates, and three forwards with both. What multiplies by the recurrent weights
-//! there is of two kinds, plain and in tiles.
+//! there is of three kinds: plain, in tiles, and by matrices of 16-bit numbers.
 
 use super::masks::{self, Zoneout};
 use super::step_kernels::{
@@ -54,7 +54,7 @@ impl<'a> Recurrence<'a> {
     }
 
     fn grid(&self, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
-        step_kernels::grid(self.kind, backward, units, sequences)
+        step_kernels::grid(self.kind, self.pass.shape, backward, units, sequences)
     }
 
     fn masked(&self) -> bool {

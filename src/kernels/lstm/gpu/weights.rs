@@ -1,4 +1,4 @@
-//! The recurrent weights as the persistent and the tiled kernels take them: the four gates of a unit together for the way
+//! The recurrent weights as all kernels but the plain ones take them: the four gates of a unit together for the way
 //! forward, four columns for the way back, both rounded up to fours.
 
 use super::{LstmShape, Pass, Tape};
