@@ -76,6 +76,7 @@ impl Half {
     const MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP);
 
     /// Bytes of workgroup memory that the largest tiles of matrices take beside a matrix of each subgroup.
+    #[cfg(not(target_arch = "wasm32"))]
     const TILES: usize = 17_408;
 
     /// The workgroup memory to ask of `adapter` for matrices: twice what WebGPU has by itself.
