@@ -118,6 +118,8 @@ export interface Options {
   min_delta?: number;
   /** Validate and keep the weights' moving average, decaying by this at each step; 0 switches it off */
   ema?: number;
+  /** What products are made of: 32-bit numbers, or on a GPU 16-bit numbers that are summed up in 32 bits */
+  precision?: "f32" | "mixed";
   /** Steps between two reports within an epoch */
   log_every?: number;
   /** Seed of the start weights and of the order of the windows */

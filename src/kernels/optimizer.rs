@@ -122,9 +122,9 @@ impl Status {
 
 /// Clipping and the optimizer.
 pub trait Optimize: Device {
-    /// The 2-norm of the first `len` gradients, less the loss's scale, and the factor for them, into `status`; the norm also into column 1 of row
-    /// `row` of `history` `[rows, 2]`, whose column 0 holds the step's loss. `scratch` holds
-    /// [`norm_scratch_len`](Optimize::norm_scratch_len) elements.
+    /// The 2-norm of the first `len` gradients without the loss's scale, and the factor for them, into `status`, with the scale
+    /// for the next step; the norm also into column 1 of row `row` of `history` `[rows, 2]`, whose column 0 holds the step's
+    /// loss. `scratch` holds [`norm_scratch_len`](Optimize::norm_scratch_len) elements.
     fn gradient_norm(
         &self,
         len: usize,

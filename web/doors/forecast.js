@@ -30,7 +30,7 @@ const BASIC = [
   "max_norm",
   "epochs",
 ];
-const WITHOUT = ["task", "sequences", "label_smoothing", "ignore_index", "log_every"];
+const WITHOUT = ["task", "sequences", "label_smoothing", "ignore_index", "log_every", "precision"];
 const MOST_WINDOWS = 60;
 
 const contents = async (file) => ({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });

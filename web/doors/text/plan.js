@@ -11,7 +11,7 @@ export const GROUPS = ["Model", "Regularisation", "Training", "Data"];
 // What a text has no use for.
 export const WITHOUT = [
   ...["task", "sequences", "time", "features", "target", "missing", "window", "horizon", "season", "bidirectional", "head"],
-  ...["loss", "huber_delta", "quantiles", "ignore_index", "log_every"],
+  ...["loss", "huber_delta", "quantiles", "ignore_index", "log_every", "precision"],
 ];
 
 export function suggested(characters) {
