@@ -7,8 +7,8 @@ import { expect, test } from "@playwright/test";
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const read = (file) => readFileSync(new URL(file, SHADERS), "utf8");
 // As the library builds it: with the files that its comments name.
-const kernel = (source) => {
-  const named = [...source.matchAll(/\b\w+\.wgsl\b/g)].map(([name]) => name);
+const kernel = (source, shared) => {
+  const named = shared ?? [...source.matchAll(/\b\w+\.wgsl\b/g)].map(([name]) => name);
   return [source, ...[...new Set([...named, "common.wgsl"])].map(read)].join("\n");
 };
 
@@ -49,9 +49,22 @@ const complaints = (code) =>
     ];
   }, code);
 
+// What enables 16-bit numbers is not for browsers, and the products' files are tried below with what they multiply.
+const enables = (file) => /^enable /m.test(kernel(read(file)));
 const files = readdirSync(SHADERS)
   .filter((file) => file.endsWith(".wgsl") && read(file).includes("@compute"))
+  .filter((file) => !file.startsWith("product_") && !enables(file))
   .sort();
+
+for (const file of ["product.wgsl", "weight_gradients.wgsl"]) {
+  for (const tiles of [["product_direct.wgsl"], ["product_tiles.wgsl", "product_single.wgsl"]]) {
+    test(`${file} with ${tiles.join(" and ")}`, async () => {
+      const code = kernel(read(file), tiles);
+      expect(code).toContain("@compute");
+      expect(await complaints(code)).toEqual([]);
+    });
+  }
+}
 
 for (const file of files) {
   test(file, async () => {
@@ -144,7 +157,8 @@ for (const [file, constants] of [
 }
 
 test("there are kernels to compile", () => {
-  expect(files).toContain("product.wgsl");
+  expect(files.length).toBeGreaterThan(20);
+  expect(files).toContain("loss.wgsl");
 });
 
 test("a barrier in non-uniform control flow is refused", async () => {
