@@ -215,7 +215,7 @@ fn strategies() {
 }
 
 /// A dispatch for each step whose product is of 16-bit numbers, where the adapter has matrices of them; hidden sizes that they do
-/// not fit take 32 bits. With a gradient of every size there is no scale that suits all, so all are near 1.
+/// not fit take 32 bits. The gradients that go in are near 1, where no scale is needed.
 #[test]
 fn steps_of_16_bits() {
     let mut cases = Vec::new();

@@ -56,7 +56,8 @@ function buildWasm() {
   // Of -O2's passes those that make it smaller and leave the product's loops as they are.
   const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
   const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
-  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, "--vacuum", "--merge-blocks", "--remove-unused-brs", "--reorder-functions"];
+  const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs", "--reorder-functions"];
+  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches];
   run(optimizer, ...smaller, ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", optimized);
 }
 

@@ -55,8 +55,8 @@ impl<D: Kernels> Optimizer<D> {
     }
 
     /// Step `t`, counted from 1, at rate `lr` with the gradients that `net` has gathered. Row `row` of `history` holds the
-    /// loss and gets the norm. If either is not finite, neither this nor any later step changes anything, but for a norm that may be
-    /// the scale's fault: then this step alone does not.
+    /// loss and gets the norm. If either is not finite, neither this nor any later step changes anything; where it may be the
+    /// scale's fault, this step alone.
     pub fn step(&mut self, device: &D, net: &mut Network<D>, t: u64, lr: f64, row: usize, history: &mut D::Buffer) {
         let p = net.shape.parameters();
         let Self { rule, moments, status, scratch } = self;
