@@ -4,8 +4,6 @@ mod panels;
 
 pub use panels::{CHAIN, Left, Term, add_products, pack, panels_len};
 
-use panels::{add_sums, pack_left};
-
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::{Cpu, Real};
@@ -55,7 +53,7 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     c.par_chunks_mut(rows * shape.n).enumerate().for_each(|(block, c)| {
         let place = Matrix { offset: shape.a.offset + block * rows * shape.a.row, ..shape.a };
         let left = Rows { m: c.len() / shape.n, k: shape.k, place, values: a };
-        multiply_add(&left, &mut [Right { n: shape.n, place: shape.b, values: b, c }], &mut []);
+        multiply_add(&left, &mut [Right { n: shape.n, place: shape.b, values: b, c }]);
     });
 }
 
@@ -76,12 +74,11 @@ pub struct Right<'a, F> {
 }
 
 /// `c += a · b` for each of `rights` on this thread, for a long summed dimension: a chain of terms at a time, for which A is
-/// read once. Σ_k A[i, k] is added to `sums` `[M]`, or to nothing if that is empty.
-pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], sums: &mut [f64]) {
+/// read once.
+pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>]) {
     let Rows { m, k, place, values } = *a;
     let len = |right: &Right<F>, terms| panels_len::<F>(terms, right.n);
     let mut all_panels = vec![F::zero(); rights.iter().map(|right| len(right, k.min(CHAIN))).sum()];
-    let mut packed = vec![F::zero(); m.min(CACHED_ROWS) * k.min(CHAIN)];
     for first in (0..k).step_by(CHAIN) {
         let terms = CHAIN.min(k - first);
         let mut panels = &mut all_panels[..];
@@ -94,17 +91,19 @@ pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], sums: &mut [f
         for row in (0..m).step_by(CACHED_ROWS) {
             let rows = CACHED_ROWS.min(m - row);
             let offset = place.offset + first * place.column + row * place.row;
-            let packed = &mut packed[..rows * terms];
-            pack_left(rows, terms, Matrix { offset, ..place }, values, packed);
+            let a = match place {
+                Matrix { column: 1, .. } => Left::Rows(&values[offset..], place.row),
+                Matrix { row, .. } => {
+                    assert_eq!(row, 1, "a matrix lies in rows or in columns");
+                    Left::Columns(&values[offset..], place.column)
+                }
+            };
             let mut panels = &all_panels[..];
             for right in &mut *rights {
                 let (own, rest) = panels.split_at(len(right, terms));
                 panels = rest;
                 let c = &mut right.c[row * right.n..][..rows * right.n];
-                add_products(rows, right.n, &[Term { k: terms, a: Left::Packed(packed), panels: own }], None, c);
-            }
-            if !sums.is_empty() {
-                add_sums(rows, terms, packed, &mut sums[row..][..rows]);
+                add_products(rows, right.n, &[Term { k: terms, a, panels: own }], None, c);
             }
         }
     }

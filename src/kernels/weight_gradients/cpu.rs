@@ -82,35 +82,41 @@ impl<'a, F: Real> OutputBlock<'a, F> {
             }
             rights.push(Right { n: input.width, place: input.rows, values: input.values, c });
         }
-        let mut totals = vec![0.0f64; biases];
-        if rights.is_empty() {
-            // As they lie, row by row.
-            for row in d[rows.offset..].chunks(rows.row).take(self.map.rows) {
-                totals.iter_mut().zip(&row[self.outputs.clone()]).for_each(|(sum, &value)| *sum += value.double());
-            }
-        } else {
+        if !rights.is_empty() {
             let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
-            multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut rights, &mut totals);
+            multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut rights);
         }
-        rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
+        if biases > 0 {
+            let mut totals = vec![0.0; biases];
+            self.weighted_sums((&[F::one()], 0), |sums| {
+                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum.double());
+            });
+            rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
+        }
         sums
     }
 
-    /// d_W_x `[outputs, width]` of an input of few columns, which would take up a whole panel: row by row, as d lies.
+    /// d_W_x `[outputs, width]` of an input of few columns, which would take up a whole panel.
     fn add_narrow(&self, input: &AffineInput<Vec<F>>, c: &mut [F]) {
-        let ((d, rows), outputs) = (self.map.d, self.outputs.len());
-        let mut column_sums = vec![F::zero(); outputs];
         for column in 0..input.width {
             let x = &input.values[input.rows.offset + column..];
-            for first in (0..self.map.rows).step_by(CHAIN) {
-                let d = &d[rows.offset + first * rows.row + self.outputs.start..];
-                let (x, x_row) = (&x[first * input.rows.row..], input.rows.row);
-                let terms = CHAIN.min(self.map.rows - first);
-                column_sums.fill(F::zero());
-                dispatch(Weighted { terms, d, d_row: rows.row, x, x_row, sums: &mut column_sums });
+            self.weighted_sums((x, input.rows.row), |sums| {
                 let c = c[column..].iter_mut().step_by(input.width);
-                c.zip(&column_sums).for_each(|(c, &sum)| *c = *c + sum);
-            }
+                c.zip(sums).for_each(|(c, &sum)| *c = *c + sum);
+            });
+        }
+    }
+
+    /// The sums over rows of d times x, whose rows are `x_row` apart, a chain at a time: row by row, as d lies.
+    fn weighted_sums(&self, (x, x_row): (&[F], usize), mut add: impl FnMut(&[F])) {
+        let (d, rows) = self.map.d;
+        let mut sums = vec![F::zero(); self.outputs.len()];
+        for first in (0..self.map.rows).step_by(CHAIN) {
+            let d = &d[rows.offset + first * rows.row + self.outputs.start..];
+            let terms = CHAIN.min(self.map.rows - first);
+            sums.fill(F::zero());
+            dispatch(Weighted { terms, d, d_row: rows.row, x: &x[first * x_row..], x_row, sums: &mut sums });
+            add(&sums);
         }
     }
 

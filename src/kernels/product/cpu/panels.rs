@@ -37,8 +37,8 @@ macro_rules! each_row {
 pub enum Left<'a, F> {
     /// Rows this far apart.
     Rows(&'a [F], usize),
-    /// What [`pack_left`] made.
-    Packed(&'a [F]),
+    /// Columns this far apart.
+    Columns(&'a [F], usize),
 }
 
 /// Columns of a panel on this processor.
@@ -107,58 +107,6 @@ impl<F: Real> WithSimd for Pack<'_, F> {
     }
 }
 
-/// Packs A `[M, K]`, `packed` of M · K elements, so that the rows of a block lie side by side: for matrices whose rows do not
-/// lie in one piece.
-pub fn pack_left<F: Real>(m: usize, k: usize, a: Matrix, from: &[F], packed: &mut [F]) {
-    let mut rest = packed;
-    for (first, rows) in blocks(m) {
-        let (block, after) = rest.split_at_mut(rows * k);
-        rest = after;
-        let from = &from[a.offset + first * a.row..];
-        match rows {
-            6 if ROWS > 5 => pack_block::<F, 6>(a, from, block),
-            5 if ROWS > 4 => pack_block::<F, 5>(a, from, block),
-            4 => pack_block::<F, 4>(a, from, block),
-            3 => pack_block::<F, 3>(a, from, block),
-            2 => pack_block::<F, 2>(a, from, block),
-            _ => pack_block::<F, 1>(a, from, block),
-        }
-    }
-}
-
-fn pack_block<F: Real, const M: usize>(a: Matrix, from: &[F], block: &mut [F]) {
-    for (k, to) in block.as_chunks_mut::<M>().0.iter_mut().enumerate() {
-        let from = &from[k * a.column..];
-        *to = match from.first_chunk() {
-            Some(rows) if a.row == 1 => *rows,
-            _ => std::array::from_fn(|row| from[row * a.row]),
-        };
-    }
-}
-
-/// Adds Σ_k A[i, k] to `sums` `[M]`, for A as [`pack_left`] packed it.
-pub fn add_sums<F: Real>(m: usize, k: usize, packed: &[F], sums: &mut [f64]) {
-    for (first, rows) in blocks(m) {
-        let (block, sums) = (&packed[first * k..][..rows * k], &mut sums[first..]);
-        match rows {
-            6 if ROWS > 5 => add_block_sums::<F, 6>(block, sums),
-            5 if ROWS > 4 => add_block_sums::<F, 5>(block, sums),
-            4 => add_block_sums::<F, 4>(block, sums),
-            3 => add_block_sums::<F, 3>(block, sums),
-            2 => add_block_sums::<F, 2>(block, sums),
-            _ => add_block_sums::<F, 1>(block, sums),
-        }
-    }
-}
-
-fn add_block_sums<F: Real, const M: usize>(block: &[F], sums: &mut [f64]) {
-    let mut totals = [F::zero(); M];
-    for column in block.as_chunks::<M>().0 {
-        totals.iter_mut().zip(column).for_each(|(total, &value)| *total = *total + value);
-    }
-    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total.double());
-}
-
 /// Blocks of at most [`ROWS`] rows, as equal as can be: first row and rows of each.
 fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = m.div_ceil(ROWS);
@@ -210,7 +158,7 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
                 for (chain, b) in b.chunks(CHAIN).enumerate() {
                     for (first, rows) in blocks(m) {
                         let columns = columns.clone();
-                        let part = Part::<F, S> { simd, first, from: chain * CHAIN, k, b, n, columns, onto };
+                        let part = Part::<F, S> { simd, first, from: chain * CHAIN, b, n, columns, onto };
                         match rows {
                             6 if ROWS > 5 => part.add::<6>(a, c),
                             5 if ROWS > 4 => part.add::<5>(a, c),
@@ -233,7 +181,6 @@ struct Part<'a, F: Real, S: Simd> {
     simd: S,
     first: usize,              // row
     from: usize,               // term
-    k: usize,                  // terms of the whole product
     b: &'a [[F::Lanes<S>; 2]], // [terms of this chain]
     n: usize,
     columns: Range<usize>,
@@ -250,10 +197,9 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
                 each_row!(M, i => { rows[i] = &a[(first + i) * row + self.from..][..terms]; });
                 self.add_block::<M>(InRows(rows), c);
             }
-            Left::Packed(a) => {
-                let block = a[first * self.k..][..M * self.k].as_chunks::<M>().0;
-                let block = SideBySide(&block[self.from..][..terms]);
-                self.add_block::<M>(block, c);
+            Left::Columns(a, column) => {
+                let from = self.from * column + first;
+                self.add_block::<M>(InColumns::<F, M>(&a[from..][..(terms - 1) * column + M], column), c);
             }
         }
     }
@@ -325,11 +271,11 @@ impl<F: Copy, const M: usize> Block<F> for InRows<'_, F, M> {
     }
 }
 
-struct SideBySide<'a, F, const M: usize>(&'a [[F; M]]);
+struct InColumns<'a, F, const M: usize>(&'a [F], usize);
 
-impl<F: Copy, const M: usize> Block<F> for SideBySide<'_, F, M> {
+impl<F: Copy, const M: usize> Block<F> for InColumns<'_, F, M> {
     #[inline(always)]
     fn at(&self, row: usize, k: usize) -> F {
-        self.0[k][row]
+        self.0[k * self.1..].first_chunk::<M>().expect("as many rows in each column")[row]
     }
 }
