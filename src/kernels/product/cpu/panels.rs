@@ -4,6 +4,7 @@
 //! back. Up to [`ROWS`] rows of C and one panel's columns stay in registers while K passes by. What multiplies by the same
 //! matrix again and again, as each time step does, packs it once.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
@@ -153,25 +154,59 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
         for panel in 0..n.div_ceil(width) {
             let columns = panel * width..n.min((panel + 1) * width);
             let mut onto = onto.map(|row| &row[columns.clone()]);
-            for &Term { k, a, panels } in terms {
-                let b: &[[F::Lanes<S>; 2]] = bytemuck::cast_slice(&panels[panel * k * width..][..k * width]);
-                for (chain, b) in b.chunks(CHAIN).enumerate() {
-                    for (first, rows) in blocks(m) {
-                        let columns = columns.clone();
-                        let part = Part::<F, S> { simd, first, from: chain * CHAIN, b, n, columns, onto };
-                        match rows {
-                            6 if ROWS > 5 => part.add::<6>(a, c),
-                            5 if ROWS > 4 => part.add::<5>(a, c),
-                            4 => part.add::<4>(a, c),
-                            3 => part.add::<3>(a, c),
-                            2 => part.add::<2>(a, c),
-                            _ => part.add::<1>(a, c),
-                        }
+            let mut chains = Chains::<F, S> { terms, from: 0, panel, lanes: PhantomData };
+            while let Some(links) = chains.next() {
+                for (first, rows) in blocks(m) {
+                    let part = Part::<F, S> { simd, first, n, columns: columns.clone(), onto };
+                    match rows {
+                        6 if ROWS > 5 => part.add::<6>(&links, c),
+                        5 if ROWS > 4 => part.add::<5>(&links, c),
+                        4 => part.add::<4>(&links, c),
+                        3 => part.add::<3>(&links, c),
+                        2 => part.add::<2>(&links, c),
+                        _ => part.add::<1>(&links, c),
                     }
-                    onto = None;
                 }
+                onto = None;
             }
         }
+    }
+}
+
+/// Terms of one product within a chain.
+struct Link<'a, F: Real, S: Simd> {
+    a: Left<'a, F>,
+    from: usize,               // term
+    b: &'a [[F::Lanes<S>; 2]], // [terms]
+}
+
+/// The terms of all products in chains, each of one product or of the last of one and the first of the next.
+struct Chains<'a, F, S> {
+    terms: &'a [Term<'a, F>],
+    from: usize, // term of the first that is left
+    panel: usize,
+    lanes: PhantomData<S>,
+}
+
+impl<'a, F: Real, S: Simd> Chains<'a, F, S> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<[Link<'a, F, S>; 2]> {
+        let first = self.take(CHAIN)?;
+        let rest = CHAIN - first.b.len();
+        let second = if rest > 0 { self.take(rest) } else { None };
+        let second = second.unwrap_or(Link { b: &[], ..first });
+        Some([first, second])
+    }
+
+    /// At most so many terms of the product that is next.
+    #[inline(always)]
+    fn take(&mut self, most: usize) -> Option<Link<'a, F, S>> {
+        let (&Term { k, a, panels }, rest) = self.terms.split_first()?;
+        let b: &[[F::Lanes<S>; 2]] = bytemuck::cast_slice(panels);
+        let from = self.from;
+        let terms = most.min(k - from);
+        (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
+        Some(Link { a, from, b: &b[self.panel * k + from..][..terms] })
     }
 }
 
@@ -179,9 +214,7 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
 /// in the innermost loop costs more than the loop.
 struct Part<'a, F: Real, S: Simd> {
     simd: S,
-    first: usize,              // row
-    from: usize,               // term
-    b: &'a [[F::Lanes<S>; 2]], // [terms of this chain]
+    first: usize, // row
     n: usize,
     columns: Range<usize>,
     onto: Option<&'a [F]>, // [columns]
@@ -189,25 +222,41 @@ struct Part<'a, F: Real, S: Simd> {
 
 impl<F: Real, S: Simd> Part<'_, F, S> {
     #[inline(always)]
-    fn add<const M: usize>(self, a: Left<F>, c: &mut [F]) {
-        let (first, terms) = (self.first, self.b.len());
-        match a {
-            Left::Rows(a, row) => {
-                let mut rows = [&a[..0]; M];
-                each_row!(M, i => { rows[i] = &a[(first + i) * row + self.from..][..terms]; });
-                self.add_block::<M>(InRows(rows), c);
-            }
-            Left::Columns(a, column) => {
-                let from = self.from * column + first;
-                self.add_block::<M>(InColumns::<F, M>(&a[from..][..(terms - 1) * column + M], column), c);
+    fn add<const M: usize>(self, links: &[Link<F, S>; 2], c: &mut [F]) {
+        let Self { simd, first, n, columns, onto } = self;
+        let mut sums = [[F::splat(simd, F::zero()); 2]; M];
+        for link in links {
+            let terms = link.b.len();
+            match link.a {
+                Left::Rows(a, row) => {
+                    let mut rows = [&a[..0]; M];
+                    each_row!(M, i => { rows[i] = &a[(first + i) * row + link.from..][..terms]; });
+                    sums = Self::add_link::<M>(simd, sums, InRows(rows), link.b);
+                }
+                Left::Columns(a, column) if terms > 0 => {
+                    let from = link.from * column + first;
+                    let columns = InColumns::<F, M>(&a[from..][..(terms - 1) * column + M], column);
+                    sums = Self::add_link::<M>(simd, sums, columns, link.b);
+                }
+                Left::Columns(..) => {}
             }
         }
+        each_row!(M, i => {
+            let c = &mut c[(first + i) * n..][columns.clone()];
+            match onto {
+                Some(onto) => Self::put_row(simd, sums[i], onto, c),
+                None => Self::add_row(simd, sums[i], c),
+            }
+        });
     }
 
     #[inline(always)]
-    fn add_block<const M: usize>(self, a: impl Block<F>, c: &mut [F]) {
-        let Self { simd, first, b, n, columns, onto, .. } = self;
-        let mut sums = [[F::splat(simd, F::zero()); 2]; M];
+    fn add_link<const M: usize>(
+        simd: S,
+        mut sums: [[F::Lanes<S>; 2]; M],
+        a: impl Block<F>,
+        b: &[[F::Lanes<S>; 2]],
+    ) -> [[F::Lanes<S>; 2]; M] {
         // Counted, and not by an iterator: so the compiler sees that `k` lies within all the rows.
         #[allow(clippy::needless_range_loop)]
         for k in 0..b.len() {
@@ -218,13 +267,7 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
                 sums[i][1] = F::mul_add_lanes(simd, a, b[1], sums[i][1]);
             });
         }
-        each_row!(M, i => {
-            let c = &mut c[(first + i) * n..][columns.clone()];
-            match onto {
-                Some(onto) => Self::put_row(simd, sums[i], onto, c),
-                None => Self::add_row(simd, sums[i], c),
-            }
-        });
+        sums
     }
 
     #[inline(always)]
