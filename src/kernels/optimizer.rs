@@ -247,7 +247,7 @@ impl Optimize for Gpu {
 }
 
 /// Gradients summed by one thread at a time; fixed, so that the bits do not depend on the number of threads.
-const BLOCK: usize = 16_384;
+const BLOCK: usize = 4_096;
 
 impl<F: Real> Optimize for Cpu<F> {
     fn gradient_norm(

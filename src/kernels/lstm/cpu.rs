@@ -15,7 +15,7 @@ use crate::device::wide::dispatch;
 use crate::device::{Cpu, Device, Real};
 use crate::error::Result;
 use crate::kernels::dropout::{Dropout, Masks, Source};
-use crate::kernels::product::{Left, Term, add_products, pack, panels_len};
+use crate::kernels::product::{Left, Term, add_products, pack_together, panels_len};
 use crate::kernels::{DropShape, LayerTape, Matrix};
 use norm::{BackwardNormStep, ForwardNormStep, GatesAgain, NormParameters, Sums};
 use steps::{BackwardStep, ForwardStep};
@@ -261,7 +261,7 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let mut pack = |weights: &[F], k: usize, n: usize| {
             let (panels, after) = std::mem::take(&mut rest).split_at_mut(panels_len::<F>(k, n));
             rest = after;
-            pack(k, n, Matrix::rows(0, k).transposed(), weights, panels);
+            pack_together(k, n, Matrix::rows(0, k).transposed(), weights, panels);
             &*panels
         };
         ForwardWeights {
@@ -371,9 +371,9 @@ impl<'a, F: Real> Recurrence<'a, F> {
         let (h_range, c_range) = (pass.h_at(self.cell), pass.c_at(self.cell));
         let (h_range, c_range) = (h_range..h_range + batch * width, c_range..c_range + batch * hidden);
         let (w_hh, w_hr) = packed.split_at_mut(panels_len::<F>(4 * hidden, width));
-        pack(4 * hidden, width, Matrix::rows(0, width), self.weights(dropped), w_hh);
+        pack_together(4 * hidden, width, Matrix::rows(0, width), self.weights(dropped), w_hh);
         if let Some(weight_hr) = self.weight_hr {
-            pack(width, hidden, Matrix::rows(0, hidden), weight_hr, w_hr);
+            pack_together(width, hidden, Matrix::rows(0, hidden), weight_hr, w_hr);
         }
         let weights = (&*w_hh, &*w_hr);
         let cell = &mut layer.cells[self.direction];

@@ -2,7 +2,9 @@
 
 mod panels;
 
-pub use panels::{CHAIN, Left, Term, add_products, pack, panels_len};
+pub use panels::{CHAIN, Left, Term, add_products, pack_together, panels_len};
+
+use panels::pack;
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
@@ -26,7 +28,7 @@ impl<F: Real> Product for Cpu<F> {
             return add_blocks(shape, a, b, c);
         }
         let mut panels = vec![F::zero(); panels_len::<F>(k, n)];
-        pack(k, n, shape.b, b, &mut panels);
+        pack_together(k, n, shape.b, b, &mut panels);
         c.par_chunks_mut(CACHED_ROWS * n).enumerate().for_each(|(block, c)| {
             let first = shape.a.offset + block * CACHED_ROWS * shape.a.row;
             let term = Term { k, a: Left::Rows(&a[first..], shape.a.row), panels: &panels };

@@ -10,6 +10,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use crate::device::Real;
+use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
 use crate::kernels::product::Matrix;
 
@@ -65,9 +66,18 @@ pub fn panels_len<F: Real>(k: usize, n: usize) -> usize {
     k * n.next_multiple_of(width::<F>())
 }
 
-/// Packs B, which lies in `from` as `b` says. Columns beyond the last are zero.
+/// Packs B, which lies in `from` as `b` says, on this thread. Columns beyond the last are zero.
 pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
     dispatch(Pack { k, n, b, from, panels });
+}
+
+/// Likewise, on all threads.
+pub fn pack_together<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
+    let width = width::<F>();
+    panels[..panels_len::<F>(k, n)].par_chunks_mut(k * width).enumerate().for_each(|(panel, to)| {
+        let first = panel * width;
+        pack(k, width.min(n - first), Matrix { offset: b.offset + first * b.column, ..b }, from, to);
+    });
 }
 
 struct Pack<'a, F> {
