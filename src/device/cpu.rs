@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pulp::Simd;
 
+use super::threads::prelude::*;
 use super::{Device, Need, Tuned};
 use crate::error::{Bytes, Error, Result};
 
@@ -171,7 +172,8 @@ pub struct Cpu<F> {
 }
 
 impl<F: Real> Cpu<F> {
-    /// All cores of this machine.
+    /// All cores of this machine, or as many as rayon's pool has threads. Who trains on a thread of that pool, as
+    /// `use_current_thread` of its builder makes one, spares each operation a hand-over.
     pub fn new() -> Self {
         let threads = super::threads::current_num_threads();
         let adapter = format!("{}, {threads} thread{}", processor(), if threads == 1 { "" } else { "s" });
@@ -258,7 +260,7 @@ impl<F: Real> Device for Cpu<F> {
         indices[..values.len()].copy_from_slice(values);
     }
     fn zero(&self, buffer: &mut Vec<F>, offset: usize, len: usize) {
-        buffer[offset..offset + len].fill(F::zero());
+        buffer[offset..offset + len].par_chunks_mut(16_384).for_each(|part| part.fill(F::zero()));
     }
     fn submit(&self) -> Result<()> {
         Ok(())

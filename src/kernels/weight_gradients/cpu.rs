@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use pulp::{Simd, WithSimd};
+use pulp::{Scalar, Simd, WithSimd};
 
 use super::{Affine, AffineInput, AffineSize, WeightGradients};
 use crate::device::threads::{current_num_threads, prelude::*};
-use crate::device::wide::{Along, Wide, dispatch, registers, registers_mut};
+use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
 use crate::kernels::product::{CHAIN, Right, Rows, multiply_add};
@@ -114,7 +114,6 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         for first in (0..self.map.rows).step_by(CHAIN) {
             let d = &d[rows.offset + first * rows.row + self.outputs.start..];
             let terms = CHAIN.min(self.map.rows - first);
-            sums.fill(F::zero());
             dispatch(Weighted { terms, d, d_row: rows.row, x: &x[first * x_row..], x_row, sums: &mut sums });
             add(&sums);
         }
@@ -144,36 +143,42 @@ struct Weighted<'a, F> {
     d_row: usize,
     x: &'a [F], // x_row apart
     x_row: usize,
-    sums: &'a mut [F],
+    sums: &'a mut [F], // written
 }
 
 impl<F: Real> WithSimd for Weighted<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { terms, d, d_row, x, x_row, sums } = self;
-        for row in 0..terms {
-            let d = &d[row * d_row..][..sums.len()];
-            OneRow { d, x: x[row * x_row], sums }.all(simd, d.len());
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (len, one) = (self.sums.len(), lanes::<F, S>());
+        let (fours, ones) = (len - len % (4 * one), len - len % one);
+        for first in (0..fours).step_by(4 * one) {
+            self.columns::<S, 4>(simd, first);
+        }
+        for first in (fours..ones).step_by(one) {
+            self.columns::<S, 1>(simd, first);
+        }
+        for first in ones..len {
+            self.columns::<Scalar, 1>(Scalar, first);
         }
     }
 }
 
-struct OneRow<'a, F> {
-    d: &'a [F],
-    x: F,
-    sums: &'a mut [F],
-}
-
-impl<F: Real> Along<F> for OneRow<'_, F> {
+impl<F: Real> Weighted<'_, F> {
+    /// The sums of `N` registers of columns, which stay there while the rows pass by.
     #[inline(always)]
-    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let x = Wide::<F, S>::splat(simd, self.x);
-        let [d] = registers::<F, S, 1>([self.d], &range);
-        let [sums] = registers_mut::<F, S, 1>([self.sums], &range);
-        for (sum, &d) in sums.iter_mut().zip(d) {
-            *sum = Wide::of(simd, d).mul_add(x, Wide::of(simd, *sum)).lanes();
+    fn columns<S: Simd, const N: usize>(&mut self, simd: S, first: usize) {
+        let len = N * lanes::<F, S>();
+        let mut sums = [Wide::<F, S>::splat(simd, F::zero()); N];
+        for row in 0..self.terms {
+            let x = Wide::splat(simd, self.x[row * self.x_row]);
+            let [d] = registers::<F, S, 1>([&self.d[row * self.d_row + first..][..len]], &(0..len));
+            for (sum, &d) in sums.iter_mut().zip(d) {
+                *sum = Wide::of(simd, d).mul_add(x, *sum);
+            }
         }
+        let [to] = registers_mut::<F, S, 1>([&mut self.sums[first..][..len]], &(0..len));
+        to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum.lanes());
     }
 }
