@@ -34,9 +34,6 @@ pub struct BenchArgs {
     /// Show the time of each kernel of a GPU's step instead, beside what the GPU can do
     #[arg(long)]
     profile: bool,
-    /// Threads of the CPU engine [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
 }
 
 /// What the shapes get beside their sizes. If any is given, steps with them take turns with plain ones and the ratio is
@@ -191,10 +188,6 @@ impl Shape {
 }
 
 pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
-        pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer"))?;
-    }
     if args.profile {
         return profile(args, global);
     }
@@ -211,6 +204,7 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
 
 /// Kernel by kernel, on the GPU that a run would take.
 fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
+    global.start_threads()?;
     let (adapter, hardware_only) =
         (global.adapter.clone(), global.device == DeviceKind::Auto && global.adapter.is_none());
     let gpu = match global.device {

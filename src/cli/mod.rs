@@ -59,6 +59,15 @@ struct Global {
     /// Adapter to use: part of a name that `bptt devices` shows
     #[arg(long, global = true, value_name = "NAME", help_heading = "Everywhere")]
     adapter: Option<String>,
+    /// Threads of the CPU engine [default: all cores]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        help_heading = "Everywhere"
+    )]
+    threads: Option<u16>,
     /// Seed of the start weights and of the order of the windows
     #[arg(long, global = true, value_name = "N", help_heading = "Everywhere")]
     seed: Option<u64>,
@@ -152,6 +161,14 @@ fn written(text: &[u8]) -> ExitCode {
 }
 
 impl Global {
+    /// Starts the CPU engine's threads, once. This thread is one of them: to hand each operation to the others and to wait for
+    /// them takes longer than many a small one.
+    fn start_threads(&self) -> Result<()> {
+        let threads = self.threads.unwrap_or(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).use_current_thread().build_global();
+        pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer with --threads"))
+    }
+
     /// A line for the user, unless it is quiet.
     fn say(&self, line: &str) {
         if !self.quiet {
