@@ -6,9 +6,10 @@
 use js_sys::{Array, Object};
 use wasm_bindgen::prelude::*;
 
-use super::run::{forecast_ahead, quantiles};
 use super::source::Source;
-use super::values::{Fault, doubles, number, object, places, set, singles, to_js, to_object};
+use super::values::{
+    Fault, doubles, forecast_ahead, number, object, places, quantiles, set, singles, to_js, to_object,
+};
 use crate::config::{Config, LossKind, Task};
 use crate::data::{CsvOptions, Dataset, Forecasts, Windows, repeat_last, seasonal};
 use crate::device::Cpu;

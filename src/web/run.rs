@@ -6,10 +6,10 @@ use wasm_bindgen::prelude::*;
 use super::look::{Held, Writer, inspect, trace};
 use super::now;
 use super::source::Source;
-use super::values::{Fault, bytes, doubles, number, object, places, set, singles, to_js, to_object};
+use super::values::{Fault, bytes, doubles, forecast_ahead, number, object, places, set, singles, to_js, to_object};
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, DeviceKind, Precision, Task};
-use crate::data::{Dataset, Forecasts};
+use crate::data::Dataset;
 use crate::device::{Cpu, Device as _, Engine, Gpu, Need, Tuned};
 use crate::error::Error;
 use crate::interop::{Model, read_parameters};
@@ -405,22 +405,4 @@ fn tell_report(report: &Report, data: &Dataset) -> Result<Object, Fault> {
         set(&told, "ahead", forecast_ahead(&report.ahead, data));
     }
     Ok(told)
-}
-
-/// A forecast beyond the last row: `{time, labels, targets, horizon, point, quantiles, csv}`.
-pub fn forecast_ahead(ahead: &Forecasts, data: &Dataset) -> Object {
-    let targets = data.target_names();
-    let horizon = ahead.point.len() / targets.len();
-    let (time, labels) = data.series.labels_after(horizon);
-    let csv = ahead.to_csv(&data.series, &targets);
-    object! {
-        time: time, labels: labels, horizon: horizon, targets: targets, point: doubles(&ahead.point),
-        quantiles: quantiles(ahead), csv: bytes(&csv),
-    }
-}
-
-/// `[{level, values}]`, in rising order.
-pub fn quantiles(forecasts: &Forecasts) -> Array {
-    let each = forecasts.quantiles.iter();
-    each.map(|quantile| object! { level: quantile.level, values: doubles(&quantile.values) }).collect()
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use crate::config::Config;
+use crate::data::{Dataset, Forecasts};
 use crate::error::{Error, Place};
 
 /// An error on its way to JavaScript.
@@ -171,4 +172,22 @@ pub fn bytes(values: &[u8]) -> Uint8Array {
 pub fn places(values: impl IntoIterator<Item = usize>) -> Uint32Array {
     let values: Vec<u32> = values.into_iter().map(|value| value as u32).collect();
     Uint32Array::from(&values[..])
+}
+
+/// A forecast beyond the last row: `{time, labels, targets, horizon, point, quantiles, csv}`.
+pub fn forecast_ahead(ahead: &Forecasts, data: &Dataset) -> Object {
+    let targets = data.target_names();
+    let horizon = ahead.point.len() / targets.len();
+    let (time, labels) = data.series.labels_after(horizon);
+    let csv = ahead.to_csv(&data.series, &targets);
+    object! {
+        time: time, labels: labels, horizon: horizon, targets: targets, point: doubles(&ahead.point),
+        quantiles: quantiles(ahead), csv: bytes(&csv),
+    }
+}
+
+/// `[{level, values}]`, in rising order.
+pub fn quantiles(forecasts: &Forecasts) -> Array {
+    let each = forecasts.quantiles.iter();
+    each.map(|quantile| object! { level: quantile.level, values: doubles(&quantile.values) }).collect()
 }

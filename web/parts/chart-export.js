@@ -1,8 +1,8 @@
 // A chart as a file of its own: its series drawn again as SVG, or its canvas with title and legend as PNG.
 
-import { plain, plainLog } from "./chart.js";
 import { svg } from "./dom.js";
 import { number } from "./format.js";
+import { plain, plainLog } from "./ticks.js";
 
 const WIDTH = 960;
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";

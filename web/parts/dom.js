@@ -34,6 +34,9 @@ export function replace(element, ...children) {
 export const button = (label, act, attributes = {}) =>
   el("button", { type: "button", class: "button", ...attributes, on: { click: act } }, label);
 
+// The value of a custom property.
+export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
 let ids = 0;
 export const uid = (prefix) => `${prefix}-${++ids}`;
 

@@ -2,8 +2,9 @@
 // over the same time steps, one unit a row.
 
 import { colorOf, cssOf, Decades, image, rising, signed } from "./color.js";
-import { css, drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
+import { drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
 import { sequenceOf } from "./sequence.js";
+import { css } from "../../parts/dom.js";
 import { number } from "../../parts/format.js";
 
 const HEAD = 34;

@@ -7,10 +7,9 @@
 
 import { cssOf } from "./color.js";
 import { inTurn } from "../shared/turns.js";
-import { button, el, uid } from "../../parts/dom.js";
+import { button, css, el, uid } from "../../parts/dom.js";
 import { download } from "../../parts/files.js";
 
-export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const FONT = "12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 // Room for the axes, the same in all pictures, so that one time step stands below the other.
 export const LEFT = 62;

@@ -1,9 +1,10 @@
 // The norm of ∂loss/∂h_t over training: a row for each look at the model, the newest at the bottom, a column for each time step.
 
 import { colorOf, Decades, image, rising } from "./color.js";
-import { css, drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
+import { drawCursor, drawCut, drawLegend, drawTimeAxis, LEFT, Picture, RIGHT } from "./picture.js";
+import { css } from "../../parts/dom.js";
 import { count, number } from "../../parts/format.js";
-import { plain } from "../../parts/chart.js";
+import { plain } from "../../parts/ticks.js";
 
 const TOP = 38;
 const BOTTOM = 40;
