@@ -808,6 +808,19 @@ fn devices_are_listed_and_timed() {
 }
 
 #[test]
+fn threads_are_as_many_as_asked_for_and_change_no_bit() {
+    let at = folder();
+    for threads in ["1", "3"] {
+        let listed = bptt(at.path(), &["devices", "--threads", threads]).ok();
+        let words = if threads == "1" { ", 1 thread\n" } else { ", 3 threads\n" };
+        assert!(listed.out.ends_with(words), "{}", listed.out);
+        train(at.path(), &["--epochs", "2", "--threads", threads, "--out", threads]).ok();
+    }
+    assert_same_run(&at.path().join("3"), &at.path().join("1"));
+    bptt(at.path(), &["devices", "--threads", "0"]).exits_with(2);
+}
+
+#[test]
 fn a_gpu_trains_as_the_cpu_does() {
     let at = folder();
     let losses = |device: &str| {

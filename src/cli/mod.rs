@@ -166,7 +166,7 @@ impl Global {
     fn start_threads(&self) -> Result<()> {
         let threads = self.threads.unwrap_or(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).use_current_thread().build_global();
-        pool.map_err(|error| Error::device(format!("{threads} threads: {error}"), "use fewer with --threads"))
+        pool.map_err(|error| Error::device(format!("the CPU engine's threads: {error}"), "use fewer with --threads"))
     }
 
     /// A line for the user, unless it is quiet.

@@ -204,6 +204,9 @@ fn ask_for_large_pages<F>(buffer: &[F]) {
     }
 }
 
+/// Elements that a thread sets to zero at a time.
+const ZEROED: usize = 16_384;
+
 impl<F: Real> Device for Cpu<F> {
     type Element = F;
     type Buffer = Vec<F>;
@@ -260,7 +263,7 @@ impl<F: Real> Device for Cpu<F> {
         indices[..values.len()].copy_from_slice(values);
     }
     fn zero(&self, buffer: &mut Vec<F>, offset: usize, len: usize) {
-        buffer[offset..offset + len].par_chunks_mut(16_384).for_each(|part| part.fill(F::zero()));
+        buffer[offset..offset + len].par_chunks_mut(ZEROED).for_each(|part| part.fill(F::zero()));
     }
     fn submit(&self) -> Result<()> {
         Ok(())

@@ -2,9 +2,11 @@
 
 mod panels;
 
-pub use panels::{CHAIN, Left, Term, add_products, pack_together, panels_len};
+pub use panels::{Left, Term, add_products, pack_together, panels_len};
 
-use panels::pack;
+use std::ops::Range;
+
+use panels::{CHAIN, pack};
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
@@ -55,7 +57,7 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     c.par_chunks_mut(rows * shape.n).enumerate().for_each(|(block, c)| {
         let place = Matrix { offset: shape.a.offset + block * rows * shape.a.row, ..shape.a };
         let left = Rows { m: c.len() / shape.n, k: shape.k, place, values: a };
-        multiply_add(&left, &mut [Right { n: shape.n, place: shape.b, values: b, c }]);
+        multiply_add(&left, &mut [Right { n: shape.n, place: shape.b, values: b, c }], |_| {});
     });
 }
 
@@ -76,8 +78,8 @@ pub struct Right<'a, F> {
 }
 
 /// `c += a · b` for each of `rights` on this thread, for a long summed dimension: a chain of terms at a time, for which A is
-/// read once.
-pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>]) {
+/// read once. `beside` is done after each chain, while that part of A is in the nearest cache.
+pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], mut beside: impl FnMut(Range<usize>)) {
     let Rows { m, k, place, values } = *a;
     let len = |right: &Right<F>, terms| panels_len::<F>(terms, right.n);
     let mut all_panels = vec![F::zero(); rights.iter().map(|right| len(right, k.min(CHAIN))).sum()];
@@ -95,10 +97,8 @@ pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>]) {
             let offset = place.offset + first * place.column + row * place.row;
             let a = match place {
                 Matrix { column: 1, .. } => Left::Rows(&values[offset..], place.row),
-                Matrix { row, .. } => {
-                    assert_eq!(row, 1, "a matrix lies in rows or in columns");
-                    Left::Columns(&values[offset..], place.column)
-                }
+                Matrix { row: 1, .. } => Left::Columns(&values[offset..], place.column),
+                Matrix { row, column, .. } => panic!("a row's neighbours are {column} apart, a column's {row}"),
             };
             let mut panels = &all_panels[..];
             for right in &mut *rights {
@@ -108,5 +108,6 @@ pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>]) {
                 add_products(rows, right.n, &[Term { k: terms, a, panels: own }], None, c);
             }
         }
+        beside(first..first + terms);
     }
 }

@@ -1,10 +1,10 @@
-//! Matrix products with any strides: what lies outside the recurrence.
+//! Matrix products: what lies outside the recurrence.
 
 mod cpu;
 mod gpu;
 mod tiles;
 
-pub(super) use cpu::{CHAIN, Left, Right, Rows, Term, add_products, multiply_add, pack_together, panels_len};
+pub(super) use cpu::{Left, Right, Rows, Term, add_products, multiply_add, pack_together, panels_len};
 pub(super) use gpu::{KERNELS, PRODUCT, Splits};
 pub(super) use tiles::{TileKernels, tile_kernels};
 
@@ -41,7 +41,7 @@ pub struct ProductShape {
     pub n: usize,
     /// K, the summed dimension.
     pub k: usize,
-    /// The left matrix.
+    /// The left matrix, whose elements lie side by side along its rows or along its columns.
     pub a: Matrix,
     /// The right matrix.
     pub b: Matrix,

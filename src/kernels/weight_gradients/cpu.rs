@@ -9,7 +9,7 @@ use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
-use crate::kernels::product::{CHAIN, Right, Rows, multiply_add};
+use crate::kernels::product::{Right, Rows, multiply_add};
 
 impl<F: Real> WeightGradients for Cpu<F> {
     fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
@@ -60,7 +60,7 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         [&self.map.x, &self.map.h].into_iter().flatten()
     }
 
-    /// How much there is to do, in multiplications; a narrow input reads d once more, and a map without input reads it once.
+    /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
     fn work(&self) -> usize {
         let columns = |input: &AffineInput<Vec<F>>| if input.width > NARROW { input.width } else { 2 };
         self.map.rows * self.outputs.len() * self.inputs().map(columns).sum::<usize>().max(1)
@@ -72,51 +72,41 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         let biases = if self.map.biases.is_empty() { 0 } else { outputs };
         let mut sums = vec![F::zero(); self.inputs().map(|input| outputs * input.width).sum::<usize>() + biases];
         let mut rest = &mut sums[..];
-        let mut rights = Vec::new();
+        // An input of few columns would take up a whole panel.
+        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
         for input in self.inputs() {
             let (c, after) = rest.split_at_mut(outputs * input.width);
             rest = after;
-            if input.width <= NARROW {
-                self.add_narrow(input, c);
-                continue;
+            match input.width {
+                ..=NARROW => narrow.push((input, c)),
+                n => wide.push(Right { n, place: input.rows, values: input.values, c }),
             }
-            rights.push(Right { n: input.width, place: input.rows, values: input.values, c });
         }
-        if !rights.is_empty() {
-            let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
-            multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut rights);
-        }
-        if biases > 0 {
-            let mut totals = vec![0.0; biases];
-            self.weighted_sums((&[F::one()], 0), |sums| {
-                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum.double());
-            });
-            rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
-        }
+        let (mut totals, mut column_sums) = (vec![0.0; biases], vec![F::zero(); outputs]);
+        let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
+        multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut wide, |chain| {
+            for (AffineInput { values, rows, width, .. }, c) in &mut narrow {
+                for column in 0..*width {
+                    self.weighted_sums(&chain, (&values[rows.offset + column..], rows.row), &mut column_sums);
+                    let c = c[column..].iter_mut().step_by(*width);
+                    c.zip(&column_sums).for_each(|(c, &sum)| *c = *c + sum);
+                }
+            }
+            if biases > 0 {
+                self.weighted_sums(&chain, (&[F::one()], 0), &mut column_sums);
+                totals.iter_mut().zip(&column_sums).for_each(|(total, sum)| *total += sum.double());
+            }
+        });
+        rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
         sums
     }
 
-    /// d_W_x `[outputs, width]` of an input of few columns, which would take up a whole panel.
-    fn add_narrow(&self, input: &AffineInput<Vec<F>>, c: &mut [F]) {
-        for column in 0..input.width {
-            let x = &input.values[input.rows.offset + column..];
-            self.weighted_sums((x, input.rows.row), |sums| {
-                let c = c[column..].iter_mut().step_by(input.width);
-                c.zip(sums).for_each(|(c, &sum)| *c = *c + sum);
-            });
-        }
-    }
-
-    /// The sums over rows of d times x, whose rows are `x_row` apart, a chain at a time: row by row, as d lies.
-    fn weighted_sums(&self, (x, x_row): (&[F], usize), mut add: impl FnMut(&[F])) {
+    /// The sums over a chain of rows of d times x, whose rows are `x_row` apart.
+    fn weighted_sums(&self, chain: &Range<usize>, (x, x_row): (&[F], usize), sums: &mut [F]) {
         let (d, rows) = self.map.d;
-        let mut sums = vec![F::zero(); self.outputs.len()];
-        for first in (0..self.map.rows).step_by(CHAIN) {
-            let d = &d[rows.offset + first * rows.row + self.outputs.start..];
-            let terms = CHAIN.min(self.map.rows - first);
-            dispatch(Weighted { terms, d, d_row: rows.row, x: &x[first * x_row..], x_row, sums: &mut sums });
-            add(&sums);
-        }
+        assert_eq!(rows.column, 1, "d in pieces");
+        let (d, x) = (&d[rows.offset + chain.start * rows.row + self.outputs.start..], &x[chain.start * x_row..]);
+        dispatch(Weighted { terms: chain.len(), d, d_row: rows.row, x, x_row, sums });
     }
 
     fn add(&self, sums: &[F], d_params: &mut [F]) {

@@ -45,7 +45,7 @@ pub enum Left<'a, F> {
 
 /// Columns of a panel on this processor.
 fn width<F: Real>() -> usize {
-    struct Width<F>(std::marker::PhantomData<F>);
+    struct Width<F>(PhantomData<F>);
     impl<F: Real> WithSimd for Width<F> {
         type Output = usize;
         #[inline(always)]
@@ -53,7 +53,7 @@ fn width<F: Real>() -> usize {
             panel_width::<F, S>()
         }
     }
-    dispatch(Width::<F>(std::marker::PhantomData))
+    dispatch(Width::<F>(PhantomData))
 }
 
 #[inline(always)]
@@ -212,11 +212,11 @@ impl<'a, F: Real, S: Simd> Chains<'a, F, S> {
     #[inline(always)]
     fn take(&mut self, most: usize) -> Option<Link<'a, F, S>> {
         let (&Term { k, a, panels }, rest) = self.terms.split_first()?;
-        let b: &[[F::Lanes<S>; 2]] = bytemuck::cast_slice(panels);
-        let from = self.from;
+        let (from, width) = (self.from, panel_width::<F, S>());
         let terms = most.min(k - from);
+        let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
         (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
-        Some(Link { a, from, b: &b[self.panel * k + from..][..terms] })
+        Some(Link { a, from, b })
     }
 }
 
