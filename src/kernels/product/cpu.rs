@@ -77,14 +77,15 @@ pub struct Right<'a, F> {
     pub c: &'a mut [F],
 }
 
-/// `c += a · b` for each of `rights` on this thread, for a long summed dimension: a chain of terms at a time, for which A is
-/// read once. `beside` is done after each chain, while that part of A is in the nearest cache.
+/// `c += a · b` for each of `rights` on this thread, for a long summed dimension: a chain of terms at a time, for which A comes
+/// from memory once. `beside` is done before each chain: what reads A from front to back waits least for it.
 pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], mut beside: impl FnMut(Range<usize>)) {
     let Rows { m, k, place, values } = *a;
     let len = |right: &Right<F>, terms| panels_len::<F>(terms, right.n);
     let mut all_panels = vec![F::zero(); rights.iter().map(|right| len(right, k.min(CHAIN))).sum()];
     for first in (0..k).step_by(CHAIN) {
         let terms = CHAIN.min(k - first);
+        beside(first..first + terms);
         let mut panels = &mut all_panels[..];
         for right in &*rights {
             let (own, rest) = panels.split_at_mut(len(right, terms));
@@ -92,22 +93,17 @@ pub fn multiply_add<F: Real>(a: &Rows<F>, rights: &mut [Right<F>], mut beside: i
             let offset = right.place.offset + first * right.place.row;
             pack(terms, right.n, Matrix { offset, ..right.place }, right.values, own);
         }
-        for row in (0..m).step_by(CACHED_ROWS) {
-            let rows = CACHED_ROWS.min(m - row);
-            let offset = place.offset + first * place.column + row * place.row;
-            let a = match place {
-                Matrix { column: 1, .. } => Left::Rows(&values[offset..], place.row),
-                Matrix { row: 1, .. } => Left::Columns(&values[offset..], place.column),
-                Matrix { row, column, .. } => panic!("a row's neighbours are {column} apart, a column's {row}"),
-            };
-            let mut panels = &all_panels[..];
-            for right in &mut *rights {
-                let (own, rest) = panels.split_at(len(right, terms));
-                panels = rest;
-                let c = &mut right.c[row * right.n..][..rows * right.n];
-                add_products(rows, right.n, &[Term { k: terms, a, panels: own }], None, c);
-            }
+        let a = &values[place.offset + first * place.column..];
+        let a = match place {
+            Matrix { column: 1, .. } => Left::Rows(a, place.row),
+            Matrix { row: 1, .. } => Left::Columns(a, place.column),
+            Matrix { row, column, .. } => panic!("a row's neighbours are {column} apart, a column's {row}"),
+        };
+        let mut panels = &all_panels[..];
+        for right in &mut *rights {
+            let (own, rest) = panels.split_at(len(right, terms));
+            panels = rest;
+            add_products(m, right.n, &[Term { k: terms, a, panels: own }], None, right.c);
         }
-        beside(first..first + terms);
     }
 }
