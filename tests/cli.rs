@@ -810,9 +810,8 @@ fn devices_are_listed_and_timed() {
 #[test]
 fn threads_are_as_many_as_asked_for_and_change_no_bit() {
     let at = folder();
-    for threads in ["1", "3"] {
+    for (threads, words) in [("1", ", 1 thread\n"), ("3", ", 3 threads\n")] {
         let listed = bptt(at.path(), &["devices", "--threads", threads]).ok();
-        let words = if threads == "1" { ", 1 thread\n" } else { ", 3 threads\n" };
         assert!(listed.out.ends_with(words), "{}", listed.out);
         train(at.path(), &["--epochs", "2", "--threads", threads, "--out", threads]).ok();
     }

@@ -204,7 +204,6 @@ pub fn run(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
 
 /// Kernel by kernel, on the GPU that a run would take.
 fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
-    global.start_threads()?;
     let (adapter, hardware_only) =
         (global.adapter.clone(), global.device == DeviceKind::Auto && global.adapter.is_none());
     let gpu = match global.device {

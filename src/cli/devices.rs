@@ -17,7 +17,6 @@ pub struct DevicesArgs {
 }
 
 pub fn run(args: &DevicesArgs, global: &Global) -> Result<ExitCode> {
-    global.start_threads()?;
     let mut objects = Vec::new();
     for adapter in block_on(adapters()) {
         out!("gpu  {} ({}, {})", adapter.name, adapter.kind, adapter.backend);

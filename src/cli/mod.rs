@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use bptt::config::DeviceKind;
 use bptt::error::{Error, Result};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Train LSTMs by back-propagation through time, on any GPU or on the CPU
 #[derive(Parser)]
@@ -114,30 +114,33 @@ enum Command {
 pub fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let global = cli.global;
-    let result = match cli.command {
+    carry_out(cli.command, &matches, &cli.global).unwrap_or_else(|error| {
+        note!("error: {error}");
+        exit_code(&error)
+    })
+}
+
+fn carry_out(command: Option<Command>, matches: &ArgMatches, global: &Global) -> Result<ExitCode> {
+    global.start_threads()?;
+    match command {
         None => {
             let args = train::TrainArgs::default();
-            train::run(args, None, &global)
+            train::run(args, None, global)
         }
-        Some(Command::Train(args)) => train::run(*args, matches.subcommand_matches("train"), &global),
-        Some(Command::Evaluate(args)) => evaluate::run(&args, &global),
-        Some(Command::Forecast(args)) => forecast::run(&args, &global),
-        Some(Command::Generate(args)) => generate::run(&args, &global),
-        Some(Command::Inspect(args)) => inspect::run(&args, &global),
-        Some(Command::Devices(args)) => devices::run(&args, &global),
-        Some(Command::Bench(args)) => bench::run(&args, &global),
+        Some(Command::Train(args)) => train::run(*args, matches.subcommand_matches("train"), global),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, global),
+        Some(Command::Forecast(args)) => forecast::run(&args, global),
+        Some(Command::Generate(args)) => generate::run(&args, global),
+        Some(Command::Inspect(args)) => inspect::run(&args, global),
+        Some(Command::Devices(args)) => devices::run(&args, global),
+        Some(Command::Bench(args)) => bench::run(&args, global),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bptt", &mut script);
             Ok(written(&script))
         }
         Some(Command::Man) => man(),
-    };
-    result.unwrap_or_else(|error| {
-        note!("error: {error}");
-        exit_code(&error)
-    })
+    }
 }
 
 /// 2 for what the user can mend in arguments or files, 1 for everything else.

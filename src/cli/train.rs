@@ -63,7 +63,6 @@ pub fn run(args: TrainArgs, matches: Option<&ArgMatches>, global: &Global) -> Re
 
 /// Opens the device asked for and says which it is. A GPU computes as was measured for it.
 pub fn open_engine(global: &Global, precision: Precision) -> Result<Engine> {
-    global.start_threads()?;
     let engine = block_on(Engine::open(global.device, global.adapter.clone(), precision, tune::known()))?;
     let (kind, adapter) = bptt::on!(&engine, device => (device.kind(), device.adapter().to_owned()));
     let fell_back = kind == "cpu" && global.device == DeviceKind::Auto;

@@ -68,51 +68,47 @@ pub fn panels_len<F: Real>(k: usize, n: usize) -> usize {
 
 /// Packs B, which lies in `from` as `b` says, on this thread. Columns beyond the last are zero.
 pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
-    dispatch(Pack { k, n, b, from, panels });
+    let panels = panels[..panels_len::<F>(k, n)].chunks_mut(k * width::<F>()).enumerate();
+    panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, panel, to }));
 }
 
 /// Likewise, on all threads.
 pub fn pack_together<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
-    let width = width::<F>();
-    panels[..panels_len::<F>(k, n)].par_chunks_mut(k * width).enumerate().for_each(|(panel, to)| {
-        let first = panel * width;
-        pack(k, width.min(n - first), Matrix { offset: b.offset + first * b.column, ..b }, from, to);
-    });
+    let panels = panels[..panels_len::<F>(k, n)].par_chunks_mut(k * width::<F>()).enumerate();
+    panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, panel, to }));
 }
 
-struct Pack<'a, F> {
-    k: usize,
+struct PackPanel<'a, F> {
     n: usize,
     b: Matrix,
     from: &'a [F],
-    panels: &'a mut [F],
+    panel: usize,
+    to: &'a mut [F], // [K, width]
 }
 
-impl<F: Real> WithSimd for Pack<'_, F> {
+impl<F: Real> WithSimd for PackPanel<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { k, n, b, from, panels } = self;
+        let Self { n, b, from, panel, to } = self;
         let width = panel_width::<F, S>();
-        for (panel, to) in panels.chunks_exact_mut(k * width).take(n.div_ceil(width)).enumerate() {
-            let first = panel * width;
-            let columns = width.min(n - first);
-            let from = &from[b.offset + first * b.column..];
-            if b.column == 1 && columns == width {
-                let to: &mut [[F::Lanes<S>; 2]] = bytemuck::cast_slice_mut(to);
-                for (k, to) in to.iter_mut().enumerate() {
-                    *to = bytemuck::cast_slice(&from[k * b.row..][..width])[0];
-                }
-                continue;
+        let first = panel * width;
+        let columns = width.min(n - first);
+        let from = &from[b.offset + first * b.column..];
+        if b.column == 1 && columns == width {
+            let to: &mut [[F::Lanes<S>; 2]] = bytemuck::cast_slice_mut(to);
+            for (k, to) in to.iter_mut().enumerate() {
+                *to = bytemuck::cast_slice(&from[k * b.row..][..width])[0];
             }
-            if columns < width {
-                to.fill(F::zero());
-            }
-            for column in 0..columns {
-                for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                    to[column] = from[column * b.column + k * b.row];
-                }
+            return;
+        }
+        if columns < width {
+            to.fill(F::zero());
+        }
+        for column in 0..columns {
+            for (k, to) in to.chunks_exact_mut(width).enumerate() {
+                to[column] = from[column * b.column + k * b.row];
             }
         }
     }
@@ -236,19 +232,17 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
         let Self { simd, first, n, columns, onto } = self;
         let mut sums = [[F::splat(simd, F::zero()); 2]; M];
         for link in links {
-            let terms = link.b.len();
             match link.a {
                 Left::Rows(a, row) => {
+                    let terms = link.b.len();
                     let mut rows = [&a[..0]; M];
                     each_row!(M, i => { rows[i] = &a[(first + i) * row + link.from..][..terms]; });
                     sums = Self::add_link::<M>(simd, sums, InRows(rows), link.b);
                 }
-                Left::Columns(a, column) if terms > 0 => {
-                    let from = link.from * column + first;
-                    let columns = InColumns::<F, M>(&a[from..][..(terms - 1) * column + M], column);
+                Left::Columns(a, column) => {
+                    let columns = InColumns::<F, M>(&a[link.from * column + first..], column);
                     sums = Self::add_link::<M>(simd, sums, columns, link.b);
                 }
-                Left::Columns(..) => {}
             }
         }
         each_row!(M, i => {
