@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::interop::{Model, ModelInfo};
 use crate::kernels::Kernels;
 use crate::model::{Batch, Network};
+use crate::order;
 use crate::rng::{Rng, Stream};
 
 /// How the next character is chosen.
@@ -43,8 +44,7 @@ impl Sampling {
 
     /// One of the classes, by their logits; `uniform` in [0, 1) decides.
     pub fn choose(&self, logits: &[f64], uniform: f64) -> usize {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+        let mut order = order::by_key(logits.len(), |class| !order::key_of(logits[class]));
         if self.temperature == 0.0 {
             return order[0];
         }

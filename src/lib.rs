@@ -21,7 +21,7 @@
 //! | [`tuner`] | which kernels are fastest on an adapter, measured |
 //! | [`kernels`] | one operation a file: contract, GPU, CPU |
 //! | [`device`] | the only owner of `wgpu` objects; adapters, buffers, pipelines, submissions, read-back |
-//! | [`config`], [`error`], [`rng`] | leaves |
+//! | [`config`], [`error`], `order`, [`rng`] | leaves |
 //!
 //! # Invariants
 //!
@@ -74,4 +74,5 @@ pub mod device;
 
 pub mod config;
 pub mod error;
+mod order;
 pub mod rng;

@@ -24,10 +24,11 @@ const LAYERS: &[(&str, u32)] = &[
     ("device", 1),
     ("config", 0),
     ("error", 0),
+    ("order", 0),
     ("rng", 0),
 ];
 /// Usable by all, and by each other.
-const LEAVES: &[&str] = &["config", "error", "rng"];
+const LEAVES: &[&str] = &["config", "error", "order", "rng"];
 /// The map of the crate: it names every module.
 const MAP: &str = "lib";
 

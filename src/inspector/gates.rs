@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::order;
+
 /// Outside of these a gate's derivative is below 0.09, of at most 0.25.
 const SHUT: f32 = 0.1;
 const OPEN: f32 = 0.9;
@@ -67,11 +69,11 @@ impl Count {
         let share = |count: usize| count as f64 / (self.rows * hidden).max(1) as f64;
         let ends = |gate: usize| Ends { shut: share(self.shut[gate]), open: share(self.open[gate]) };
         let means = self.forget.iter().map(|sum| sum / self.rows.max(1) as f64);
-        let mut memories: Vec<f64> = means.clone().map(|mean| 1.0 / ((1.0 - kept) * (1.0 - mean)).max(0.0)).collect();
-        memories.sort_by(f64::total_cmp);
+        let memories: Vec<f64> = means.clone().map(|mean| 1.0 / ((1.0 - kept) * (1.0 - mean)).max(0.0)).collect();
+        let order = order::by_key(hidden, |unit| order::key_of(memories[unit]));
         let memory = match hidden % 2 {
-            0 => (memories[hidden / 2 - 1] + memories[hidden / 2]) / 2.0,
-            _ => memories[hidden / 2],
+            0 => (memories[order[hidden / 2 - 1]] + memories[order[hidden / 2]]) / 2.0,
+            _ => memories[order[hidden / 2]],
         };
         Gates {
             input: ends(0),

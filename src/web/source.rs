@@ -1,5 +1,6 @@
 //! A file's bytes: what is understood of it, what it looks like, and the data set that a run makes of it.
 
+use std::iter;
 use std::ops::Range;
 
 use js_sys::{Array, Function, Object};
@@ -203,10 +204,9 @@ fn extremes(series: &Series, column: usize, most: usize) -> Vec<usize> {
         let (from, to) = (stretch * rows / stretches, (stretch + 1) * rows / stretches);
         let by_value = |a: &usize, b: &usize| series.value(*a, column).total_cmp(&series.value(*b, column));
         let (least, greatest) = ((from..to).min_by(by_value), (from..to).max_by(by_value));
-        let mut found: Vec<usize> = least.into_iter().chain(greatest).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let [least, greatest] = [least, greatest].map(|row| row.expect("a row in each stretch"));
+        let (first, last) = (least.min(greatest), least.max(greatest));
+        iter::once(first).chain((last > first).then_some(last))
     };
     (0..stretches).flat_map(of_stretch).collect()
 }

@@ -1,4 +1,4 @@
-//! A kernel's text without comments and indentation, for a page that loads it; made while the crate is compiled.
+//! A kernel's text without comments and needless spaces, for a page that loads it; made while the crate is compiled.
 
 /// Lines that `unroll.rs` reads.
 const DIRECTIVES: [&[u8]; 2] = [b"// repeat ", b"// end"];
@@ -14,6 +14,10 @@ const fn begins(text: &[u8], at: usize, with: &[u8]) -> bool {
     true
 }
 
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
 /// Writes as much of the bare text to `to` as that holds; its whole length.
 const fn scan(text: &[u8], to: &mut [u8]) -> usize {
     let (mut at, mut len) = (0, 0);
@@ -22,6 +26,8 @@ const fn scan(text: &[u8], to: &mut [u8]) -> usize {
             at += 1;
         }
         let directive = begins(text, at, DIRECTIVES[0]) || begins(text, at, DIRECTIVES[1]);
+        // Of these `unroll.rs` reads every space.
+        let whole = directive || begins(text, at, b"const ");
         let (mut end, mut last) = (at, at); // of what is kept of the line
         while end < text.len() && text[end] != b'\n' && (directive || !begins(text, end, b"//")) {
             if text[end] != b' ' {
@@ -30,11 +36,20 @@ const fn scan(text: &[u8], to: &mut [u8]) -> usize {
             end += 1;
         }
         let empty = last == at;
+        let first = at;
         while at < last {
-            if len < to.len() {
-                to[len] = text[at];
+            // A space is needed between two words, and in `- -1`.
+            let kept = whole || text[at] != b' ' || at == first || {
+                let (before, after) = (text[at - 1], text[at + 1]);
+                before == after || is_word(before) && is_word(after)
+            };
+            if kept {
+                if len < to.len() {
+                    to[len] = text[at];
+                }
+                len += 1;
             }
-            (at, len) = (at + 1, len + 1);
+            at += 1;
         }
         if !empty {
             if len < to.len() {
@@ -72,15 +87,34 @@ pub const fn text(bytes: &'static [u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, len, text};
+    use super::{bytes, len, scan, text};
 
     #[test]
     fn comments_and_indentation_go() {
         const TEXT: &str =
             "// σ(x)\n\nfn f() { // [N]\n    // why\n    // repeat R in N\n    s_R += a / b;  \n    // end\n}\n";
         static BARE: [u8; len(TEXT)] = bytes(TEXT);
-        assert_eq!(text(&BARE), "fn f() {\n// repeat R in N\ns_R += a / b;\n// end\n}\n");
+        assert_eq!(text(&BARE), "fn f(){\n// repeat R in N\ns_R+=a/b;\n// end\n}\n");
         assert_eq!(len("a"), 2);
         assert_eq!(len("\n// b"), 0);
+        let mut bare = [0; 40];
+        let len = scan(b"const A = 1u;\nlet a_1 = - -b * (c - 1);\n", &mut bare);
+        assert_eq!(&bare[..len], b"const A = 1u;\nlet a_1=- -b*(c-1);\n");
+    }
+
+    #[test]
+    fn every_kernel_is_valid_without_them() {
+        for kernel in crate::kernels::all() {
+            let whole = kernel.wgsl();
+            let mut bare = vec![0; scan(whole.as_bytes(), &mut [])];
+            scan(whole.as_bytes(), &mut bare);
+            let bare = std::str::from_utf8(&bare).expect("ASCII");
+            let [whole, bare] = [&whole, bare].map(|text| {
+                let module =
+                    naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
+                (module.functions.len(), module.global_variables.len(), module.types.len())
+            });
+            assert_eq!(whole, bare, "{}", kernel.name);
+        }
     }
 }

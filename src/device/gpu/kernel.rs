@@ -49,7 +49,7 @@ impl Kernel {
 
 /// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with `params!`.
 pub trait Params: bytemuck::Pod {
-    /// Name and WGSL type of each field in order.
+    /// Name and WGSL type of each field in order. A page does not load them: the tests compare them.
     const FIELDS: &'static [(&'static str, &'static str)];
 }
 
@@ -61,7 +61,8 @@ macro_rules! params {
         #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
         $vis struct $name { $($vis $field: $kind),* }
         impl $crate::device::Params for $name {
-            const FIELDS: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($kind))),*];
+            const FIELDS: &'static [(&'static str, &'static str)] =
+                if cfg!(target_arch = "wasm32") { &[] } else { &[$((stringify!($field), stringify!($kind))),*] };
         }
     };
 }
@@ -84,8 +85,8 @@ macro_rules! kernel {
         #[cfg(target_arch = "wasm32")]
         {
             #[allow(long_running_const_eval)]
-            static BARE: [u8; $crate::device::bare::len(TEXT)] = $crate::device::bare::bytes(TEXT);
-            $crate::device::bare::text(&BARE)
+            const BARE: &[u8; $crate::device::bare::len(TEXT)] = &$crate::device::bare::bytes(TEXT);
+            $crate::device::bare::text(BARE)
         }
         #[cfg(not(target_arch = "wasm32"))]
         TEXT

@@ -1,6 +1,7 @@
 //! How the sequences of a batch lie in memory.
 
 use crate::error::{Error, Result};
+use crate::order;
 
 /// The rows of a batch, time step by time step, as PyTorch's
 /// [`PackedSequence`](https://pytorch.org/docs/stable/generated/torch.nn.utils.rnn.PackedSequence.html): the longest sequence
@@ -54,8 +55,7 @@ impl Packing {
             let problem = format!("are {} for sequence {n}, and the batch has {steps} time steps", lengths[n]);
             return wrong(problem, "cut the sequence, or give more time steps");
         }
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        order.sort_by_key(|&n| std::cmp::Reverse(lengths[n]));
+        let order = order::by_key(lengths.len(), |n| !(lengths[n] as u64));
         let mut first = vec![0];
         let mut active = lengths.len();
         for t in 0..lengths[order[0]] {
@@ -130,20 +130,23 @@ impl Packing {
 
     /// The steps in the order in which a direction takes them.
     pub(super) fn walk(&self, reverse: bool) -> impl DoubleEndedIterator<Item = Step> + '_ {
-        (0..self.steps()).map(move |index| {
-            let t = if reverse { self.steps() - 1 - index } else { index };
-            let (row, active) = (self.row(t), self.active(t));
-            if reverse {
-                let before = self.row((t + 1).min(self.steps() - 1));
-                let (next, following, joining) =
-                    if t > 0 { (self.row(t - 1), active, self.active(t - 1)) } else { (0, 0, 0) };
-                Step { t, row, present: active, before, ongoing: self.active(t + 1), next, following, joining }
-            } else {
-                let (before, ongoing) = if t > 0 { (self.row(t - 1), active) } else { (0, 0) };
-                let following = self.active(t + 1);
-                Step { t, row, present: active, before, ongoing, next: self.row(t + 1), following, joining: following }
-            }
-        })
+        (0..self.steps()).map(move |index| self.step(index, reverse))
+    }
+
+    /// Step `index` of those.
+    pub(super) fn step(&self, index: usize, reverse: bool) -> Step {
+        let t = if reverse { self.steps() - 1 - index } else { index };
+        let (row, active) = (self.row(t), self.active(t));
+        if reverse {
+            let before = self.row((t + 1).min(self.steps() - 1));
+            let (next, following, joining) =
+                if t > 0 { (self.row(t - 1), active, self.active(t - 1)) } else { (0, 0, 0) };
+            Step { t, row, present: active, before, ongoing: self.active(t + 1), next, following, joining }
+        } else {
+            let (before, ongoing) = if t > 0 { (self.row(t - 1), active) } else { (0, 0) };
+            let following = self.active(t + 1);
+            Step { t, row, present: active, before, ongoing, next: self.row(t + 1), following, joining: following }
+        }
     }
 }
 

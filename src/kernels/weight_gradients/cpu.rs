@@ -10,6 +10,7 @@ use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
 use crate::kernels::product::{Right, Rows, multiply_add};
+use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
     fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
@@ -28,10 +29,11 @@ impl<F: Real> WeightGradients for Cpu<F> {
 }
 
 /// The blocks in shares of about equal work, two for each thread: the largest first, each where there is least so far.
-fn shares<F: Real>(mut blocks: Vec<OutputBlock<F>>) -> Vec<Vec<OutputBlock<F>>> {
-    blocks.sort_by_key(|block| std::cmp::Reverse(block.work()));
+fn shares<F: Real>(blocks: Vec<OutputBlock<F>>) -> Vec<Vec<OutputBlock<F>>> {
     let mut shares: Vec<(usize, Vec<_>)> = (0..2 * current_num_threads()).map(|_| (0, Vec::new())).collect();
-    for block in blocks {
+    let largest_first = order::by_key(blocks.len(), |place| !(blocks[place].work() as u64));
+    let mut blocks: Vec<_> = blocks.into_iter().map(Some).collect();
+    for block in largest_first.into_iter().filter_map(|place| blocks[place].take()) {
         let (work, share) = shares.iter_mut().min_by_key(|(work, _)| *work).expect("a thread at least");
         *work += block.work();
         share.push(block);

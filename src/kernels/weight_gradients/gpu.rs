@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Affine, AffineInput, AffineSize, WeightGradients};
 use crate::device::{Cost, Gpu, GpuBuffer, Tile, grid, kernel, params};
 use crate::kernels::product::{Splits, TileKernels, tile_kernels};
+use crate::order;
 
 params! {
     struct WeightParams {
@@ -119,10 +120,10 @@ impl WeightGradients for Gpu {
 }
 
 /// The same places in as few ranges as can be, in order.
-fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    spans.sort_by_key(|span| span.start);
+fn merged(spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
     let mut merged: Vec<Range<usize>> = Vec::new();
-    for span in spans {
+    for place in order::by_key(spans.len(), |place| spans[place].start as u64) {
+        let span = spans[place].clone();
         match merged.last_mut() {
             Some(last) if last.end == span.start => last.end = span.end,
             _ => merged.push(span),
