@@ -3,14 +3,15 @@
 
 // d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh.
 fn hidden_gradient(p: u32, n: u32, through: f32, word: u32) -> f32 {
-    let unit = n * params.width + p;
-    let ends = n >= params.following;
-    var d_h_t = select(through * recurrent_mask(p, n), 0.0, ends);
+    let unit = here.d_h + n * params.width + p;
+    let ends = n >= here.following;
+    // What comes from the layer above does not end, and a stack has no masks.
+    var d_h_t = select(through * recurrent_mask(p, n), 0.0, ends && !here.stacked);
     if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
         d_h_t += d_state[unit];
     }
-    if params.has_d_y != 0u {
-        d_h_t += d_y[params.d_y + n * params.outputs + params.column + p];
+    if here.has_d_y {
+        d_h_t += d_y[here.d_y + n * params.outputs + p];
     }
     if params.zoneout != 0u {
         let kept = zone_share(word & 0xffffu, params.limit_h, params.rate_h) * d_h_t;
@@ -22,8 +23,8 @@ fn hidden_gradient(p: u32, n: u32, through: f32, word: u32) -> f32 {
 
 // The gradient of the start h of a sequence that starts with this step.
 fn start_gradient(p: u32, n: u32, through: f32) {
-    if n >= params.ongoing {
-        let unit = n * params.width + p;
+    if n >= here.ongoing {
+        let unit = here.d_h + n * params.width + p;
         d_state[unit] = through * recurrent_mask(p, n) + select(0.0, d_state[unit], params.zoneout != 0u);
     }
 }
@@ -32,7 +33,7 @@ fn recurrent_mask(p: u32, n: u32) -> f32 {
     if params.masked == 0u {
         return 1.0;
     }
-    return bitcast<f32>(mask[1u + n * params.width + p]);
+    return bitcast<f32>(mask[here.mask + 1u + n * params.width + p]);
 }
 
 // What the forward pass kept of a pair, and the gradient of its c from the step after.
@@ -44,16 +45,16 @@ struct Kept {
 }
 
 fn kept_of(j: u32, n: u32) -> Kept {
-    let row = params.row + n;
+    let row = here.row + n;
     let at = row * 4u * params.hidden + j;
-    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let before = select(here.base + n, params.batch + here.before + n, n < here.ongoing);
     var kept: Kept;
     kept.gates =
         vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
     kept.c_before = c[before * params.hidden + j];
     kept.c_t = c[(params.batch + row) * params.hidden + j];
-    if n < params.following || params.has_final != 0u {
-        kept.d_c = d_state[params.batch * params.width + n * params.hidden + j];
+    if n < here.following || params.has_final != 0u {
+        kept.d_c = d_state[here.d_h + params.batch * params.width + n * params.hidden + j];
     }
     return kept;
 }
@@ -72,10 +73,10 @@ fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
     }
     let tanh_c = tangent(c_t);
     let d_c_t = kept.d_c - passed + d_u * o * (1.0 - tanh_c * tanh_c);
-    let at = (params.row + n) * 4u * params.hidden + j;
+    let at = (here.row + n) * 4u * params.hidden + j;
     gates[at] = d_c_t * g * i * (1.0 - i);
     gates[at + params.hidden] = d_c_t * kept.c_before * f * (1.0 - f);
     gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
     gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
-    d_state[params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
+    d_state[here.d_h + params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
 }

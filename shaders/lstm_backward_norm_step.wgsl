@@ -27,8 +27,9 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
+    here = step_of(0u);
     let n = flat_index(group, groups, 1u, 0u);
-    if n >= params.present {
+    if n >= here.present {
         return;
     }
     let share = 1.0 / f32(params.hidden);
@@ -49,7 +50,7 @@ fn main(
 
 // d_v and d_o of one unit; its share in the sums of γ_c ∘ d_v and γ_c ∘ d_v ∘ ĉ.
 fn output_gradient(j: u32, n: u32) -> vec4f {
-    let row = params.row + n;
+    let row = here.row + n;
     let places = places_of(n);
     var d_u = 0.0;
     if params.projected != 0u {
@@ -74,22 +75,22 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
 
 // The gradients of one unit's gates and of its c before the step; its share in the sums for `product_gradients`.
 fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
-    let row = params.row + n;
+    let row = here.row + n;
     let places = places_of(n);
     let at = row * 4u * params.hidden + j;
     let i = gates[at];
     let f = gates[at + params.hidden];
     let g = gates[at + 2u * params.hidden];
-    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let before = select(n, params.batch + here.before + n, n < here.ongoing);
     let c_before = c[before * params.hidden + j];
     let unit = params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
-    if n < params.following || params.has_final != 0u {
+    if n < here.following || params.has_final != 0u {
         d_c = d_state[unit];
     }
     var kept = 0.0;
     if params.zoneout != 0u {
-        kept = zone_share(zone_words(params.t, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
+        kept = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
     let d_normed = norm[places.own + 8u * params.hidden + j] * norm[places.d_v + j];
     let through = norm[places.scales + 2u] * (d_normed - means.x - norm[places.c + j] * means.y);
@@ -135,7 +136,7 @@ fn four(at: u32) -> vec4f {
 
 // A sum begins at the sequence's last step.
 fn add(at: u32, n: u32, value: f32) {
-    if n < params.following {
+    if n < here.following {
         norm[at] += value;
     } else {
         norm[at] = value;
@@ -154,7 +155,7 @@ struct Places {
 }
 
 fn places_of(n: u32) -> Places {
-    let row = params.row + n;
+    let row = here.row + n;
     let gates_len = params.rows * 4u * params.hidden;
     let sums = 9u * params.rows * params.hidden + 3u * params.rows;
     let own = sums + 14u * params.batch * params.hidden;

@@ -21,15 +21,16 @@
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let j = id.x;
     let n = id.y * 4u;
-    if j >= params.hidden || n >= params.present {
+    if j >= params.hidden || n >= here.present {
         return;
     }
-    let words = zone_words(params.t, params.hidden, j, n);
+    let words = zone_words(here.t, here.cell, params.hidden, j, n);
     var d_u = vec4f();
     if params.projected != 0u {
-        let rows = (params.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u))) * params.width;
+        let rows = (here.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u))) * params.width;
         for (var p = 0u; p < params.width; p++) {
             let d_h_p = vec4f(d_h[rows.x + p], d_h[rows.y + p], d_h[rows.z + p], d_h[rows.w + p]);
             d_u += projection[params.w_hr + p * params.hidden + j] * d_h_p;
@@ -37,7 +38,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     } else {
         d_u = hidden_gradients(j, n, words);
     }
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
         cell_gradient(j, n + q, kept_of(j, n + q), d_u[q], words[q]);
     }
 }
@@ -45,27 +46,29 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 // d_h_t, kept for the gradient of W_hr and for layer normalisation.
 @compute @workgroup_size(16, 4)
 fn project(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let p = id.x;
     let n = id.y * 4u;
-    if p >= params.width || n >= params.present {
+    if p >= params.width || n >= here.present {
         return;
     }
-    let d_h_t = hidden_gradients(p, n, zone_words(params.t, params.hidden, p, n));
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
-        d_h[(params.row + n + q) * params.width + p] = d_h_t[q];
+    let d_h_t = hidden_gradients(p, n, zone_words(here.t, here.cell, params.hidden, p, n));
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
+        d_h[(here.row + n + q) * params.width + p] = d_h_t[q];
     }
 }
 
 // The gradient of the start h of the sequences that start with this step.
 @compute @workgroup_size(16, 4)
 fn start(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let p = id.x;
     let n = id.y * 4u;
-    if p >= params.width || n >= params.present {
+    if p >= params.width || n >= here.present {
         return;
     }
-    let d_h_0 = through_gates(p, n, params.row, params.present);
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
+    let d_h_0 = through_gates(p, n, here.row, here.present);
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
         start_gradient(p, n + q, d_h_0[q]);
     }
 }
@@ -93,9 +96,9 @@ fn through_gates(p: u32, n: u32, row: u32, present: u32) -> vec4f {
 
 // d_h_t of four sequences.
 fn hidden_gradients(p: u32, n: u32, words: vec4u) -> vec4f {
-    let through = through_gates(p, n, params.next, params.following);
+    let through = through_gates(p, n, here.next, here.following);
     var d_h_t = vec4f();
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
         d_h_t[q] = hidden_gradient(p, n + q, through[q], words[q]);
     }
     return d_h_t;

@@ -8,8 +8,8 @@ struct Entering {
 }
 
 fn entering(j: u32, n: u32) -> Entering {
-    let at = (params.row + n) * 4u * params.hidden + j;
-    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let at = (here.row + n) * 4u * params.hidden + j;
+    let before = select(here.base + n, params.batch + here.before + n, n < here.ongoing);
     return Entering(
         vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]),
         c[before * params.hidden + j],
@@ -18,7 +18,7 @@ fn entering(j: u32, n: u32) -> Entering {
 
 // `recurrent` is h_{t−1} · W_hhᵀ, `word` what zoneout has drawn.
 fn cell(j: u32, n: u32, entered: Entering, recurrent: vec4f, word: u32) {
-    let row = params.row + n;
+    let row = here.row + n;
     let at = row * 4u * params.hidden + j;
     let z = entered.z + recurrent;
     let i = sigmoid(z.x);
@@ -43,7 +43,7 @@ fn cell(j: u32, n: u32, entered: Entering, recurrent: vec4f, word: u32) {
 
 // gates = h_{t−1} · W_hhᵀ, for layer normalisation.
 fn keep_products(j: u32, n: u32, recurrent: vec4f) {
-    let at = (params.row + n) * 4u * params.hidden + j;
+    let at = (here.row + n) * 4u * params.hidden + j;
     gates[at] = recurrent.x;
     gates[at + params.hidden] = recurrent.y;
     gates[at + 2u * params.hidden] = recurrent.z;

@@ -10,7 +10,7 @@
 @group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H], in: r; â [rows, 4H], ĉ [rows, H],
                                                                    // 1 / σ of a, r and c̃ [rows, 3], [N, 14H] of others,
                                                                    // γ_ih, γ_hh [4H], γ_c, β_c [H], b_ih, b_hh [4H]
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: a
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
@@ -26,11 +26,12 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
+    here = step_of(0u);
     let n = flat_index(group, groups, 1u, 0u);
-    if n >= max(params.present, params.joining) {
+    if n >= max(here.present, here.joining) {
         return;
     }
-    if n < params.present {
+    if n < here.present {
         sequence_step(n, local);
     }
     if params.projected == 0u {
@@ -41,7 +42,7 @@ fn main(
 }
 
 fn sequence_step(n: u32, local: u32) {
-    let row = params.row + n;
+    let row = here.row + n;
     let rows = gate_rows(row, local);
     let c_normed = 8u * params.rows * params.hidden + row * params.hidden;
     let scales = 9u * params.rows * params.hidden + 3u * row;
@@ -68,7 +69,7 @@ fn sequence_step(n: u32, local: u32) {
         if params.projected != 0u {
             u[row * params.hidden + j] = fresh;
         } else {
-            publish(j, n, fresh, zone_words(params.t, params.hidden, j, n)[n % 4u]);
+            publish(j, n, fresh, zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u]);
         }
     }
     if local == 0u {
@@ -106,7 +107,7 @@ fn gate_rows(row: u32, local: u32) -> GateRows {
 
 // c̃_t of one unit, before zoneout.
 fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
-    let row = params.row + n;
+    let row = here.row + n;
     let width = 4u * params.hidden;
     let at = row * width + j;
     let a = (input_four(at) - rows.mean.x) * rows.scale.x;
@@ -123,10 +124,10 @@ fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
     gates[at + params.hidden] = f;
     gates[at + 2u * params.hidden] = g;
     gates[at + 3u * params.hidden] = sigmoid(z.w);
-    let before = select(n, params.batch + params.before + n, n < params.ongoing);
+    let before = select(n, params.batch + here.before + n, n < here.ongoing);
     let c_before = c[before * params.hidden + j];
     let c_fresh = f * c_before + i * g;
-    let z_c = zone_share(zone_words(params.t, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
+    let z_c = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
     let kept = z_c * c_before + (1.0 - z_c) * c_fresh;
     c[(params.batch + row) * params.hidden + j] = select(c_fresh, kept, params.zoneout != 0u);
     return c_fresh;

@@ -1,15 +1,31 @@
 // What every forward step has: its parameters, and the way of h_t to the output and into the next step. Appended to the
 // kernels that name this file, whose bindings `h_0`, `mask`, `h_in` and `y` it uses.
+// A dispatch takes one cell, which is one direction of one layer, or several: then each layer of the grid is one, at a step of
+// its own, and the buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
 struct Params {
+    // The first cell's step, and how much more each number is for every layer of the grid.
     t: u32,
+    t_apart: u32,
     row: u32,        // first row of this step
+    row_apart: u32,
     present: u32,    // sequences that have it
+    present_apart: u32,
     before: u32,     // first row of the step before
+    before_apart: u32,
     ongoing: u32,    // sequences that have that; the others start here
+    ongoing_apart: u32,
     next: u32,       // first row of the step after
+    next_apart: u32,
     following: u32,  // sequences that have that
+    following_apart: u32,
     joining: u32,    // sequences that have it or start with it
+    joining_apart: u32,
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    mask_apart: u32,
+    layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,
@@ -18,10 +34,10 @@ struct Params {
     column: u32,
     projected: u32,
     w_hh_t: u32,
+    w_hh_t_apart: u32,
     w_hr_t: u32,
     shared_output: u32,
     has_start: u32,
-    start_h: u32,
     masked: u32,
     zoneout: u32,
     limit_h: u32,
@@ -30,38 +46,75 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
+}
+
+// A cell's step; `row`, `before` and `next` count the rows of all cells.
+struct Step {
+    t: u32,
+    row: u32,
+    present: u32,
+    before: u32,
+    ongoing: u32,
+    next: u32,
+    following: u32,
+    joining: u32,
     cell: u32,
+    base: u32,   // the cell's first row
+    column: u32, // of the output
+    mask: u32,   // where the cell's begins
+}
+
+var<private> here: Step;
+
+// The step of the cell in this layer of the grid.
+fn step_of(z: u32) -> Step {
+    let cell = params.cell + z * params.cell_apart;
+    let base = cell * params.rows_apart;
+    return Step(
+        params.t + z * params.t_apart,
+        base + params.row + z * params.row_apart,
+        params.present + z * params.present_apart,
+        base + params.before + z * params.before_apart,
+        params.ongoing + z * params.ongoing_apart,
+        base + params.next + z * params.next_apart,
+        params.following + z * params.following_apart,
+        params.joining + z * params.joining_apart,
+        cell,
+        base,
+        params.column + z * params.width,
+        cell * params.mask_apart,
+    );
 }
 
 // h_t goes to the output and into the next step.
 fn publish(p: u32, n: u32, fresh: f32, word: u32) {
     var h_t = fresh;
     if params.zoneout != 0u {
-        var h_before = h_in[(params.row + n) * params.width + p];
+        var h_before = h_in[(here.row + n) * params.width + p];
         if params.masked != 0u {
             h_before = start(p, n);
-            if n < params.ongoing {
-                h_before = y[(params.before + n) * params.outputs + params.column + p];
+            if n < here.ongoing {
+                h_before = y[(here.before - here.base + n) * params.outputs + here.column + p];
             }
         }
         let z = zone_share(word & 0xffffu, params.limit_h, params.rate_h);
         h_t = z * h_before + (1.0 - z) * fresh;
     }
-    let next = (params.next + n) * params.width + p;
+    let next = (here.next + n) * params.width + p;
     if params.shared_output != 0u {
         h_in[next] = h_t;
         return;
     }
-    y[(params.row + n) * params.outputs + params.column + p] = h_t;
-    if n < params.following {
+    y[(here.row - here.base + n) * params.outputs + here.column + p] = h_t;
+    if n < here.following {
         h_in[next] = h_t * recurrent_mask(p, n);
     }
 }
 
 // Of `count` sequences from `first` on, those that start with the next step.
 fn join(p: u32, first: u32, count: u32) {
-    for (var n = max(first, params.following); n < min(first + count, params.joining); n++) {
-        h_in[(params.next + n) * params.width + p] = start(p, n) * recurrent_mask(p, n);
+    for (var n = max(first, here.following); n < min(first + count, here.joining); n++) {
+        h_in[(here.next + n) * params.width + p] = start(p, n) * recurrent_mask(p, n);
     }
 }
 
@@ -69,12 +122,12 @@ fn start(p: u32, n: u32) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return h_0[params.start_h + n * params.width + p];
+    return h_0[(here.cell * params.batch + n) * params.width + p];
 }
 
 fn recurrent_mask(p: u32, n: u32) -> f32 {
     if params.masked == 0u {
         return 1.0;
     }
-    return bitcast<f32>(mask[1u + n * params.width + p]);
+    return bitcast<f32>(mask[here.mask + 1u + n * params.width + p]);
 }

@@ -8,7 +8,7 @@
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh_t, W_hrᵀ [H, P] at w_hr_t
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
@@ -18,12 +18,13 @@
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let j = id.x;
     let n = id.y * 4u;
-    if j >= params.hidden || n >= max(params.present, params.joining) {
+    if j >= params.hidden || n >= max(here.present, here.joining) {
         return;
     }
-    if n < params.present {
+    if n < here.present {
         cell_step(j, n);
     }
     if params.projected == 0u {
@@ -34,13 +35,14 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 // gates = h_{t−1} · W_hhᵀ
 @compute @workgroup_size(16, 4)
 fn recur(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let j = id.x;
     let n = id.y * 4u;
-    if j >= params.hidden || n >= params.present {
+    if j >= params.hidden || n >= here.present {
         return;
     }
     let sums = recurrent_sums(j, n);
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
         keep_products(j, n + q, vec4f(sums.i[q], sums.f[q], sums.g[q], sums.o[q]));
     }
 }
@@ -48,20 +50,21 @@ fn recur(@builtin(global_invocation_id) id: vec3u) {
 // h_t = u_t · W_hrᵀ
 @compute @workgroup_size(16, 4)
 fn project(@builtin(global_invocation_id) id: vec3u) {
+    here = step_of(0u);
     let p = id.x;
     let n = id.y * 4u;
-    if p >= params.width || n >= max(params.present, params.joining) {
+    if p >= params.width || n >= max(here.present, here.joining) {
         return;
     }
-    if n < params.present {
-        let rows = (params.row + sequences(n)) * params.hidden;
+    if n < here.present {
+        let rows = (here.row + sequences(n)) * params.hidden;
         var h_t = vec4f();
         for (var j = 0u; j < params.hidden; j++) {
             let u_j = vec4f(u[rows.x + j], u[rows.y + j], u[rows.z + j], u[rows.w + j]);
             h_t += packed[params.w_hr_t + j * params.width + p] * u_j;
         }
-        let words = zone_words(params.t, params.hidden, p, n);
-        for (var q = 0u; q < min(4u, params.present - n); q++) {
+        let words = zone_words(here.t, here.cell, params.hidden, p, n);
+        for (var q = 0u; q < min(4u, here.present - n); q++) {
             publish(p, n + q, h_t[q], words[q]);
         }
     }
@@ -70,7 +73,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
 
 // Sequences beyond the last read that one again and are not stored.
 fn sequences(n: u32) -> vec4u {
-    return min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u));
+    return min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u));
 }
 
 struct Sums {
@@ -82,7 +85,7 @@ struct Sums {
 
 // h_{t−1} · W_hhᵀ of one unit and four sequences
 fn recurrent_sums(j: u32, n: u32) -> Sums {
-    let h_rows = (params.row + sequences(n)) * params.width;
+    let h_rows = (here.row + sequences(n)) * params.width;
     let width = 4u * params.hidden;
     var sums = Sums();
     for (var k = 0u; k < params.width; k++) {
@@ -98,8 +101,8 @@ fn recurrent_sums(j: u32, n: u32) -> Sums {
 
 fn cell_step(j: u32, n: u32) {
     let sums = recurrent_sums(j, n);
-    let words = zone_words(params.t, params.hidden, j, n);
-    for (var q = 0u; q < min(4u, params.present - n); q++) {
+    let words = zone_words(here.t, here.cell, params.hidden, j, n);
+    for (var q = 0u; q < min(4u, here.present - n); q++) {
         let recurrent = vec4f(sums.i[q], sums.f[q], sums.g[q], sums.o[q]);
         cell(j, n + q, entering(j, n + q), recurrent, words[q]);
     }

@@ -22,15 +22,15 @@ const STRIDE = TERMS / 4u + 2u; // from one sequence to the next, so that they l
 var<workgroup> left: array<vec4<f16>, SEQUENCES * STRIDE>;
 var<workgroup> done: array<f32, PARTS * SEQUENCES * COLUMNS>; // the sums of each part, by sequences
 
-// The sums over `terms` terms, a multiple of SIDE, with the weights at `place`, whose rows of `row` columns lie one after the
-// other, from `column` on; the columns after the last are those before it again.
-fn multiply(terms: u32, place: u32, row: u32, column: u32, local: u32, subgroup: u32) {
+// The sums over the terms from `skipped` to `terms`, multiples of SIDE, with the weights at `place`, whose rows of `row` columns
+// lie one after the other, from `column` on; the columns after the last are those before it again.
+fn multiply(skipped: u32, terms: u32, place: u32, row: u32, column: u32, local: u32, subgroup: u32) {
     let part = subgroup / MATRICES;
     let down = subgroup % MATRICES / ACROSS * SIDE;
     let across = subgroup % ACROSS * SIDE;
     let weights = place + min(column + across, row - SIDE) / 4u;
     var sum = Sum();
-    for (var begin = 0u; begin < terms; begin += TERMS) {
+    for (var begin = skipped; begin < terms; begin += TERMS) {
         workgroupBarrier();
         for (var index = local; index < SEQUENCES * TERMS / 4u; index += 256u) {
             let s = index / (TERMS / 4u);

@@ -1,6 +1,6 @@
-// One time step of one direction of one layer, backwards, as in lstm_backward_step, whose product is of 16-bit numbers: a
-// workgroup of 256 invocations takes COLUMNS columns of h of SEQUENCES sequences, and an invocation PAIRS (column, sequence)
-// pairs from the product on. What those read beside it is asked for ahead.
+// One time step backwards, as in lstm_backward_step, whose product is of 16-bit numbers: a workgroup of 256 invocations takes
+// COLUMNS columns of h of SEQUENCES sequences, and an invocation PAIRS (column, sequence) pairs from the product on. What those
+// read beside it is asked for ahead. Several directions or layers are taken as in lstm_tiled_backward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for eight columns and eight sequences.
 // With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
@@ -12,7 +12,8 @@ const KEEP = 1u;
 const START = 2u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>;   // [unit][gate][k / 4] of W_hh at w_hh
+@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>;   // [unit][gate][k / 4] of W_hh at w_hh,
+                                                                     // then of W_ih of the layer above, if `layers`
 @group(0) @binding(2) var<storage, read> projection: array<f32>;
 @group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
 @group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
@@ -57,9 +58,11 @@ fn matrices_start(
 }
 
 fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
-    let ongoing = select(params.following, params.present, kind == START);
+    let own = step_of(group.z);
+    here = own;
+    let ongoing = select(own.following, own.present, kind == START);
     first = group.y * SEQUENCES;
-    row = select(params.next, params.row, kind == START);
+    row = select(own.next, own.row, kind == START);
     present = ongoing;
     // repeat P in PAIRS
     let pair_P = pair(group, P * 256u + local);
@@ -68,19 +71,28 @@ fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
         kept_P = kept_of(pair_P.p, pair_P.n);
     }
     // end
-    let through = group.y * SEQUENCES < ongoing;
+    let terms = 4u * params.hidden;
+    let skipped = select(terms, 0u, group.y * SEQUENCES < ongoing);
+    let end = select(terms, 2u * terms, own.stacked);
+    let through = skipped < end;
     if through {
-        multiply(4u * params.hidden, params.w_hh, params.width, group.x * COLUMNS, local, subgroup);
+        let weights = params.w_hh + group.z * params.w_hh_apart;
+        multiply(skipped, end, weights, params.width, group.x * COLUMNS, local, subgroup);
     }
     // repeat P in PAIRS
     finish(pair_P, kept_P, kind, through);
     // end
 }
 
-// The gradients of a unit's gates.
-fn left_four(k: u32, s: u32) -> vec4f {
+// The gradients of a unit's gates, then those of the layer above.
+fn left_four(term: u32, s: u32) -> vec4f {
+    let terms = 4u * params.hidden;
+    let above = term >= terms;
+    let k = select(term, term - terms, above);
     // Sequences beyond the last read that one again and are not used.
-    let at = (row + min(first + s, present - 1u)) * 4u * params.hidden + k / 4u;
+    let own = row + min(first + s, present - 1u);
+    let same = here.row + params.rows_apart + min(first + s, here.present - 1u);
+    let at = select(own, same, above) * terms + k / 4u;
     return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
 }
 
@@ -98,7 +110,7 @@ fn pair(group: vec3u, index: u32) -> Pair {
     let s = index / COLUMNS;
     let p = group.x * COLUMNS + column;
     let n = group.y * SEQUENCES + s;
-    return Pair(p, n, column, s, s < SEQUENCES && p < params.width && n < params.present);
+    return Pair(p, n, column, s, s < SEQUENCES && p < params.width && n < here.present);
 }
 
 fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool) {
@@ -113,10 +125,10 @@ fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool) {
         start_gradient(place.p, place.n, through);
         return;
     }
-    let word = zone_words(params.t, params.hidden, place.p, place.n)[place.n % 4u];
+    let word = zone_words(here.t, here.cell, params.hidden, place.p, place.n)[place.n % 4u];
     let d_h_t = hidden_gradient(place.p, place.n, through, word);
     if kind == KEEP {
-        d_h[(params.row + place.n) * params.width + place.p] = d_h_t;
+        d_h[(here.row + place.n) * params.width + place.p] = d_h_t;
     } else {
         cell_gradient(place.p, place.n, kept, d_h_t, word);
     }

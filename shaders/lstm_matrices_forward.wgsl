@@ -1,6 +1,6 @@
-// One time step of one direction of one layer, as in lstm_forward_step, whose product is of 16-bit numbers: a workgroup of 256
-// invocations takes COLUMNS / 4 units of SEQUENCES sequences, and an invocation PAIRS (unit, sequence) pairs from the product
-// on. What those read beside it is asked for ahead.
+// One time step as in lstm_forward_step, whose product is of 16-bit numbers: a workgroup of 256 invocations takes COLUMNS / 4
+// units of SEQUENCES sequences, and an invocation PAIRS (unit, sequence) pairs from the product on. What those read beside it
+// is asked for ahead. Several directions or layers are taken as in lstm_tiled_forward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for two units and eight sequences.
 // With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
@@ -10,8 +10,9 @@ const P = 0u;
 const UNITS = COLUMNS / 4u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh_t
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
+                                                                   // then of W_ih, if `layers`
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
@@ -41,6 +42,8 @@ fn matrices_recur(
 }
 
 fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
+    let own = step_of(group.z);
+    here = own;
     first = group.y * SEQUENCES;
     // repeat P in PAIRS
     let pair_P = pair(group, P * 256u + local);
@@ -50,17 +53,23 @@ fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
     }
     // end
     // Sequences that only join have no h yet.
-    if group.y * SEQUENCES < params.present {
-        multiply(params.width, params.w_hh_t, 4u * params.hidden, group.x * COLUMNS, local, subgroup);
+    if group.y * SEQUENCES < own.present {
+        let terms = select(params.width, 2u * params.width, params.layers > 0u && own.cell > 0u);
+        let weights = params.w_hh_t + group.z * params.w_hh_t_apart;
+        multiply(0u, terms, weights, 4u * params.hidden, group.x * COLUMNS, local, subgroup);
     }
     // repeat P in PAIRS
     finish(pair_P, entered_P, alone);
     // end
 }
 
-fn left_four(k: u32, s: u32) -> vec4f {
+// h_{t−1}, then h_t of the layer below, which is its `h_in` one step on.
+fn left_four(term: u32, s: u32) -> vec4f {
+    let below = term >= params.width;
+    let k = select(term, term - params.width, below);
+    let row = select(here.row, here.row + params.batch - params.rows_apart, below);
     // Sequences beyond the last read that one again and are not stored.
-    let at = (params.row + min(first + s, params.present - 1u)) * params.width + k;
+    let at = (row + min(first + s, here.present - 1u)) * params.width + k;
     return vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
 }
 
@@ -80,7 +89,7 @@ fn pair(group: vec3u, index: u32) -> Pair {
     let j = group.x * UNITS + unit;
     let n = group.y * SEQUENCES + s;
     let valid = s < SEQUENCES && j < params.hidden;
-    return Pair(j, n, unit, s, valid, valid && n < params.present);
+    return Pair(j, n, unit, s, valid, valid && n < here.present);
 }
 
 fn finish(place: Pair, entered: Entering, alone: bool) {
@@ -91,7 +100,7 @@ fn finish(place: Pair, entered: Entering, alone: bool) {
         if alone {
             keep_products(place.j, place.n, sum);
         } else {
-            cell(place.j, place.n, entered, sum, zone_words(params.t, params.hidden, place.j, place.n)[place.n % 4u]);
+            cell(place.j, place.n, entered, sum, zone_words(here.t, here.cell, params.hidden, place.j, place.n)[place.n % 4u]);
         }
     }
     if !alone && params.projected == 0u && place.valid {

@@ -1,25 +1,27 @@
-// The recurrent weights as all kernels but the plain ones take them, the four gates of a unit together and what lies beyond
-// the last unit zero:
-//   forward [k][j] = (i, f, g, o) of W_hh[unit j][k]        backward [m][gate][k / 4] = W_hh[gate of unit m][k .. k + 4]
-// One invocation per four elements of each; one layer of the grid per layer and direction of the stack.
+// The recurrent weights as all kernels but the plain ones take them, and in a stack whose layers go together those of the
+// inputs, the four gates of a unit together and what lies beyond the last unit zero:
+//   forward [k][j] = (i, f, g, o) of W[unit j][k]        backward [m][gate][k / 4] = W[gate of unit m][k .. k + 4]
+// One invocation per four elements of each; one layer of the grid per matrix.
 
 struct Params {
     hidden: u32,
     width: u32,
     padded: u32,    // hidden, rounded up to fours
     wide: u32,      // width, likewise
-    cell: u32,      // the first layer and direction
-    place: u32,     // of W_hh of number 0; those after it lie `apart`
+    place: u32,     // of the first W; those after it lie `apart`
     apart: u32,
     early: u32,     // up to this number; from there on
     late_place: u32,
     late_apart: u32,
+    to: u32,        // where, in fours, the first way forward lies, and the first way back; those after it lie `to_apart`
+    to_back: u32,
+    to_apart: u32,
     half: u32,      // whether a four is of 16-bit numbers, and half as long
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;         // W_hh [4H, P] of each
-@group(0) @binding(2) var<storage, read_write> packed: array<vec2u>;  // [L · R][2][wide, padded] fours
+@group(0) @binding(1) var<storage, read> weights: array<f32>;         // W [4H, P] of each
+@group(0) @binding(2) var<storage, read_write> packed: array<vec2u>;  // [wide, padded] fours each
 
 @compute @workgroup_size(64)
 fn main(
@@ -32,10 +34,9 @@ fn main(
     if index >= len {
         return;
     }
-    let cell = params.cell + group.z;
-    var place = params.place + cell * params.apart;
-    if cell >= params.early {
-        place = params.late_place + (cell - params.early) * params.late_apart;
+    var place = params.place + group.z * params.apart;
+    if group.z >= params.early {
+        place = params.late_place + (group.z - params.early) * params.late_apart;
     }
     let k = index / params.padded;
     let j = index % params.padded;
@@ -43,7 +44,7 @@ fn main(
     for (var gate = 0u; gate < 4u; gate++) {
         forward[gate] = element(place, gate, j, k);
     }
-    keep(2u * cell * len + index, forward);
+    keep(params.to + group.z * params.to_apart + index, forward);
     let quads = params.wide / 4u;
     let m = index / params.wide;
     let gate = index / quads % 4u;
@@ -51,7 +52,7 @@ fn main(
     for (var q = 0u; q < 4u; q++) {
         backward[q] = element(place, gate, m, 4u * (index % quads) + q);
     }
-    keep((2u * cell + 1u) * len + index, backward);
+    keep(params.to_back + group.z * params.to_apart + index, backward);
 }
 
 fn keep(place: u32, four: vec4f) {

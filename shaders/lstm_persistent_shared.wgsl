@@ -63,7 +63,7 @@ fn recurrent_mask(place: Pair) -> f32 {
 
 // What zoneout keeps of h and of c.
 fn zone_shares(place: Pair, step: Step) -> vec2f {
-    let word = zone_words(params.first_step + step.t, HIDDEN, place.j, place.n)[place.n % 4u];
+    let word = zone_words(params.first_step + step.t, params.cell, HIDDEN, place.j, place.n)[place.n % 4u];
     return vec2f(
         zone_share(word & 0xffffu, params.limit_h, params.rate_h),
         zone_share(word >> 16u, params.limit_c, params.rate_c),

@@ -1,8 +1,10 @@
-// One time step of one direction of one layer, backwards, as in lstm_backward_step, in tiles that keep a GPU's
-// multiprocessors busy: a workgroup takes 4 COLUMNS columns of h of SEQUENCES sequences, its invocations make PARTS parts that
-// share out the terms of d_gates_{t+1} · W_hh. An invocation sums up for four columns and QUADS times four sequences; what the
-// parts have meets in workgroup memory, from where an invocation takes PAIRS (column, sequence) pairs at a time on. What those
-// read beside the products is asked for ahead.
+// One time step backwards, as in lstm_backward_step, in tiles that keep a GPU's multiprocessors busy: a workgroup takes 4
+// COLUMNS columns of h of SEQUENCES sequences, its invocations make PARTS parts that share out the terms of
+// d_gates_{t+1} · W_hh. An invocation sums up for four columns and QUADS times four sequences; what the parts have meets in
+// workgroup memory, from where an invocation takes PAIRS (column, sequence) pairs at a time on. What those read beside the
+// products is asked for ahead.
+// A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one above, and the terms
+// of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
 // With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
@@ -27,7 +29,8 @@ const KEEP = 1u;
 const START = 2u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<vec4f>;      // [unit][gate][k / 4] of W_hh at w_hh
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;      // [unit][gate][k / 4] of W_hh at w_hh,
+                                                                     // then of W_ih of the layer above, if `layers`
 @group(0) @binding(2) var<storage, read> projection: array<f32>;
 @group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
 @group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
@@ -58,12 +61,14 @@ fn start(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
 }
 
 fn step(group: vec3u, local: u32, kind: u32) {
+    let own = step_of(group.z);
+    here = own;
     let first = group.y * SEQUENCES;
     let column = local % COLUMNS;
     let four = local / COLUMNS % GROUPS;
     let part = local / LINE;
-    let row = select(params.next, params.row, kind == START);
-    let present = select(params.following, params.present, kind == START);
+    let row = select(own.next, own.row, kind == START);
+    let present = select(own.following, own.present, kind == START);
     // repeat Q in QUADS
     // repeat P in PAIRS
     let pair_Q_P = pair(group, local, Q, P);
@@ -78,9 +83,11 @@ fn step(group: vec3u, local: u32, kind: u32) {
     var sum_Q_3 = vec4f();
     // end
     let quads = (params.width + 3u) / 4u;
-    let w = params.w_hh + min(group.x * COLUMNS + column, quads - 1u);
-    let terms = 4u * params.hidden;
-    for (var begin = 0u; begin < select(0u, terms, first < present); begin += TERMS) {
+    let w = params.w_hh + group.z * params.w_hh_apart + min(group.x * COLUMNS + column, quads - 1u);
+    let padded = (params.hidden + 3u) / 4u * 4u;
+    let skipped = select(4u * padded, 0u, first < present);
+    let terms = select(4u * padded, 8u * padded, own.stacked);
+    for (var begin = skipped; begin < terms; begin += TERMS) {
         workgroupBarrier();
         for (var index = local; index < TERMS * FOURS; index += THREADS) {
             // Neighbours read neighbours: first all units of a gate.
@@ -120,8 +127,17 @@ fn step(group: vec3u, local: u32, kind: u32) {
     // end
 }
 
-// The gradient of one gate of a unit, of four sequences.
-fn d_gate_of(unit: u32, gate: u32, row: u32, n: u32, present: u32) -> vec4f {
+// The gradient of one gate of a unit, of four of the `own_present` sequences from `own_row` on; then those of the layer above.
+fn d_gate_of(place: u32, gate: u32, own_row: u32, n: u32, own_present: u32) -> vec4f {
+    let padded = (params.hidden + 3u) / 4u * 4u;
+    var unit = place;
+    var row = own_row;
+    var present = own_present;
+    if unit >= padded {
+        unit -= padded;
+        row = here.row + params.rows_apart;
+        present = here.present;
+    }
     if unit >= params.hidden {
         return vec4f();
     }
@@ -148,7 +164,7 @@ fn pair(group: vec3u, local: u32, quad: u32, pair: u32) -> Pair {
     let p = group.x * 4u * COLUMNS + column;
     let n = group.y * SEQUENCES + 4u * GROUPS * quad + s;
     let place = s % 4u * LINE + s / 4u * COLUMNS + column / 4u;
-    return Pair(p, n, place, column % 4u, s < 4u * GROUPS && p < params.width && n < params.present);
+    return Pair(p, n, place, column % 4u, s < 4u * GROUPS && p < params.width && n < here.present);
 }
 
 fn finish(place: Pair, kept: Kept, kind: u32) {
@@ -163,10 +179,10 @@ fn finish(place: Pair, kept: Kept, kind: u32) {
         start_gradient(place.p, place.n, through);
         return;
     }
-    let word = zone_words(params.t, params.hidden, place.p, place.n)[place.n % 4u];
+    let word = zone_words(here.t, here.cell, params.hidden, place.p, place.n)[place.n % 4u];
     let d_h_t = hidden_gradient(place.p, place.n, through, word);
     if kind == KEEP {
-        d_h[(params.row + place.n) * params.width + place.p] = d_h_t;
+        d_h[(here.row + place.n) * params.width + place.p] = d_h_t;
     } else {
         cell_gradient(place.p, place.n, kept, d_h_t, word);
     }

@@ -1,8 +1,9 @@
-// One time step of one direction of one layer, as in lstm_forward_step, in tiles that keep a GPU's multiprocessors busy:
-// a workgroup takes UNITS units of SEQUENCES sequences, its invocations make PARTS parts that share out the terms of
-// h_{t−1} · W_hhᵀ. An invocation sums up for one unit and QUADS times four sequences; what the parts have meets in workgroup
-// memory, from where an invocation takes PAIRS (unit, sequence) pairs at a time on. What those read beside the products is
-// asked for ahead.
+// One time step as in lstm_forward_step, in tiles that keep a GPU's multiprocessors busy: a workgroup takes UNITS units of
+// SEQUENCES sequences, its invocations make PARTS parts that share out the terms of h_{t−1} · W_hhᵀ. An invocation sums up for
+// one unit and QUADS times four sequences; what the parts have meets in workgroup memory, from where an invocation takes PAIRS
+// (unit, sequence) pairs at a time on. What those read beside the products is asked for ahead.
+// A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one below, and the terms
+// of x_t · W_ihᵀ, where x_t is that one's h_t, follow those of h_{t−1}.
 // At H=256, N=64 that is 128 workgroups of 256 invocations with 32 terms each, instead of 64 of 64 with 256: by counting, not yet
 // timed on hardware.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
@@ -26,8 +27,9 @@ const FOURS = GROUPS * QUADS;
 const SEQUENCES = 4u * FOURS;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh_t
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, P] at start_h, if has_start
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
+                                                                   // then of W_ih, if `layers`
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
@@ -50,6 +52,8 @@ fn recur(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
 }
 
 fn step(group: vec3u, local: u32, alone: bool) {
+    let own = step_of(group.z);
+    here = own;
     let first = group.y * SEQUENCES;
     let column = local % UNITS;
     let four = local / UNITS % GROUPS;
@@ -69,16 +73,17 @@ fn step(group: vec3u, local: u32, alone: bool) {
     // end
     let padded = (params.hidden + 3u) / 4u * 4u;
     let wide = (params.width + 3u) / 4u * 4u;
-    let weights = params.w_hh_t + min(group.x * UNITS + column, padded - 1u);
+    let weights = params.w_hh_t + group.z * params.w_hh_t_apart + min(group.x * UNITS + column, padded - 1u);
+    let terms = select(wide, 2u * wide, params.layers > 0u && own.cell > 0u);
     // Sequences that only join have no h yet.
-    for (var begin = 0u; begin < select(0u, wide, first < params.present); begin += TERMS) {
+    for (var begin = 0u; begin < select(0u, terms, first < own.present); begin += TERMS) {
         workgroupBarrier();
         for (var index = local; index < TERMS * FOURS; index += THREADS) {
             tile[index % TERMS * FOURS + index / TERMS] = h_of(begin + index % TERMS, first + 4u * (index / TERMS));
         }
         workgroupBarrier();
         let share = TERMS / PARTS;
-        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, wide); k += AHEAD) {
+        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, terms); k += AHEAD) {
             // repeat K in AHEAD
             let w_K = packed[weights + (k + K) * padded];
             // end
@@ -106,13 +111,20 @@ fn step(group: vec3u, local: u32, alone: bool) {
     // end
 }
 
-// h_{t−1} of four sequences at column k.
-fn h_of(k: u32, n: u32) -> vec4f {
+// h_{t−1} of four sequences at column k, then h_t of the layer below, which is its `h_in` one step on.
+fn h_of(column: u32, n: u32) -> vec4f {
+    let wide = (params.width + 3u) / 4u * 4u;
+    var k = column;
+    var row = here.row;
+    if k >= wide {
+        k -= wide;
+        row += params.batch - params.rows_apart;
+    }
     if k >= params.width {
         return vec4f();
     }
     // Sequences beyond the last read that one again and are not stored.
-    let at = (params.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(params.present - 1u))) * params.width + k;
+    let at = (row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u))) * params.width + k;
     return vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
 }
 
@@ -132,7 +144,7 @@ fn pair(group: vec3u, local: u32, quad: u32, p: u32) -> Pair {
     let j = group.x * UNITS + index % UNITS;
     let n = group.y * SEQUENCES + 4u * GROUPS * quad + s;
     let valid = s < 4u * GROUPS && j < params.hidden;
-    return Pair(j, n, s / 4u * UNITS + index % UNITS, s % 4u, valid, valid && n < params.present);
+    return Pair(j, n, s / 4u * UNITS + index % UNITS, s % 4u, valid, valid && n < here.present);
 }
 
 fn finish(place: Pair, entered: Entering, alone: bool) {
@@ -146,7 +158,7 @@ fn finish(place: Pair, entered: Entering, alone: bool) {
         if alone {
             keep_products(place.j, place.n, sum);
         } else {
-            cell(place.j, place.n, entered, sum, zone_words(params.t, params.hidden, place.j, place.n)[place.n % 4u]);
+            cell(place.j, place.n, entered, sum, zone_words(here.t, here.cell, params.hidden, place.j, place.n)[place.n % 4u]);
         }
     }
     if !alone && params.projected == 0u && place.valid {

@@ -3,12 +3,12 @@
 const RANDOM = 1u;
 
 // Of unit j at the sequences' step t, one word for each of four sequences from n on: its low half for h, its high half for c.
-fn zone_words(t: u32, hidden: u32, j: u32, n: u32) -> vec4u {
+fn zone_words(t: u32, cell: u32, hidden: u32, j: u32, n: u32) -> vec4u {
     if params.zoneout != RANDOM {
         return vec4u();
     }
     let block = (t * ((params.batch + 3u) / 4u) + n / 4u) * hidden + j;
-    return philox(vec4u(block, mask[0], 5u, params.cell), vec2u(params.seed_0, params.seed_1));
+    return philox(vec4u(block, mask[0], 5u, cell), vec2u(params.seed_0, params.seed_1));
 }
 
 // What is kept: all or nothing in training, the expected share in evaluation.

@@ -21,6 +21,8 @@ const PRODUCTS: [[usize; 3]; 3] = [[640, 64, 64], [2048, 128, 128], [16_384, 512
 const SHORT: f64 = 0.02;
 /// Hidden units of recurrences.
 const RECURRENCES: [usize; 4] = [64, 128, 192, 256];
+/// Those of stacks, whose layers may go together where a time step takes a dispatch.
+const STACKS: [usize; 3] = [256, 512, 1024];
 /// Their sequences.
 const BATCH: usize = 64;
 /// Their time steps, on a software adapter and on hardware, where a dispatch costs more than a small step.
@@ -44,6 +46,8 @@ pub struct Measured {
     pub products: Table,
     /// One layer forward and back: a dispatch for each step, then all steps in one.
     pub recurrences: Table,
+    /// Two layers with a dispatch for each step: layer by layer, then both in one. None where steps are not taken in tiles.
+    pub stacks: Option<Table>,
 }
 
 /// Times of some candidates.
@@ -53,7 +57,8 @@ pub struct Table {
     pub hidden: Vec<usize>,
     /// The candidates.
     pub rows: Vec<Row>,
-    /// Which of them was chosen; a recurrence for as many hidden units as [`Recurrence::persistent_to`] says.
+    /// Which of them was chosen; a recurrence for as many hidden units as [`Recurrence::persistent_to`] says, layers together for
+    /// as many as [`Recurrence::stack_to`] says.
     pub chosen: usize,
 }
 
@@ -73,25 +78,56 @@ pub struct Row {
 pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let suited = Tuning::suited_to(gpu.is_software());
     let candidates = &Tuning::CANDIDATES;
-    let rows = times(gpu, clock, candidates, PRODUCTS.len(), SHORT, products).await?;
+    let rows = times(gpu, clock, candidates, PRODUCTS.len(), SHORT, &products).await?;
     let kind = candidates.iter().position(|(_, tuning)| *tuning == suited).expect("a candidate");
     let (chosen, _) = choose(&rows, &whole(rows.len()), (kind, usize::MAX));
     let hidden = PRODUCTS.iter().map(|size| size[2]).take(rows[0].seconds.len()).collect();
     let (mut tuning, products) = (candidates[chosen].1, Table { hidden, rows, chosen });
 
     let candidates = with_recurrences(tuning, &suited.recurrence);
-    let rows = times(gpu, clock, &candidates, RECURRENCES.len(), f64::INFINITY, recurrence).await?;
     let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
     let kind = candidates.iter().position(|(_, tuning)| tuning.recurrence == all).expect("a candidate");
-    let sizes = RECURRENCES.iter().filter(|&&hidden| hidden <= suited.recurrence.persistent_to).count();
-    let (chosen, sizes) = choose(&rows, &parted(rows.len(), RECURRENCES.len()), (kind, sizes));
-    let persistent_to = if sizes > 0 { RECURRENCES[sizes - 1] } else { 0 };
-    tuning.recurrence = Recurrence { persistent_to, ..candidates[chosen].1.recurrence };
-    let recurrences = Table { hidden: RECURRENCES.to_vec(), rows, chosen };
+    let suit = (kind, suited.recurrence.persistent_to);
+    let (recurrences, persistent_to) = recurrences(gpu, clock, &candidates, (&RECURRENCES, 1), suit).await?;
+    tuning.recurrence = Recurrence { persistent_to, ..candidates[recurrences.chosen].1.recurrence };
+
+    let mut stacks = None;
+    if tuning.recurrence.step.is_some() {
+        let suit = (1, suited.recurrence.stack_to);
+        let (table, stack_to) = self::recurrences(gpu, clock, &stacked(tuning), (&STACKS, 2), suit).await?;
+        tuning.recurrence.stack_to = stack_to;
+        stacks = Some(table);
+    }
 
     let tuned = Tuned { tuning, ..gpu.tuned().expect("a GPU is tuned") };
     gpu.compute_as(&tuned);
-    Ok(Measured { tuned, products, recurrences })
+    Ok(Measured { tuned, products, recurrences, stacks })
+}
+
+/// Times of so many layers at sizes of hidden units, and the largest of those to which the chosen row is taken; that and the row
+/// are `suited` to the adapter's kind.
+async fn recurrences(
+    gpu: &mut Gpu,
+    clock: fn() -> f64,
+    candidates: &[(&'static str, Tuning)],
+    (hidden, num_layers): (&[usize], usize),
+    (row, to): (usize, usize),
+) -> Result<(Table, usize)> {
+    let work = |gpu: &Gpu, size: usize| layers(gpu, hidden[size], num_layers);
+    let rows = times(gpu, clock, candidates, hidden.len(), f64::INFINITY, &work).await?;
+    let suited = hidden.iter().filter(|&&hidden| hidden <= to).count();
+    let (chosen, sizes) = choose(&rows, &parted(rows.len(), hidden.len()), (row, suited));
+    let to = if sizes > 0 { hidden[sizes - 1] } else { 0 };
+    Ok((Table { hidden: hidden.to_vec(), rows, chosen }, to))
+}
+
+/// The candidates for a stack: a dispatch for each step of a layer, then of all layers.
+fn stacked(tuning: Tuning) -> [(&'static str, Tuning); 2] {
+    let with = |(name, stack_to)| {
+        let recurrence = Recurrence { persistent_to: 0, stack_to, ..tuning.recurrence };
+        (name, Tuning { recurrence, ..tuning })
+    };
+    [("layer by layer", 0), ("all layers together", usize::MAX)].map(with)
 }
 
 /// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter, and for a single step as suits
@@ -114,7 +150,7 @@ async fn times(
     candidates: &[(&'static str, Tuning)],
     sizes: usize,
     most: f64,
-    work: fn(&Gpu, usize) -> Work,
+    work: &dyn Fn(&Gpu, usize) -> Work,
 ) -> Result<Vec<Row>> {
     let row = |&(candidate, _): &(&'static str, Tuning)| Row { candidate, seconds: Vec::new() };
     let mut rows: Vec<Row> = candidates.iter().map(row).collect();
@@ -217,10 +253,10 @@ fn products(gpu: &Gpu, size: usize) -> Work {
     })
 }
 
-/// One layer, forward and back.
-fn recurrence(gpu: &Gpu, size: usize) -> Work {
+/// Layers, forward and back.
+fn layers(gpu: &Gpu, hidden_size: usize, num_layers: usize) -> Work {
     let steps = STEPS[usize::from(!gpu.is_software())];
-    let shape = LstmShape { steps, batch: BATCH, hidden_size: RECURRENCES[size], ..LstmShape::default() };
+    let shape = LstmShape { steps, batch: BATCH, hidden_size, num_layers, ..LstmShape::default() };
     let packing = Packing::even(steps, BATCH);
     let len = shape.tensors().last().expect("some tensors").range().end;
     let (params, mut d_params) = (zeros(gpu, len), zeros(gpu, len));
@@ -237,8 +273,8 @@ fn recurrence(gpu: &Gpu, size: usize) -> Work {
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, Row, choose, parted, whole, with_recurrences};
-    use crate::device::{Recurrence, Tuning};
+    use super::{Choice, Row, Table, choose, parted, recurrences, stacked, whole, with_recurrences};
+    use crate::device::{Gpu, GpuOptions, Recurrence, Tuning};
 
     fn rows(seconds: &[&[f64]]) -> Vec<Row> {
         seconds.iter().map(|seconds| Row { candidate: "", seconds: seconds.to_vec() }).collect()
@@ -296,6 +332,24 @@ mod tests {
         // As fast, or within what measuring is off by.
         assert_eq!(chosen(steps), (1, 3));
         assert_eq!(chosen(&[8.1, 8.1, 8.1, 7.9]), (1, 3));
+    }
+
+    /// On whichever adapter there is, in the tiles of hardware, at sizes that a software one can do.
+    #[test]
+    fn stacks_are_measured() {
+        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock after 1970").as_secs_f64();
+        let mut gpu =
+            pollster::block_on(Gpu::open(GpuOptions::default())).expect("an adapter: install mesa-vulkan-drivers");
+        let candidates = stacked(Tuning::HARDWARE);
+        let measured = recurrences(&mut gpu, clock, &candidates, (&[16, 32], 2), (1, 16));
+        let (Table { hidden, rows, chosen }, stack_to) = pollster::block_on(measured).expect("an adapter that works");
+        assert_eq!((hidden, rows.len()), (vec![16, 32], 2));
+        assert!(
+            rows.iter().all(|row| row.seconds.len() == 2 && row.seconds.iter().all(|&time| time > 0.0)),
+            "{rows:?}"
+        );
+        assert_eq!(chosen, usize::from(stack_to > 0));
+        assert!([0, 16, 32].contains(&stack_to), "{stack_to}");
     }
 
     #[test]

@@ -966,3 +966,32 @@ fn a_changed_case_fails() {
     let (one, other) = (step(ADAM), step(Rule { eps: 1e-5, ..ADAM }));
     assert!(!differences("eps", &one.run(&exact), &other.run(&exact), one.tolerance()).is_empty());
 }
+
+/// Buffers made together are each by itself, wherever they lie: what is written, zeroed, copied and read of one is of that one.
+fn together<D: Kernels>(device: &D) {
+    for len in [1, 63, 64, 130] {
+        let mut buffers = device.buffers("several", len, 3);
+        let mut want: Vec<Vec<f32>> = (0..3).map(|b| (0..len).map(|at| (100 * b + at) as f32).collect()).collect();
+        for (buffer, values) in buffers.iter_mut().zip(&want) {
+            device.write_f32(buffer, values);
+        }
+        device.zero(&mut buffers[1], len - 1, 1);
+        want[1][len - 1] = 0.0;
+        let mut other = device.buffer("another", 2);
+        for (place, buffer) in buffers.iter().enumerate().skip(1) {
+            let (from, to) = (Matrix::rows(len - 1, 1), Matrix::rows(place - 1, 1));
+            device.copy_rows(&RowsShape { rows: 1, width: 1, from, to }, Listed::No, buffer, &mut other);
+        }
+        let read = |buffer: &D::Buffer, len| pollster::block_on(device.read_f32(buffer, 0..len)).unwrap();
+        assert_eq!(read(&other, 2), [want[1][len - 1], want[2][len - 1]], "{len} elements");
+        let got: Vec<_> = buffers.iter().map(|buffer| read(buffer, len)).collect();
+        assert_eq!(got, want, "{len} elements");
+    }
+}
+
+#[test]
+fn buffers_made_together() {
+    together(&Cpu::<f32>::poisoned());
+    together(&common::gpu(false));
+    together(&common::gpu(true));
+}

@@ -10,7 +10,7 @@ use bptt::kernels::{
     Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Steps, Strategy, Tiles,
 };
 use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, hold_on, marked, read};
-use common::{STEPS, compare, doubles, persistent, tiled};
+use common::{STEPS, compare, doubles, persistent, stacked, tiled};
 
 #[derive(Clone, Debug)]
 struct LstmCase {
@@ -214,6 +214,30 @@ fn strategies() {
     hold_on(&cases, &gpus);
 }
 
+/// Both directions of a layer in one dispatch, and all layers of a stack: fewer and more layers than steps, whole batches and
+/// parts, with what may be on beside that.
+#[test]
+fn layers_and_directions_go_together() {
+    let noise = Noise { zoneout_h: 0.15, zoneout_c: 0.1, recurrent_dropout: 0.4, weight_drop: 0.2, seed: 5, ..NOISE };
+    let mut cases = Vec::new();
+    for (index, sizes) in
+        [[6, 5, 2, 9, 2], [2, 9, 3, 18, 4], [1, 3, 1, 8, 3], [5, 17, 2, 22, 3]].into_iter().enumerate()
+    {
+        let plain = LstmCase::new(sizes, index != 1, index.min(sizes[0] - 1));
+        let drop = Noise { weight_drop: 0.2, seed: 7, ..Noise::default() };
+        cases.push(LstmCase { shape: LstmShape { noise: drop, ..plain.shape }, draw: Some(2), ..plain.clone() });
+        cases.push(LstmCase { states: false, inputs: false, capacity: sizes[1] + 3, ..plain.clone() });
+        let both = LstmShape { bidirectional: true, ..plain.shape };
+        cases.push(LstmCase { shape: both, ..plain.clone() });
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        let shape = LstmShape { ragged: true, noise, ..both };
+        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        cases.push(plain);
+    }
+    let gpus = [stacked(4, 1, 1), stacked(8, 2, 2), stacked(16, 2, 1)].map(common::recurring);
+    hold_on(&cases, &gpus);
+}
+
 /// A dispatch for each step whose product is of 16-bit numbers, where the adapter has matrices of them; hidden sizes that they do
 /// not fit take 32 bits. The gradients that go in are near 1, where no scale is needed.
 #[test]
@@ -237,7 +261,8 @@ fn steps_of_16_bits() {
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
         cases.push(plain);
     }
-    let gpus = common::halves_recurring(false, tiled(8, 2, 1));
+    let gpus: Vec<_> =
+        [tiled, stacked].into_iter().flat_map(|of| common::halves_recurring(false, of(8, 2, 1))).collect();
     let exact = Cpu::<f64>::poisoned();
     for case in cases {
         let want = case.run(&exact);
@@ -256,7 +281,7 @@ fn steps_of_16_bits() {
 /// Those kernels, too, read and write nothing that a driver would have to keep them from.
 #[test]
 fn checks_change_no_bit_of_16() {
-    let [trusted, checked] = [false, true].map(|checked| common::halves_recurring(checked, tiled(8, 2, 1)));
+    let [trusted, checked] = [false, true].map(|checked| common::halves_recurring(checked, stacked(8, 2, 1)));
     let plain = LstmCase::new([3, 9, 5, 48, 2], true, 0);
     let shape = LstmShape { proj_size: 32, bidirectional: true, ..plain.shape };
     for case in [LstmCase { shape, ..plain.clone() }, plain] {
@@ -284,6 +309,11 @@ fn a_strategy_takes_its_dispatches() {
     for steps in [&step_by_step, &tiled] {
         assert_eq!(dispatches(steps, 9) - dispatches(steps, 5), 2 * 2 * 2 * 4);
     }
+    // Of both layers together, each a step after the other: T + L − 1 in the place of T · L.
+    let stacked = common::recurring(stacked(4, 1, 1));
+    assert_eq!(dispatches(&stacked, 9) - dispatches(&stacked, 5), 2 * 2 * 4);
+    // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
+    assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));
     assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
@@ -361,7 +391,7 @@ fn lstm_options() {
 /// The same where a persistent kernel would be taken by itself.
 #[test]
 fn lstm_options_step_by_step() {
-    hold_on(&option_cases(), &[STEPS, tiled(8, 2, 1)].map(common::recurring));
+    hold_on(&option_cases(), &[STEPS, stacked(8, 2, 1)].map(common::recurring));
 }
 
 // What PyTorch 2 gives for the same LSTM written with its operations:

@@ -346,7 +346,7 @@ fn gpu() {
 /// Also those ways to run the recurrence that this adapter would not take by itself.
 #[test]
 fn gpu_in_every_strategy() {
-    for recurrence in [common::STEPS, common::tiled(16, 2, 1), common::persistent(256, 2, 2, 7)] {
+    for recurrence in [common::STEPS, common::stacked(16, 2, 1), common::persistent(256, 2, 2, 7)] {
         all_cases(&format!("Gpu, {recurrence:?}"), &common::recurring(recurrence), &SINGLE);
     }
 }
@@ -354,7 +354,7 @@ fn gpu_in_every_strategy() {
 /// Where products are of 16-bit numbers: as near as those are.
 #[test]
 fn gpu_with_products_of_16_bits() {
-    let gpus = [common::STEPS, common::tiled(16, 2, 1)]
+    let gpus = [common::STEPS, common::stacked(16, 2, 1)]
         .into_iter()
         .flat_map(|recurrence| common::halves_recurring(false, recurrence));
     for gpu in common::halves().into_iter().chain(gpus) {

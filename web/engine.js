@@ -91,7 +91,8 @@
 //               gates}], verdict: {finding, because, advice}}
 //   Trace      {start, windows, window, features, targets, alphabet, inputs, answers: Float32Array, cells: [{layer, reverse,
 //               hidden, gates: Float32Array [T, 4H] as i f g o, c: [T, H], h, gradient: Float64Array [T]}]}
-//   Measured   {tuned: {adapter, tuning}: the choice, products: Times, recurrences: Times, kept: whether the browser keeps it}
+//   Measured   {tuned: {adapter, tuning}: the choice, products: Times, recurrences: Times, stacks: Times or
+//               null, kept: whether the browser keeps it}
 //   Times      {hidden: Uint32Array, rows: [{candidate, seconds: Float64Array by hidden size, fewer where it was far behind}],
 //               chosen: number of the row}
 //

@@ -55,6 +55,11 @@ pub fn tune(name: &str) -> Result<Value> {
     let persistent_to = found.tuned.tuning.recurrence.persistent_to;
     let far = if persistent_to > 0 { format!(", to {persistent_to} hidden units") } else { String::new() };
     print("the recurrence in", &found.recurrences, &far);
+    if let Some(stacks) = &found.stacks {
+        let stack_to = found.tuned.tuning.recurrence.stack_to;
+        let far = if stack_to > 0 { format!(", to {stack_to} hidden units") } else { String::new() };
+        print("two layers, step by step", stacks, &far);
+    }
     let file = keep(&found.tuned)?;
     out!("     kept in {}", file.display());
     let mut told = serde_json::to_value(&found).expect("plain data");

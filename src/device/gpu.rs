@@ -37,13 +37,37 @@ use slots::{PAGE, SLOT, Slots};
 pub struct GpuBuffer {
     id: u64,
     buffer: wgpu::Buffer,
+    bytes: Range<u64>, // of `buffer`
+    all: Option<Rc<GpuBuffer>>,
     dropped: Rc<RefCell<Vec<u64>>>,
 }
+
+/// Whether kernels can be timed: a page, which does not, has no code for it to load.
+const TIMES: bool = !cfg!(target_arch = "wasm32");
+
+/// Elements between two borders where a binding may begin, on every adapter.
+pub(crate) const BORDER: usize = 64;
 
 impl GpuBuffer {
     /// Its elements.
     pub(crate) fn len(&self) -> usize {
-        (self.buffer.size() / 4) as usize
+        (self.bytes.end - self.bytes.start) as usize / 4
+    }
+
+    /// All the buffers that were made together with this one as one, if they lie together, [`apart`](Self::apart) from each
+    /// other.
+    pub(crate) fn all(&self) -> Option<&GpuBuffer> {
+        self.all.as_deref()
+    }
+
+    /// Elements from this one to the next that was made together with it.
+    pub(crate) fn apart(&self) -> usize {
+        self.len().next_multiple_of(BORDER)
+    }
+
+    fn binding(&self) -> wgpu::BindingResource<'_> {
+        let size = wgpu::BufferSize::new(self.bytes.end - self.bytes.start);
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &self.buffer, offset: self.bytes.start, size })
     }
 }
 
@@ -194,7 +218,7 @@ impl Gpu {
         let key = adapter::key(&info);
         let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| tuned.tuning);
         let by_kind = Tuning::suited_to(info.device_type == wgpu::DeviceType::Cpu);
-        let profiler = options.profile.then(|| Profiler::new(&device));
+        let profiler = (TIMES && options.profile).then(|| Profiler::new(&device));
         // Browsers mostly keep it to themselves.
         let name = if info.name.is_empty() { "WebGPU".to_owned() } else { info.name };
         Ok(Self {
@@ -244,7 +268,7 @@ impl Gpu {
 
     /// Says what the next dispatch costs, for [`profile`](Gpu::profile).
     pub fn cost(&self, cost: Cost) {
-        if let Some(profiler) = &mut self.recorder.borrow_mut().profiler {
+        if TIMES && let Some(profiler) = &mut self.recorder.borrow_mut().profiler {
             profiler.next = Some(cost);
         }
     }
@@ -283,10 +307,12 @@ impl Gpu {
                 wgpu::BufferBinding { buffer: &slots.pages[page], offset: 0, size: wgpu::BufferSize::new(SLOT) };
             let mut entries =
                 vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniform) }];
-            entries.extend(buffers.iter().zip(1..).map(|(storage, binding)| wgpu::BindGroupEntry {
-                binding,
-                resource: storage.buffer.as_entire_binding(),
-            }));
+            entries.extend(
+                buffers
+                    .iter()
+                    .zip(1..)
+                    .map(|(storage, binding)| wgpu::BindGroupEntry { binding, resource: storage.binding() }),
+            );
             self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(kernel.name),
                 layout,
@@ -294,7 +320,8 @@ impl Gpu {
             })
         });
         let Recorder { encoder, pass, profiler, .. } = recorder;
-        let timestamps = profiler.as_mut().and_then(|profiler| profiler.dispatch(kernel, &self.device));
+        let profiler = profiler.as_mut().filter(|_| TIMES);
+        let timestamps = profiler.and_then(|profiler| profiler.dispatch(kernel, &self.device));
         if self.options.profile {
             *pass = None;
         }
@@ -434,9 +461,20 @@ impl Device for Gpu {
         if self.options.poison {
             self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; len.max(1)]));
         }
-        let id = self.next_id.replace(self.next_id.get() + 1);
         self.allocated.set(self.allocated.get() + len as u64 * 4);
-        GpuBuffer { id, buffer, dropped: self.dropped.clone() }
+        self.part(&buffer, 0..size, None)
+    }
+    fn buffers(&self, name: &'static str, len: usize, count: usize) -> Vec<GpuBuffer> {
+        let apart = len.next_multiple_of(BORDER);
+        let (limits, bytes) = (self.device.limits(), (apart * count) as u64 * 4);
+        if len == 0 || count < 2 || bytes > limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) {
+            return (0..count).map(|_| self.buffer(name, len)).collect();
+        }
+        let allocated = self.allocated.get() + (len * count) as u64 * 4;
+        let all = Rc::new(self.buffer(name, apart * count));
+        self.allocated.set(allocated);
+        let bytes = |index: usize| [apart * index, apart * index + len].map(|element| element as u64 * 4);
+        (0..count).map(bytes).map(|[from, to]| self.part(&all.buffer, from..to, Some(all.clone()))).collect()
     }
     fn indices(&self, name: &'static str, len: usize) -> GpuBuffer {
         self.buffer(name, len)
@@ -455,7 +493,7 @@ impl Device for Gpu {
             recorder.pass = None;
             let encoder =
                 recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
-            encoder.clear_buffer(&buffer.buffer, offset as u64 * 4, Some(len as u64 * 4));
+            encoder.clear_buffer(&buffer.buffer, buffer.bytes.start + offset as u64 * 4, Some(len as u64 * 4));
         }
     }
 
@@ -469,17 +507,22 @@ impl Device for Gpu {
 
     fn read(&self, buffer: &GpuBuffer, range: Range<usize>) -> impl Future<Output = Result<Vec<f32>>> {
         let size = range.len() as u64 * 4;
-        let staging = self.copy_out(&buffer.buffer, range.start as u64 * 4, size);
+        let staging = self.copy_out(&buffer.buffer, buffer.bytes.start + range.start as u64 * 4, size);
         self.read_back(staging, size)
     }
 }
 
 impl Gpu {
+    fn part(&self, buffer: &wgpu::Buffer, bytes: Range<u64>, all: Option<Rc<GpuBuffer>>) -> GpuBuffer {
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        GpuBuffer { id, buffer: buffer.clone(), bytes, all, dropped: self.dropped.clone() }
+    }
+
     fn write_bytes(&self, buffer: &mut GpuBuffer, bytes: &[u8]) {
         // A write overtakes every command that is not submitted yet.
         let recorder = &mut *self.recorder.borrow_mut();
         self.flush(recorder);
-        self.queue.write_buffer(&buffer.buffer, 0, bytes);
+        self.queue.write_buffer(&buffer.buffer, buffer.bytes.start, bytes);
         recorder.counts.uploaded += bytes.len() as u64;
     }
 }

@@ -17,7 +17,7 @@ pub use gpu::{
     Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, adapters,
     grid,
 };
-pub(crate) use gpu::{kernel, params};
+pub(crate) use gpu::{BORDER, kernel, params};
 pub use tuning::{Recurrence, StepTiles, Tile, Tuned, Tuning};
 
 use std::future::Future;
@@ -55,6 +55,11 @@ pub trait Device {
     fn check(&self, need: &[Need]) -> Result<()>;
     /// A buffer of `len` elements. Its contents are not specified: write before reading.
     fn buffer(&self, name: &'static str, len: usize) -> Self::Buffer;
+    /// So many buffers of `len` elements each, so that a device may work on all of them at once. No operation may read one and
+    /// write another.
+    fn buffers(&self, name: &'static str, len: usize, count: usize) -> Vec<Self::Buffer> {
+        (0..count).map(|_| self.buffer(name, len)).collect()
+    }
     /// A buffer of `len` row numbers.
     fn indices(&self, name: &'static str, len: usize) -> Self::Indices;
     /// Writes `values` to the start of `buffer`.

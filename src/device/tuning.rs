@@ -67,6 +67,10 @@ pub struct Recurrence {
     pub steps: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
+    /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below. Beyond, a
+    /// layer's input is better multiplied for all time steps at once.
+    #[serde(default)]
+    pub stack_to: usize,
 }
 
 /// What one workgroup of a time step takes.
@@ -114,8 +118,17 @@ impl Recurrence {
     /// operation, and compiles slowly what is written out: few invocations, large tiles, no weights kept. And lavapipe ends
     /// every loop of an invocation once they have turned 65,535 times together, and does not say so; a step takes up to 700
     /// turns with 192 units, and with others in proportion.
-    const SOFTWARE: Self =
-        Self { persistent_to: 192, threads: 256, units: 8, sequences: 8, groups: 1, blocks: 0, steps: 64, step: None };
+    const SOFTWARE: Self = Self {
+        persistent_to: 192,
+        threads: 256,
+        units: 8,
+        sequences: 8,
+        groups: 1,
+        blocks: 0,
+        steps: 64,
+        step: None,
+        stack_to: 0,
+    };
     /// For a GPU: one sequence a workgroup as long as there are enough multiprocessors. A block takes 16 registers, and more
     /// than 10 spill where an invocation has 255. The steps take some milliseconds on a small device.
     const HARDWARE: Self = Self {
@@ -127,6 +140,7 @@ impl Recurrence {
         blocks: 10,
         steps: 256,
         step: Some(StepTiles::HARDWARE),
+        stack_to: 256,
     };
 
     /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles.

@@ -53,15 +53,16 @@ impl Device {
         Ok(Self { engine: Engine::open(kind, None, Precision::F32, tuned.into_iter().collect()).await? })
     }
 
-    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences}`, the tables as `{hidden, rows: [{candidate,
+    /// Measures which kernels are fastest on its GPU: `{tuned, products, recurrences, stacks}`, the tables as `{hidden, rows: [{candidate,
     /// seconds}], chosen}`; `null` on the CPU.
     ///
     /// # Errors
     /// Those of the device.
     pub async fn tune(&mut self) -> Result<JsValue, Fault> {
         let Engine::Gpu(gpu) = &mut self.engine else { return Ok(JsValue::NULL) };
-        let Measured { tuned, products, recurrences } = measure(gpu, || now() / 1000.0).await?;
-        Ok(object! { tuned: to_js(&tuned)?, products: times(&products), recurrences: times(&recurrences) }.into())
+        let Measured { tuned, products, recurrences, stacks } = measure(gpu, || now() / 1000.0).await?;
+        let stacks = stacks.as_ref().map(times);
+        Ok(object! { tuned: to_js(&tuned)?, products: times(&products), recurrences: times(&recurrences), stacks: stacks }.into())
     }
 
     /// `{kind, adapter}`: `gpu` or `cpu`, and its name.

@@ -62,12 +62,26 @@ pub fn recurring(recurrence: Recurrence) -> Gpu {
 }
 
 /// A dispatch for each time step, whatever the size.
-pub const STEPS: Recurrence =
-    Recurrence { persistent_to: 0, threads: 1, units: 0, sequences: 1, groups: 0, blocks: 0, steps: 1, step: None };
+pub const STEPS: Recurrence = Recurrence {
+    persistent_to: 0,
+    threads: 1,
+    units: 0,
+    sequences: 1,
+    groups: 0,
+    blocks: 0,
+    steps: 1,
+    step: None,
+    stack_to: 0,
+};
 
 /// The same in tiles of this kind.
 pub fn tiled(units: usize, groups: usize, quads: usize) -> Recurrence {
     Recurrence { step: Some(StepTiles { units, groups, quads, workgroups: 0 }), ..STEPS }
+}
+
+/// The same with all layers of a stack in one dispatch.
+pub fn stacked(units: usize, groups: usize, quads: usize) -> Recurrence {
+    Recurrence { stack_to: usize::MAX, ..tiled(units, groups, quads) }
 }
 
 /// All time steps in one dispatch in tiles of this kind, whatever the size.

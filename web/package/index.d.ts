@@ -267,6 +267,8 @@ export interface Measured {
   tuned: { adapter: string; tuning: Record<string, unknown> };
   products: Times;
   recurrences: Times;
+  /** Two layers; null where their time steps are not taken in tiles. */
+  stacks: Times | null;
   /** Whether the browser keeps the choice for later runs; its storage may be full or forbidden. */
   kept: boolean;
 }

@@ -135,7 +135,7 @@ impl<F: Real> Cpu<F> {
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
-                after_recurrence(self, pass, (layer, direction), params, tape, d_params, d_x);
+                after_recurrence(self, pass, (layer, direction), params, tape, d_params, (d_x, false));
             }
             after_layer(self, pass, layer, tape);
         }

@@ -7,16 +7,18 @@ mod persistent;
 mod step_kernels;
 mod steps;
 mod strategy;
+mod waves;
 mod weights;
 
 pub use step_kernels::{StepMatrices, Steps};
 pub use strategy::{Strategy, Tiles};
+use waves::Company;
 
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
     before_layer, drop_weights, input_products, weight_gradients,
 };
-use crate::device::{Device, Gpu, GpuBuffer, Kernel};
+use crate::device::{BORDER, Device, Gpu, GpuBuffer, Kernel};
 use crate::error::Result;
 use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
@@ -47,25 +49,17 @@ impl Lstm for Gpu {
         // Where the start states lie apart from what is written later, zeros stay from batch to batch.
         let plain = pass.shape.shares_output() && start.is_none();
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
-        let strategy = Strategy::of(self, pass.shape);
-        match strategy {
-            Strategy::Steps(Steps::Plain) => {}
-            Strategy::Steps(steps) => weights::pack_all(self, pass, steps.are_half(), params, tape),
-            Strategy::Persistent(_) => persistent::prepare(self, pass, params, tape),
-        }
-        for layer in 0..pass.shape.num_layers {
-            before_layer(self, pass, layer, tape);
-            for direction in 0..pass.shape.directions() {
-                let normed = pass.shape.layer_norm && matches!(strategy, Strategy::Persistent(_));
-                input_products(self, pass, (layer, direction), params, x, normed, tape);
-                drop_weights(self, pass, (layer, direction), params, tape);
-                match strategy {
-                    Strategy::Steps(kind) => {
-                        let recurrence = steps::Recurrence::new(self, pass, kind, layer, direction);
-                        recurrence.prepare(params, start, tape, keeps_zeros);
-                        recurrence.forward(start, params, tape);
-                    }
-                    Strategy::Persistent(tiles) => {
+        match Strategy::of(self, pass.shape) {
+            Strategy::Steps(kind) => {
+                steps::Recurrences::new(self, pass, kind, tape).forward(params, x, start, tape, keeps_zeros);
+            }
+            Strategy::Persistent(tiles) => {
+                persistent::prepare(self, pass, params, tape);
+                for layer in 0..pass.shape.num_layers {
+                    before_layer(self, pass, layer, tape);
+                    for direction in 0..pass.shape.directions() {
+                        input_products(self, pass, (layer, direction), params, x, pass.shape.layer_norm, tape);
+                        drop_weights(self, pass, (layer, direction), params, tape);
                         persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
                     }
                 }
@@ -106,28 +100,37 @@ impl Lstm for Gpu {
     ) {
         let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
         let strategy = Strategy::of(self, pass.shape);
+        let steps = match strategy {
+            Strategy::Steps(kind) => Some(steps::Recurrences::new(self, pass, kind, tape)),
+            Strategy::Persistent(_) => None,
+        };
         for layer in (0..pass.shape.num_layers).rev() {
             for direction in 0..pass.shape.directions() {
                 let top = layer + 1 == pass.shape.num_layers;
                 let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
-                let (cell, d_start) = (&mut layers[layer].cells[direction], d_start.as_deref_mut());
-                match strategy {
-                    Strategy::Steps(kind) => steps::Recurrence::new(self, pass, kind, layer, direction).backward(
-                        (params, dropped, packed),
-                        upstream,
-                        d_final,
-                        cell,
-                        d_start,
-                    ),
-                    Strategy::Persistent(tiles) => persistent::Recurrence::new(self, pass, tiles, layer, direction)
-                        .backward(upstream, d_final, packed, cell, d_start),
+                let (d_start, cell) = (d_start.as_deref_mut(), layer * pass.shape.directions() + direction);
+                match (strategy, &steps) {
+                    (Strategy::Persistent(tiles), _) => {
+                        persistent::Recurrence::new(self, pass, tiles, layer, direction).backward(
+                            upstream,
+                            d_final,
+                            packed,
+                            &mut layers[layer].cells[direction],
+                            d_start,
+                        )
+                    }
+                    (_, Some(steps)) if steps.begins_back(cell) => {
+                        steps.backward(cell, (params, dropped, packed), upstream, d_final, layers, d_start);
+                    }
+                    _ => {}
                 }
             }
+            let handed_down = steps.as_ref().is_some_and(steps::Recurrences::are_stacked);
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
-                after_recurrence(self, pass, (layer, direction), params, tape, d_params, d_x);
+                after_recurrence(self, pass, (layer, direction), params, tape, d_params, (d_x, handed_down));
             }
             after_layer(self, pass, layer, tape);
         }
@@ -148,7 +151,7 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape),
+            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape, Company::of(self, steps, shape)),
         }
     }
 
@@ -157,6 +160,16 @@ impl Lstm for Gpu {
             Strategy::Persistent(_) => persistent::MOMENTS * shape.rows(),
             // The parameters of the normalisation and the biases, then one value for each unit and sequence.
             Strategy::Steps(_) => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
+        }
+    }
+
+    fn cell_rows(&self, shape: &LstmShape, rows: usize) -> usize {
+        match Strategy::of(self, shape) {
+            // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
+            Strategy::Steps(steps) if Company::of(self, steps, shape) != Company::None => {
+                (shape.rows() + shape.batch).next_multiple_of(BORDER)
+            }
+            _ => rows,
         }
     }
 }

@@ -158,6 +158,11 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
 
     /// Elements of the device's own for the layer normalisation of one layer and direction.
     fn norm_len(&self, shape: &LstmShape) -> usize;
+
+    /// Rows that a buffer of one layer and direction has where `rows` are asked for.
+    fn cell_rows(&self, _shape: &LstmShape, rows: usize) -> usize {
+        rows
+    }
 }
 
 /// Is added to a variance before its root is taken.
@@ -209,6 +214,10 @@ impl Pass<'_> {
     /// Where layer normalisation keeps its parts.
     fn norm_places<D: Lstm>(&self) -> NormPlaces {
         NormPlaces::new::<D>(self.shape, self.rows(), self.batch())
+    }
+    /// Whether a cell takes the steps from the last to the first.
+    fn is_reverse(&self, cell: usize) -> bool {
+        self.shape.bidirectional && cell % 2 == 1
     }
     /// Where one cell's weights after weight drop lie.
     fn dropped_at(&self, cell: usize) -> usize {
@@ -348,7 +357,8 @@ fn weight_gradients<D: Lstm>(
 }
 
 /// After a recurrence, all time steps at once: the gradients that [`weight_gradients`] leaves out, of its dropped weights and
-/// of its projection, and that of its input where somebody needs it.
+/// of its projection, and that of its input where somebody needs it and the recurrence has not `handed_down` what it means to the
+/// layer below.
 fn after_recurrence<D: Lstm>(
     device: &D,
     pass: &Pass,
@@ -356,7 +366,7 @@ fn after_recurrence<D: Lstm>(
     params: &D::Buffer,
     tape: &mut LstmTape<D::Buffer, D::Indices>,
     d_params: &mut D::Buffer,
-    d_x: Option<(&mut D::Buffer, usize)>,
+    (d_x, handed_down): (Option<(&mut D::Buffer, usize)>, bool),
 ) {
     let (shape, rows, gates, width) = (pass.shape, pass.rows(), pass.shape.gates(), pass.shape.width());
     let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
@@ -377,7 +387,8 @@ fn after_recurrence<D: Lstm>(
         let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
         device.product_add(&ProductShape { m, n, k: rows, a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
     }
-    if let Some((d_input, c)) = if layer > 0 { Some((between, 0)) } else { d_x } {
+    let d_input = if layer > 0 { Some((between, 0)).filter(|_| !handed_down) } else { d_x };
+    if let Some((d_input, c)) = d_input {
         let b = Matrix::rows(places.weight_ih, places.input_size);
         let product = ProductShape { m: rows, n: places.input_size, k: gates, a: ih, b, c };
         let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };

@@ -53,6 +53,11 @@ pub struct CellTape<B> {
     pub norm: B,
 }
 
+impl<B> CellTape<B> {
+    /// How many buffers it is.
+    const BUFFERS: usize = 8;
+}
+
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
     /// h_{t−1} · W_hhᵀ after normalisation; after the backward pass the gradients before it.
@@ -113,25 +118,21 @@ impl LstmShape {
         let (shared, projected) = (self.shares_output(), self.proj_size > 0);
         let norm = NormPlaces::new::<D>(self, rows, batch).own + device.norm_len(self);
         let remade = D::REMAKES_GATES && self.layer_norm;
-        let mut needs = Vec::new();
+        let masked = self.noise.recurrent_dropout > 0.0 || self.zones();
+        let of_rows = |rows| device.cell_rows(self, rows);
+        let of_cells = [
+            ("the gates of one layer", only(!remade, of_rows(rows) * self.gates())),
+            ("the hidden states of one layer", of_rows(rows + only(shared, batch)) * width),
+            ("the cell states of one layer", of_rows(rows + batch) * hidden),
+            ("the states before projection", only(projected, rows * hidden)),
+            ("the gradients of the projections", only(projected || self.layer_norm, rows * width)),
+            ("one layer's gradient of the state", batch * (width + hidden)),
+            ("the masks of h", only(masked, 1 + batch * width)),
+            ("the normalised rows of one layer", only(self.layer_norm, norm)),
+        ];
+        let of_cell = |&(name, len): &(_, usize)| std::iter::repeat_n(Need::new(name, len, smaller), self.cells());
+        let mut needs: Vec<_> = of_cells.iter().flat_map(of_cell).collect();
         for layer in 0..self.num_layers {
-            for _ in 0..self.directions() {
-                let masked = self.noise.recurrent_dropout > 0.0 || self.zones();
-                needs.extend([
-                    Need::new("the gates of one layer", only(!remade, rows * self.gates()), smaller),
-                    Need::new("the hidden states of one layer", (rows + only(shared, batch)) * width, smaller),
-                    Need::new("the cell states of one layer", (rows + batch) * hidden, smaller),
-                    Need::new("the states before projection", only(projected, rows * hidden), smaller),
-                    Need::new(
-                        "the gradients of the projections",
-                        only(projected || self.layer_norm, rows * width),
-                        smaller,
-                    ),
-                    Need::new("one layer's gradient of the state", batch * (width + hidden), smaller),
-                    Need::new("the masks of h", only(masked, 1 + batch * width), smaller),
-                    Need::new("the normalised rows of one layer", only(self.layer_norm, norm), smaller),
-                ]);
-            }
             let dropped = layer > 0 && self.noise.dropout > 0.0;
             needs.push(Need::new("one layer's output", only(!shared, rows * self.output_size()), smaller));
             needs.push(Need::new("one layer's input after dropout", only(dropped, rows * self.output_size()), smaller));
@@ -187,25 +188,32 @@ impl LstmShape {
 impl<B, I> LstmTape<B, I> {
     /// The buffers for `shape` on `device`: those of [`LstmShape::needs`].
     pub fn new<D: Lstm<Buffer = B, Indices = I>>(device: &D, shape: &LstmShape) -> Self {
-        let mut needs = shape.needs(device).into_iter();
+        let needs = shape.needs(device);
+        let (of_cells, of_others) = needs.split_at(CellTape::<B>::BUFFERS * shape.cells());
+        let buffers = |alike: &[Need]| device.buffers(alike[0].name, alike[0].len, alike.len());
+        let mut kinds: Vec<Vec<B>> = of_cells.chunks(shape.cells()).map(buffers).collect();
+        let mut needs = of_others.iter();
         let mut need = || needs.next().expect("as many needs as buffers");
         let mut layers = Vec::new();
         for _ in 0..shape.num_layers {
-            let mut next = || {
-                let need = need();
-                device.buffer(need.name, need.len)
-            };
-            let cells = (0..shape.directions()).map(|_| CellTape {
-                gates: next(),
-                h_in: next(),
-                c: next(),
-                u: next(),
-                d_h: next(),
-                d_state: next(),
-                mask: next(),
-                norm: next(),
-            });
-            layers.push(LayerTape { cells: cells.collect(), y: next(), x: next() });
+            let mut cells = Vec::new();
+            for _ in 0..shape.directions() {
+                let mut kinds = kinds.iter_mut();
+                // The next cell's of each kind.
+                let mut next = || kinds.next().expect("as many kinds as buffers").remove(0);
+                cells.push(CellTape {
+                    gates: next(),
+                    h_in: next(),
+                    c: next(),
+                    u: next(),
+                    d_h: next(),
+                    d_state: next(),
+                    mask: next(),
+                    norm: next(),
+                });
+            }
+            let [y, x] = [need(), need()].map(|need| device.buffer(need.name, need.len));
+            layers.push(LayerTape { cells, y, x });
         }
         let sequences = need();
         let sequences = device.indices(sequences.name, sequences.len);

@@ -5,7 +5,7 @@ mod full;
 
 use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
-use super::weights::{self, padded};
+use super::weights::{Layout, padded};
 use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
 use crate::kernels::unroll::unrolled;
@@ -140,7 +140,7 @@ impl Packed {
         let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
         Self {
             cells: shape.cells(),
-            weights: weights::place(shape, shape.cells(), false),
+            weights: Layout::PLAIN.place(shape, shape.cells(), false),
             projection: only(shape.proj_size > 0, padded * wide / 4),
             gains: only(shape.layer_norm, 4 * padded),
             start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
@@ -169,7 +169,7 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
 
 /// The arrangement of the weights of all layers, and the first rows of the steps.
 pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
-    weights::pack_all(gpu, pass, false, params, tape);
+    Layout::PLAIN.pack_all(gpu, pass, params, tape);
     if is_full(pass.shape) {
         full::pack_all(gpu, pass.shape, params, tape);
     }
@@ -206,7 +206,7 @@ impl<'a> Recurrence<'a> {
 
     pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        weights::pack_dropped(gpu, pass, false, self.cell, tape);
+        Layout::PLAIN.pack_dropped(gpu, pass, self.cell, tape);
         let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
         let cell = &mut cells[self.direction];
         masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
@@ -226,7 +226,7 @@ impl<'a> Recurrence<'a> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: weights::place(shape, self.cell, false) as u32,
+                weights: Layout::PLAIN.place(shape, self.cell, false) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,
@@ -290,7 +290,7 @@ impl<'a> Recurrence<'a> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: weights::place(shape, self.cell, true) as u32,
+                weights: Layout::PLAIN.place(shape, self.cell, true) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
                 outputs: shape.output_size() as u32,
                 column: (self.direction * shape.hidden_size) as u32,

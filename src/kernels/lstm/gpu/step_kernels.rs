@@ -3,26 +3,30 @@
 //! memory or registers as often as it is used; or by matrices of 16-bit numbers.
 
 use super::LstmShape;
-use super::weights::{self, padded};
+use super::waves::Company;
+use super::weights::{Layout, padded};
 use crate::device::{Gpu, Half, Kernel, StepTiles, kernel, params};
 use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
     pub(super) struct ForwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32, joining: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh_t: u32, w_hr_t: u32,
-        shared_output: u32, has_start: u32, start_h: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
+        ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
+        joining: u32, joining_apart: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, layers: u32,
+        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
+        w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, shared_output: u32, has_start: u32, masked: u32,
+        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 params! {
     pub(super) struct BackwardParams {
-        t: u32, row: u32, present: u32, before: u32, ongoing: u32, next: u32, following: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32, w_hh: u32, w_hr: u32,
-        has_d_y: u32, d_y: u32, has_final: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
+        ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
+        has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32, cell: u32, cell_apart: u32,
+        rows_apart: u32, state_apart: u32, mask_apart: u32, layers: u32, ends: u32,
+        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
+        w_hh: u32, w_hh_apart: u32, w_hr: u32, has_final: u32, masked: u32,
+        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 
@@ -160,7 +164,7 @@ pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
     }
 }
 
-/// Workgroups for a step of so many units, or of so many columns of h if `backward`, and sequences.
+/// Workgroups for a step of one cell, of so many units, or of so many columns of h if `backward`, and sequences.
 pub(super) fn grid(steps: Steps, shape: &LstmShape, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
     match steps {
         Steps::Plain => plain_grid(units, sequences),
@@ -181,30 +185,32 @@ fn groups(tile: [usize; 2], units: usize, sequences: usize) -> [u32; 3] {
     [units.div_ceil(tile[0]) as u32, sequences.div_ceil(tile[1]) as u32, 1]
 }
 
+impl Steps {
+    /// How the weights are packed.
+    pub(super) fn layout(self, company: Company) -> Layout {
+        Layout { half: matches!(self, Self::Matrices(_)), stacked: company == Company::Layers }
+    }
+}
+
 /// Where the tape's `packed` has the transposed projection, behind the recurrent weights.
-pub(super) fn projection_place(steps: Steps, shape: &LstmShape) -> usize {
+pub(super) fn projection_place(steps: Steps, shape: &LstmShape, company: Company) -> usize {
     match steps {
         Steps::Plain => shape.gates() * shape.width(),
-        _ => 4 * weights::place(shape, shape.cells(), false),
+        _ => 4 * steps.layout(company).place(shape, shape.cells(), false),
     }
 }
 
 /// Elements of the tape's `packed`.
-pub(super) fn packed_len(steps: Steps, shape: &LstmShape) -> usize {
-    projection_place(steps, shape) + shape.proj_size * shape.hidden_size
+pub(super) fn packed_len(steps: Steps, shape: &LstmShape, company: Company) -> usize {
+    projection_place(steps, shape, company) + shape.proj_size * shape.hidden_size
 }
 
 impl Steps {
-    /// Whether the packed weights are of 16 bits.
-    pub(super) fn are_half(self) -> bool {
-        matches!(self, Self::Matrices(_))
-    }
-
     /// The kind for a shape, by the GPU's tuning and by what its products are made of.
     pub(super) fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let tiles = gpu.tuning().recurrence.step.map(|tiles| Self::Tiles(tiles.of(shape.hidden_size, shape.batch)));
         // The weights of all cells have to be in one binding.
-        let fits = |steps: &Self| 4 * packed_len(*steps, shape) as u64 <= gpu.largest_binding();
+        let fits = |steps: &Self| 4 * packed_len(*steps, shape, Company::None) as u64 <= gpu.largest_binding();
         let Some(tiles) = tiles.filter(fits) else { return Self::Plain };
         match gpu.half() {
             Some(Half::Matrices { side, lanes }) if (shape.hidden_size | shape.width()).is_multiple_of(side) => {

@@ -1,17 +1,23 @@
-//! A dispatch for every time step of one direction of one layer: for every option and every size. Two with a projection or with
-//! layer normalisation, which needs whole rows of gates, and three forwards with both. What multiplies by the recurrent weights
-//! there is of three kinds: plain, in tiles, and by matrices of 16-bit numbers.
+//! A dispatch for every time step of one direction of one layer, or of all that go together: for every option and every size.
+//! Two with a projection or with layer normalisation, which needs whole rows of gates, and three forwards with both. What
+//! multiplies by the recurrent weights there is of three kinds: plain, in tiles, and by matrices of 16-bit numbers.
+
+use std::ops::Range;
 
 use super::masks::{self, Zoneout};
 use super::step_kernels::{
     self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, Steps, plain_grid, projection_place,
 };
-use super::weights;
-use super::{CellTape, LayerTape, LstmState, Pass, Tape, give_start, take_final};
+use super::waves::{Company, Wave};
+use super::weights::Layout;
+use super::{
+    CellTape, LayerTape, LstmState, Pass, Tape, before_layer, drop_weights, give_start, input_products, take_final,
+};
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
-use crate::kernels::Matrix;
 use crate::kernels::lstm::packing::Step;
+use crate::kernels::lstm::shape::CellPlaces;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
+use crate::kernels::{Matrix, Onto, Product, ProductShape};
 
 params! {
     struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32 }
@@ -36,66 +42,143 @@ static BACKWARD_NORM_STEP: Kernel = kernel!(
 );
 pub(super) static KERNELS: &[&Kernel] = &[&TRANSPOSE, &START, &FORWARD_NORM_STEP, &BACKWARD_NORM_STEP];
 
-/// One direction of one layer.
-pub(super) struct Recurrence<'a> {
+/// The recurrences of a pass.
+pub(super) struct Recurrences<'a> {
     gpu: &'a Gpu,
     pass: &'a Pass<'a>,
-    layer: usize,
-    direction: usize,
-    cell: usize,
     zoneout: Zoneout,
     kind: Steps,
+    company: Company,
+    layout: Layout,
 }
 
-impl<'a> Recurrence<'a> {
-    pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, layer: usize, direction: usize) -> Self {
-        let cell = layer * pass.shape.directions() + direction;
-        Self { gpu, pass, layer, direction, cell, zoneout: Zoneout::of(pass), kind }
+impl<'a> Recurrences<'a> {
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, tape: &Tape) -> Self {
+        let company = Company::of(gpu, kind, pass.shape);
+        // Where the buffers of all cells are too large for one binding each cell is by itself.
+        let lie_together = tape.layers[0].cells[0].gates.all().is_some();
+        let layout = kind.layout(company);
+        let company = if lie_together { company } else { Company::None };
+        Self { gpu, pass, zoneout: Zoneout::of(pass), kind, company, layout }
     }
 
-    fn grid(&self, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
-        step_kernels::grid(self.kind, self.pass.shape, backward, units, sequences)
+    /// Whether layers pass on what goes up and down by themselves.
+    pub fn are_stacked(&self) -> bool {
+        self.company == Company::Layers
     }
 
-    fn masked(&self) -> bool {
-        self.pass.recurrent_drop(self.cell).is_some()
+    /// Whether `cell` is the first on the way back of those that go together with it.
+    pub fn begins_back(&self, cell: usize) -> bool {
+        match self.company {
+            Company::None => true,
+            Company::Directions => cell.is_multiple_of(2),
+            Company::Layers => cell + 1 == self.pass.shape.cells(),
+        }
     }
 
-    /// The weights' arrangement, the masks and the start states.
-    pub fn prepare(
+    /// The cells that go together with this one.
+    fn with(&self, cell: usize) -> Range<usize> {
+        match self.company {
+            Company::None => cell..cell + 1,
+            Company::Directions => cell / 2 * 2..cell / 2 * 2 + 2,
+            Company::Layers => 0..self.pass.shape.cells(),
+        }
+    }
+
+    fn grid(&self, backward: bool, units: usize, sequences: usize, cells: usize) -> [u32; 3] {
+        let [x, y, _] = step_kernels::grid(self.kind, self.pass.shape, backward, units, sequences);
+        [x, y, cells as u32]
+    }
+
+    fn masked(&self, cell: usize) -> bool {
+        self.pass.recurrent_drop(cell).is_some()
+    }
+
+    /// From the inputs of the first layer to the output of the last; `keeps_zeros` if the start states are zero already.
+    pub fn forward(
         &self,
+        params: &GpuBuffer,
+        x: (&GpuBuffer, usize),
+        start: Option<&LstmState<GpuBuffer>>,
+        tape: &mut Tape,
+        keeps_zeros: bool,
+    ) {
+        let (gpu, pass, directions) = (self.gpu, self.pass, self.pass.shape.directions());
+        if self.kind != Steps::Plain {
+            self.layout.pack_all(gpu, pass, params, tape);
+        }
+        for cell in 0..pass.shape.cells() {
+            let (layer, direction) = (cell / directions, cell % directions);
+            if direction == 0 {
+                before_layer(gpu, pass, layer, tape);
+            }
+            if layer > 0 && self.are_stacked() {
+                self.prepare_gates(layer, params, tape);
+            } else {
+                input_products(gpu, pass, (layer, direction), params, x, false, tape);
+            }
+            drop_weights(gpu, pass, (layer, direction), params, tape);
+            self.prepare(cell, params, start, tape, keeps_zeros);
+            let cells = self.with(cell);
+            if cell + 1 == cells.end {
+                self.walk(&cells, start, params, tape);
+            }
+        }
+    }
+
+    /// The biases of a layer whose input comes step by step.
+    fn prepare_gates(&self, layer: usize, params: &GpuBuffer, tape: &mut Tape) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let none = Matrix::rows(0, 0);
+        let product = ProductShape { m: pass.rows(), n: shape.gates(), k: 0, a: none, b: none, c: 0 };
+        let biases = shape.cell(layer, 0).biases();
+        self.gpu.product(
+            &product,
+            params,
+            params,
+            Onto::Biases(params, &biases),
+            &mut tape.layers[layer].cells[0].gates,
+        );
+    }
+
+    /// The weights' arrangement, the masks and the start states of one cell.
+    fn prepare(
+        &self,
+        cell: usize,
         params: &GpuBuffer,
         start: Option<&LstmState<GpuBuffer>>,
         tape: &mut Tape,
         keeps_zeros: bool,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let places = shape.cell(self.layer, self.direction);
+        let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
+        let places = shape.cell(layer, direction);
         let transpose = |from: &GpuBuffer, place: usize, rows: usize, columns: usize, to: usize| {
             let params =
                 TransposeParams { rows: rows as u32, columns: columns as u32, place: place as u32, to: to as u32 };
             gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
         };
-        match pass.weight_drop(self.cell) {
-            _ if self.kind != Steps::Plain => weights::pack_dropped(gpu, pass, self.kind.are_half(), self.cell, tape),
-            Some(_) => transpose(&tape.dropped, pass.dropped_at(self.cell), shape.gates(), shape.width(), 0),
+        match pass.weight_drop(cell) {
+            _ if self.kind != Steps::Plain => self.layout.pack_dropped(gpu, pass, cell, tape),
+            Some(_) => transpose(&tape.dropped, pass.dropped_at(cell), shape.gates(), shape.width(), 0),
             None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
         }
         if let Some(place) = places.weight_hr {
-            transpose(params, place, shape.proj_size, shape.hidden_size, projection_place(self.kind, shape));
+            transpose(params, place, shape.proj_size, shape.hidden_size, self.projection_place());
         }
-        let cell = &mut tape.layers[self.layer].cells[self.direction];
-        self.prepare_norm(params, &mut cell.norm);
-        masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
+        let masked = self.masked(cell);
+        let own = &mut tape.layers[layer].cells[direction];
+        self.prepare_norm(places, params, &mut own.norm);
+        masks::draw(gpu, pass, cell, &tape.sequences, own);
         if keeps_zeros {
             return;
         }
         if shape.shares_output() && start.is_none() {
-            gpu.zero(&mut cell.h_in, 0, pass.batch() * shape.width());
-            gpu.zero(&mut cell.c, 0, pass.batch() * shape.hidden_size);
+            gpu.zero(&mut own.h_in, 0, pass.batch() * shape.width());
+            gpu.zero(&mut own.c, 0, pass.batch() * shape.hidden_size);
             return;
         }
-        let first = pass.packing.walk(self.direction == 1).next().expect("at least one step");
+        let first = pass.packing.step(0, direction == 1);
         let start_params = StartParams {
             row: first.row as u32,
             present: first.present as u32,
@@ -103,18 +186,21 @@ impl<'a> Recurrence<'a> {
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,
             has_start: u32::from(start.is_some()),
-            start_h: pass.h_at(self.cell) as u32,
-            start_c: pass.c_at(self.cell) as u32,
-            masked: u32::from(self.masked()),
+            start_h: pass.h_at(cell) as u32,
+            start_c: pass.c_at(cell) as u32,
+            masked: u32::from(masked),
         };
         let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
-        let buffers = [h_0, c_0, &cell.mask, &cell.h_in, &cell.c];
+        let buffers = [h_0, c_0, &own.mask, &own.h_in, &own.c];
         gpu.run(&START, &start_params, &buffers, grid(pass.batch() * shape.hidden_size, 64));
     }
 
+    fn projection_place(&self) -> usize {
+        projection_place(self.kind, self.pass.shape, self.company)
+    }
+
     /// Copies the parameters that layer normalisation needs behind what it keeps.
-    fn prepare_norm(&self, params: &GpuBuffer, norm: &mut GpuBuffer) {
-        let places = self.pass.shape.cell(self.layer, self.direction);
+    fn prepare_norm(&self, places: CellPlaces, params: &GpuBuffer, norm: &mut GpuBuffer) {
         let (own, gates) = (self.pass.norm_places::<Gpu>().own, self.pass.shape.gates());
         let Some(gains) = places.layer_norm else { return };
         let after = own + self.pass.shape.norm_parameters();
@@ -128,23 +214,26 @@ impl<'a> Recurrence<'a> {
         }
     }
 
-    pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
+    /// All steps of `cells`, which go together.
+    fn walk(&self, cells: &Range<usize>, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
         let (gpu, shape) = (self.gpu, self.pass.shape);
-        let LayerTape { cells, y, .. } = &tape.layers[self.layer];
-        let cell = &cells[self.direction];
+        let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
+        let cell = &of_layer[cells.start % shape.directions()];
         let h_0 = start.map_or(params, |start| &start.h);
-        let buffers = [&tape.packed, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
-        let to_norm = [&tape.packed, h_0, &cell.mask, &cell.norm, &cell.h_in, &cell.c, y, &cell.u];
-        let normed = [&cell.norm, h_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u];
+        let [gates, h_in, c, mask] = [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.of_all(buffer));
+        let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, &cell.u];
+        let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
+        let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
         let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| kernel.of(self.kind, shape));
-        for step in self.pass.packing.walk(self.direction == 1) {
-            let params = self.forward_params(&step, start.is_some());
-            let sequences = step.present.max(step.joining);
+        for index in 0..Wave::count(self.company, self.pass) {
+            let wave = Wave::of(self.company, self.pass, cells.start, index, false);
+            let params = self.forward_params(&wave, start.is_some(), cell);
+            let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
-                gpu.run(recur, &params, &to_norm, self.grid(false, shape.hidden_size, step.present));
+                gpu.run(recur, &params, &to_norm, self.grid(false, shape.hidden_size, present, 1));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
             } else {
-                gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences));
+                gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences, wave.count));
             }
             if shape.proj_size > 0 {
                 gpu.run(&FORWARD_PROJECT, &params, &buffers, plain_grid(shape.width(), sequences));
@@ -152,30 +241,82 @@ impl<'a> Recurrence<'a> {
         }
     }
 
-    fn forward_params(&self, step: &Step, has_start: bool) -> ForwardParams {
+    /// What a dispatch binds of one kind of buffer.
+    fn of_all<'b>(&self, buffer: &'b GpuBuffer) -> &'b GpuBuffer {
+        match self.company {
+            Company::None => buffer,
+            _ => buffer.all().unwrap_or(buffer),
+        }
+    }
+
+    /// Elements from one cell's buffer to the next one's in [`of_all`](Self::of_all).
+    fn apart(&self, buffer: &GpuBuffer) -> usize {
+        match self.company {
+            Company::None => 0,
+            _ => buffer.all().map_or(0, |_| buffer.apart()),
+        }
+    }
+
+    fn layers(&self) -> u32 {
+        if self.are_stacked() { self.pass.shape.num_layers as u32 } else { 0 }
+    }
+
+    fn forward_params(&self, wave: &Wave, has_start: bool, cell: &CellTape<GpuBuffer>) -> ForwardParams {
         let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
+        let numbers = |cell: usize, at: &Step| {
+            let t = zoneout.step(pass.first_step + at.t) as usize;
+            let weights = if self.kind == Steps::Plain { 0 } else { self.layout.place(shape, cell, false) };
+            [t, at.row, at.present, at.before, at.ongoing, at.next, at.following, at.joining, cell, weights]
+        };
+        let [first, apart] = wave.numbers(numbers);
+        let [t, row, present, before, ongoing, next, following, joining, cell_number, w_hh_t] = first;
+        let [
+            t_apart,
+            row_apart,
+            present_apart,
+            before_apart,
+            ongoing_apart,
+            next_apart,
+            following_apart,
+            joining_apart,
+            cell_apart,
+            w_hh_t_apart,
+        ] = apart;
         ForwardParams {
-            t: self.zoneout.step(pass.first_step + step.t),
-            row: step.row as u32,
-            present: step.present as u32,
-            before: step.before as u32,
-            ongoing: step.ongoing as u32,
-            next: step.next as u32,
-            following: step.following as u32,
-            joining: step.joining as u32,
+            t,
+            t_apart,
+            row,
+            row_apart,
+            present,
+            present_apart,
+            before,
+            before_apart,
+            ongoing,
+            ongoing_apart,
+            next,
+            next_apart,
+            following,
+            following_apart,
+            joining,
+            joining_apart,
+            cell: cell_number,
+            cell_apart,
+            rows_apart: (self.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.apart(&cell.mask) as u32,
+            layers: self.layers(),
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,
             outputs: shape.output_size() as u32,
-            column: (self.direction * shape.width()) as u32,
+            column: self.column(wave),
             projected: u32::from(shape.proj_size > 0),
-            w_hh_t: if self.kind == Steps::Plain { 0 } else { weights::place(shape, self.cell, false) as u32 },
-            w_hr_t: projection_place(self.kind, shape) as u32,
+            w_hh_t,
+            w_hh_t_apart,
+            w_hr_t: self.projection_place() as u32,
             shared_output: u32::from(shape.shares_output()),
             has_start: u32::from(has_start),
-            start_h: pass.h_at(self.cell) as u32,
-            masked: u32::from(self.masked()),
+            masked: u32::from(self.masked(wave.cells[0])),
             zoneout: zoneout.kind,
             limit_h: zoneout.limit_h,
             limit_c: zoneout.limit_c,
@@ -183,80 +324,147 @@ impl<'a> Recurrence<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
-            cell: self.cell as u32,
         }
     }
 
+    /// Where the first cell's h begins in a row of its layer's output.
+    fn column(&self, wave: &Wave) -> u32 {
+        let shape = self.pass.shape;
+        (wave.cells[0] % shape.directions() * shape.width()) as u32
+    }
+
+    /// All steps of the cells that go together with `cell`, from the last to the first.
     pub fn backward(
         &self,
-        (params, dropped, packed): (&GpuBuffer, &GpuBuffer, &GpuBuffer),
+        cell: usize,
+        (params_of, dropped, packed): (&GpuBuffer, &GpuBuffer, &GpuBuffer),
         (d_y, from): (&GpuBuffer, usize),
         d_final: Option<&LstmState<GpuBuffer>>,
-        cell: &mut CellTape<GpuBuffer>,
+        layers: &mut [LayerTape<GpuBuffer>],
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (hidden, width) = (shape.hidden_size, shape.width());
+        let (gpu, pass, shape, cells) = (self.gpu, self.pass, self.pass.shape, &self.with(cell));
+        let (hidden, width, directions) = (shape.hidden_size, shape.width(), shape.directions());
         if let Some(state) = d_final {
-            take_final(gpu, pass, self.cell, state, cell);
+            for cell in cells.clone() {
+                take_final(gpu, pass, cell, state, &mut layers[cell / directions].cells[cell % directions]);
+            }
         }
-        let (weights, w_hh) = match pass.weight_drop(self.cell) {
-            _ if self.kind != Steps::Plain => (packed, weights::place(shape, self.cell, true)),
-            Some(_) => (dropped, pass.dropped_at(self.cell)),
-            None => (params, shape.cell(self.layer, self.direction).weight_hh),
+        let tape = &layers[cells.start / directions].cells[cells.start % directions];
+        let weights = match pass.weight_drop(cells.start) {
+            _ if self.kind != Steps::Plain => packed,
+            Some(_) => dropped,
+            None => params_of,
         };
         // What goes back through W_hh.
-        let d_recurrent = if shape.layer_norm { &cell.norm } else { &cell.gates };
-        let buffers = [weights, params, d_y, &cell.c, &cell.mask, d_recurrent, &cell.d_state, &cell.d_h];
+        let d_recurrent = if shape.layer_norm { &tape.norm } else { self.of_all(&tape.gates) };
+        let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.of_all(buffer));
+        let buffers = [weights, params_of, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
         let [backward, project, start] = [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START]
             .map(|kernel| kernel.of(self.kind, shape));
-        let normed = [params, &cell.d_h, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm];
-        for step in pass.packing.walk(self.direction == 1).rev() {
-            let params = self.backward_params(&step, from, w_hh, d_final.is_some());
+        let normed = [params_of, &tape.d_h, c, mask, &tape.gates, d_state, &tape.norm];
+        for index in 0..Wave::count(self.company, pass) {
+            let wave = Wave::of(self.company, pass, cells.start, index, true);
+            let params = self.backward_params(&wave, from, d_final.is_some(), tape);
+            let present = wave.sequences(false);
+            let of_width = self.grid(true, width, present, wave.count);
             if shape.proj_size > 0 || shape.layer_norm {
-                gpu.run(project, &params, &buffers, self.grid(true, width, step.present));
+                gpu.run(project, &params, &buffers, of_width);
             }
             if shape.layer_norm {
-                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(step.present, 1));
+                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(present, 1));
             } else if shape.proj_size > 0 {
-                gpu.run(&BACKWARD_STEP, &params, &buffers, plain_grid(hidden, step.present));
+                gpu.run(&BACKWARD_STEP, &params, &buffers, plain_grid(hidden, present));
             } else {
-                gpu.run(backward, &params, &buffers, self.grid(true, hidden, step.present));
+                gpu.run(backward, &params, &buffers, self.grid(true, hidden, present, wave.count));
             }
-            if d_start.is_some() && step.ongoing < step.present {
-                gpu.run(start, &params, &buffers, self.grid(true, width, step.present));
+            if d_start.is_some() && wave.begins() {
+                gpu.run(start, &params, &buffers, of_width);
             }
         }
-        if let Some(state) = d_start {
-            give_start(gpu, pass, self.cell, cell, state);
+        let Some(state) = d_start else { return };
+        for cell in cells.clone() {
+            let (layer, direction) = (cell / directions, cell % directions);
+            if self.are_stacked() {
+                let first = pass.packing.step(0, false);
+                let tape = &layers[layer].cells[direction];
+                let alone = Self { company: Company::None, ..*self };
+                let params = alone.backward_params(&Wave::one(cell, first), from, d_final.is_some(), tape);
+                let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
+                gpu.run(start, &params, &buffers, self.grid(true, width, first.present, 1));
+            }
+            give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
         }
     }
 
-    fn backward_params(&self, step: &Step, from: usize, w_hh: usize, has_final: bool) -> BackwardParams {
+    fn backward_params(&self, wave: &Wave, from: usize, has_final: bool, tape: &CellTape<GpuBuffer>) -> BackwardParams {
         let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
-        let places = shape.cell(self.layer, self.direction);
-        let d_y = step.row.saturating_sub(pass.packing.row(from)) * shape.output_size();
+        let places = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions());
+        let first_d_y = pass.packing.row(from);
+        let numbers = |cell: usize, at: &Step| {
+            let t = zoneout.step(pass.first_step + at.t) as usize;
+            let has_d_y = usize::from(at.t >= from);
+            let d_y = at.row.saturating_sub(first_d_y) * shape.output_size();
+            let weights = match pass.weight_drop(cell) {
+                _ if self.kind != Steps::Plain => self.layout.place(shape, cell, true),
+                Some(_) => pass.dropped_at(cell),
+                None => places(cell).weight_hh,
+            };
+            [t, at.row, at.present, at.before, at.ongoing, at.next, at.following, has_d_y, d_y, cell, weights]
+        };
+        let [first, apart] = wave.numbers(numbers);
+        let [t, row, present, before, ongoing, next, following, has_d_y, d_y, cell, w_hh] = first;
+        let [
+            t_apart,
+            row_apart,
+            present_apart,
+            before_apart,
+            ongoing_apart,
+            next_apart,
+            following_apart,
+            has_d_y_apart,
+            d_y_apart,
+            cell_apart,
+            w_hh_apart,
+        ] = apart;
         BackwardParams {
-            t: self.zoneout.step(pass.first_step + step.t),
-            row: step.row as u32,
-            present: step.present as u32,
-            before: step.before as u32,
-            ongoing: step.ongoing as u32,
-            next: step.next as u32,
-            following: step.following as u32,
+            t,
+            t_apart,
+            row,
+            row_apart,
+            present,
+            present_apart,
+            before,
+            before_apart,
+            ongoing,
+            ongoing_apart,
+            next,
+            next_apart,
+            following,
+            following_apart,
+            has_d_y,
+            has_d_y_apart,
+            d_y,
+            d_y_apart,
+            cell,
+            cell_apart,
+            rows_apart: (self.apart(&tape.gates) / shape.gates()) as u32,
+            state_apart: self.apart(&tape.d_state) as u32,
+            mask_apart: self.apart(&tape.mask) as u32,
+            layers: self.layers(),
+            ends: wave.ends as u32,
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,
             outputs: shape.output_size() as u32,
-            column: (self.direction * shape.width()) as u32,
+            column: self.column(wave),
             projected: u32::from(shape.proj_size > 0),
-            w_hh: w_hh as u32,
-            w_hr: places.weight_hr.unwrap_or(0) as u32,
-            has_d_y: u32::from(step.t >= from),
-            d_y: d_y as u32,
+            w_hh,
+            w_hh_apart,
+            w_hr: places(wave.cells[0]).weight_hr.unwrap_or(0) as u32,
             has_final: u32::from(has_final),
-            masked: u32::from(self.masked()),
+            masked: u32::from(self.masked(wave.cells[0])),
             zoneout: zoneout.kind,
             limit_h: zoneout.limit_h,
             limit_c: zoneout.limit_c,
@@ -264,7 +472,6 @@ impl<'a> Recurrence<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
-            cell: self.cell as u32,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
-use crate::kernels::lstm::gpu::weights::{self, padded};
+use crate::kernels::lstm::gpu::weights::{Layout, Matrices, padded};
 use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 use crate::kernels::unroll::unrolled;
@@ -134,7 +134,7 @@ impl Tiles {
 pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &Tape) {
     let (cell, packed) = (shape.cell(0, 0), Packed::of(shape));
     let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
-    let [place, apart, early, late_place, late_apart] = weights::recurrent_places(shape).map(|place| place as u32);
+    let Matrices { place, apart, early, late_place, late_apart } = Matrices::recurrent(shape);
     // Within a cell they lie as far behind the recurrent matrix in each.
     let within = |place: usize| (place - cell.weight_hh) as u32;
     let [b_ih, b_hh] = cell.bias.map_or([0; 2], |(ih, hh)| [ih, hh].map(within));
@@ -143,11 +143,11 @@ pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &
         width: shape.width() as u32,
         padded: padded as u32,
         wide: wide as u32,
-        place,
-        apart,
-        early,
-        late_place,
-        late_apart,
+        place: place as u32,
+        apart: apart as u32,
+        early: early as u32,
+        late_place: late_place as u32,
+        late_apart: late_apart as u32,
         projected: u32::from(cell.weight_hr.is_some()),
         w_hr: cell.weight_hr.map_or(0, within),
         normed: u32::from(shape.layer_norm),
@@ -195,7 +195,7 @@ impl Recurrence<'_> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: weights::place(shape, self.cell, false) as u32,
+                weights: Layout::PLAIN.place(shape, self.cell, false) as u32,
                 w_hr: packed.w_hr(self.cell, false) as u32,
                 gains: packed.gains(self.cell) as u32,
                 start: packed.start() as u32,
@@ -242,7 +242,7 @@ impl Recurrence<'_> {
                 reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: weights::place(shape, self.cell, true) as u32,
+                weights: Layout::PLAIN.place(shape, self.cell, true) as u32,
                 w_hr: packed.w_hr(self.cell, true) as u32,
                 gains: packed.gains(self.cell) as u32,
                 masked: u32::from(pass.recurrent_drop(self.cell).is_some()),

@@ -1,0 +1,106 @@
+//! Which cells, each one direction of one layer, go together in one dispatch of a time step, and which step each has there.
+
+use super::step_kernels::{Steps, packed_len};
+use super::{LstmShape, Pass};
+use crate::device::Gpu;
+use crate::kernels::Noise;
+use crate::kernels::lstm::packing::Step;
+
+/// The cells that one dispatch takes: each at a step of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// One.
+    None,
+    /// Both directions of a layer.
+    Directions,
+    /// All layers of a stack, each a step after the one below.
+    Layers,
+}
+
+impl Company {
+    /// Of the cells of a shape. In a stack nothing may happen to h between the layers, and the weights of its inputs have to
+    /// fit, too; what normalises or projects, and the plain kernels, take one cell.
+    pub fn of(gpu: &Gpu, steps: Steps, shape: &LstmShape) -> Self {
+        let Noise { dropout, zoneout_h, zoneout_c, .. } = shape.noise;
+        let layers = shape.num_layers > 1 && shape.shares_output() && dropout.max(zoneout_h).max(zoneout_c) == 0.0;
+        let fits = 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
+        match steps {
+            Steps::Plain => Self::None,
+            _ if shape.layer_norm || shape.proj_size > 0 => Self::None,
+            _ if shape.bidirectional => Self::Directions,
+            _ if layers && fits && shape.hidden_size <= gpu.tuning().recurrence.stack_to => Self::Layers,
+            _ => Self::None,
+        }
+    }
+}
+
+/// What a dispatch takes of cells that go together: its first cell at a step and its second, from which all differ by as much;
+/// the first once more where there is no other.
+pub(super) struct Wave {
+    pub cells: [usize; 2],
+    pub steps: [Step; 2],
+    pub count: usize,
+    /// Which of the cells has the last step of a stack's sequences; beyond them where none has.
+    pub ends: usize,
+}
+
+impl Wave {
+    /// `cell` by itself.
+    pub fn one(cell: usize, step: Step) -> Self {
+        Self { cells: [cell; 2], steps: [step; 2], count: 1, ends: usize::MAX }
+    }
+
+    /// How many waves take all steps.
+    pub fn count(company: Company, pass: &Pass) -> usize {
+        pass.packing.steps() + if company == Company::Layers { pass.shape.num_layers - 1 } else { 0 }
+    }
+
+    /// Wave `index` of `first` and the cells that go together with it; `back` on the way back.
+    pub fn of(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> Self {
+        let (packing, steps) = (pass.packing, pass.packing.steps());
+        if company == Company::Layers {
+            return Self::of_layers(pass, index, back);
+        }
+        let walked = if back { steps - 1 - index } else { index };
+        let count = 1 + usize::from(company == Company::Directions);
+        let cells = [first, first + count - 1];
+        Self { cells, steps: cells.map(|cell| packing.step(walked, pass.is_reverse(cell))), count, ends: usize::MAX }
+    }
+
+    /// Layers of which each is a step behind the one before.
+    fn of_layers(pass: &Pass, index: usize, back: bool) -> Self {
+        let (steps, layers, batch) = (pass.packing.steps(), pass.shape.num_layers, pass.batch());
+        let (from, to) = ((index + 1).saturating_sub(steps), layers.min(index + 1));
+        let behind = [from, (from + 1).min(to - 1)];
+        // Before the rows of the first step lie those of the start state, so that no step is the first.
+        let step = |behind: usize| {
+            let t = if back { steps - 1 + behind - index } else { index - behind };
+            let row = t * batch;
+            let [before, next] = [row.wrapping_sub(batch), row + batch];
+            Step { t, row, present: batch, before, ongoing: batch, next, following: batch, joining: batch }
+        };
+        let cells = behind.map(|behind| if back { layers - 1 - behind } else { behind });
+        Self { cells, steps: behind.map(step), count: to - from, ends: index - from }
+    }
+
+    /// Numbers of the first cell, and how much more those of the second are.
+    pub fn numbers<const N: usize>(&self, of: impl Fn(usize, &Step) -> [usize; N]) -> [[u32; N]; 2] {
+        let [first, mut apart] =
+            [0, 1].map(|place| of(self.cells[place], &self.steps[place]).map(|number| number as u32));
+        for (apart, first) in apart.iter_mut().zip(first) {
+            *apart = apart.wrapping_sub(first);
+        }
+        [first, apart]
+    }
+
+    /// The sequences of either, those that only join among them or not.
+    pub fn sequences(&self, joining: bool) -> usize {
+        let of = |step: &Step| if joining { step.present.max(step.joining) } else { step.present };
+        of(&self.steps[0]).max(of(&self.steps[1]))
+    }
+
+    /// Whether sequences begin with a step.
+    pub fn begins(&self) -> bool {
+        self.steps.iter().any(|step| step.ongoing < step.present)
+    }
+}
