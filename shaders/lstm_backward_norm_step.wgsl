@@ -27,9 +27,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    here = step_of(0u);
+    let step = step_of(0u);
+    here = step;
     let n = flat_index(group, groups, 1u, 0u);
-    if n >= here.present {
+    if n >= step.present {
         return;
     }
     let share = 1.0 / f32(params.hidden);

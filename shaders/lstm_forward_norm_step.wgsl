@@ -26,12 +26,13 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    here = step_of(0u);
+    let step = step_of(0u);
+    here = step;
     let n = flat_index(group, groups, 1u, 0u);
-    if n >= max(here.present, here.joining) {
+    if n >= max(step.present, step.joining) {
         return;
     }
-    if n < here.present {
+    if n < step.present {
         sequence_step(n, local);
     }
     if params.projected == 0u {

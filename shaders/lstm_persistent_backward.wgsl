@@ -29,17 +29,23 @@ const THREADS = FOUR_THREADS * PARTS;
 const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
 
 struct Params {
-    begin: u32,   // walked back are steps begin .. end of the direction's way
-    end: u32,
+    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
+    begin_apart: u32,
+    chunk: u32,   // steps that are walked at most
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    mask_apart: u32,
+    both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
-    reverse: u32,
     even: u32,
     table: u32,   // place of the steps' first rows, unless even
-    weights: u32, // place of W_hh, [H, 4, H]
+    weights: u32, // place of W_hh of the first cell, [H, 4, H]
+    weights_apart: u32,
+    state_apart: u32,
     masked: u32,
     outputs: u32,
-    column: u32,
     d_y_from: u32,
     d_y_row: u32,
     has_final: u32,
@@ -52,7 +58,6 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -69,6 +74,8 @@ var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let way = way_of(group.z);
+    here = way;
     let first = group.x * SEQUENCES;
     let pairs = pair_count();
     let part = local / FOUR_THREADS;
@@ -88,10 +95,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         d_c[p] = enter(pair(p, local, first));
     }
     // The gradient of the start state takes the products once more.
-    let turns = params.end - params.begin + select(0u, 1u, params.begin == 0u && params.wants_start != 0u);
+    let turns = way.end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
     for (var turn = 0u; turn < turns; turn++) {
-        let walked = params.end - turn;
-        let step = step_before(walked);
+        let walked = way.end - turn;
+        let step = step_before(way, walked);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -139,7 +146,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
                 d_c[p] = cell_gradient(place, step, kept[p], d_c[p]);
             }
         }
-        if walked == params.begin + 1u && params.begin > 0u {
+        if walked == way.begin + 1u && way.begin > 0u {
             for (var p = 0u; p < pairs; p++) {
                 let place = pair(p, local, first);
                 if place.valid && place.n < step.present {
@@ -155,30 +162,34 @@ fn weights(unit: u32, quad: u32) -> mat4x4f {
     if unit >= PADDED || quad >= QUADS {
         return mat4x4f();
     }
-    let at = params.weights + 4u * unit * QUADS + quad;
+    let at = here.weights + 4u * unit * QUADS + quad;
     return mat4x4f(packed[at], packed[at + QUADS], packed[at + 2u * QUADS], packed[at + 3u * QUADS]);
 }
 
+fn d_h_place(place: Pair) -> u32 {
+    return here.cell * params.state_apart + place.n * HIDDEN + place.j;
+}
+
 fn d_c_place(place: Pair) -> u32 {
-    return (params.batch + place.n) * HIDDEN + place.j;
+    return here.cell * params.state_apart + (params.batch + place.n) * HIDDEN + place.j;
 }
 
 // The step before `walked` of the direction's way; before the first there is none.
-fn step_before(walked: u32) -> Step {
+fn step_before(way: Way, walked: u32) -> Step {
     if walked > 0u {
-        return step_at(walked - 1u);
+        return step_at(way, walked - 1u);
     }
     var step: Step;
-    step.joining = step_at(0u).present;
+    step.joining = step_at(way, 0u).present;
     return step;
 }
 
 // What a pair takes over from the dispatch before; returns d_c.
 fn enter(place: Pair) -> f32 {
-    if !place.valid || params.end == params.steps || place.n >= step_at(params.end).present {
+    if !place.valid || here.end == params.steps || place.n >= step_at(here, here.end).present {
         return 0.0;
     }
-    let at = (step_at(params.end).row + place.n) * 4u * HIDDEN + place.j;
+    let at = (step_at(here, here.end).row + place.n) * 4u * HIDDEN + place.j;
     d_gates[place.s * PARTS * UNITS + place.j] = four_gates(at);
     return d_state[d_c_place(place)];
 }
@@ -199,18 +210,18 @@ struct Kept {
 fn kept_of(place: Pair, step: Step) -> Kept {
     var kept: Kept;
     if ZONEOUT != 0u && place.valid && place.n < step.joining {
-        kept.d_h = d_state[place.n * HIDDEN + place.j];
+        kept.d_h = d_state[d_h_place(place)];
     }
     if !place.valid || place.n >= step.present {
         return kept;
     }
     let row = step.row + place.n;
     kept.gates = four_gates(row * 4u * HIDDEN + place.j);
-    let before = select(place.n, params.batch + step.before + place.n, place.n < step.ongoing);
+    let before = select(here.base + place.n, params.batch + step.before + place.n, place.n < step.ongoing);
     kept.c_before = c[before * HIDDEN + place.j];
     kept.c_t = c[(params.batch + row) * HIDDEN + place.j];
     if step.t >= params.d_y_from {
-        kept.d_y = d_y[(row - params.d_y_row) * params.outputs + params.column + place.j];
+        kept.d_y = d_y[(row - here.base - params.d_y_row) * params.outputs + here.column + place.j];
     }
     return kept;
 }
@@ -229,12 +240,12 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
             d_h += kept.d_h;
         }
     } else if params.has_final != 0u && place.n < step.present {
-        d_h = d_state[place.n * HIDDEN + place.j];
+        d_h = d_state[d_h_place(place)];
         d_c = d_state[d_c_place(place)];
     }
     if place.n >= step.present {
         if place.n < step.joining && params.wants_start != 0u {
-            d_state[place.n * HIDDEN + place.j] = d_h;
+            d_state[d_h_place(place)] = d_h;
             d_state[d_c_place(place)] = d_c;
         }
         return 0.0;
@@ -248,7 +259,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
     var d_c_kept = 0.0;
     if ZONEOUT != 0u {
         let z = zone_shares(place, step);
-        d_state[place.n * HIDDEN + place.j] = z.x * d_h;
+        d_state[d_h_place(place)] = z.x * d_h;
         d_h -= z.x * d_h;
         d_c_kept = z.y * d_c;
         d_c -= d_c_kept;

@@ -1,8 +1,8 @@
-// All time steps of one direction of one layer in one dispatch, the recurrent weights kept in registers:
+// All time steps of one direction of one layer, or of several such cells, in one dispatch, the recurrent weights kept in registers:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
 // With ZONEOUT, elements of c_t and h_t keep their value from the step before.
-// One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its units u,
+// One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds, of its units u,
 // u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates and four
 // columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence) pairs
 // on. Blocks beyond the first RESIDENT of a part are read again at each step.
@@ -27,21 +27,24 @@ const COLUMNS = 4u * QUADS;
 const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
 
 struct Params {
-    begin: u32,   // walked are steps begin .. end of the direction's way
-    end: u32,
+    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
+    begin_apart: u32,
+    chunk: u32,   // steps that are walked at most
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    mask_apart: u32,
+    both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
-    reverse: u32,
     even: u32,
     table: u32,   // place of the steps' first rows, unless even
-    weights: u32, // place of W_hh, [H, H, 4]
+    weights: u32, // place of W_hh of the first cell, [H, H, 4]
+    weights_apart: u32,
     masked: u32,
     outputs: u32,
-    column: u32,
     shared_output: u32,
     has_start: u32,
-    start_h: u32,
-    start_c: u32,
     zoneout: u32,
     first_step: u32, // steps of the sequences before these, for the masks
     limit_h: u32,
@@ -50,13 +53,12 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [N, H] at start_h, if has_start
-@group(0) @binding(3) var<storage, read> c_0: array<f32>;          // [N, H] at start_c, if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, H], if has_start
+@group(0) @binding(3) var<storage, read> c_0: array<f32>;          // [L · R, N, H], if has_start
 @group(0) @binding(4) var<storage, read> mask: array<u32>;         // the draw's number, [N, H] as f32 if masked
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(6) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), H]
@@ -68,6 +70,8 @@ var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let way = way_of(group.z);
+    here = way;
     let first = group.x * SEQUENCES;
     let pairs = pair_count();
     let part = local / UNIT_THREADS;
@@ -86,8 +90,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     for (var p = 0u; p < pairs; p++) {
         c_before[p] = enter(pair(p, local, first));
     }
-    for (var index = params.begin; index < params.end; index++) {
-        let step = step_at(index);
+    for (var index = way.begin; index < way.end; index++) {
+        let step = step_at(way, index);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -145,7 +149,7 @@ fn weights(quad: u32, unit: u32) -> mat4x4f {
     if 4u * quad >= PADDED || unit >= PADDED {
         return mat4x4f();
     }
-    let at = params.weights + 4u * quad * PADDED + unit;
+    let at = here.weights + 4u * quad * PADDED + unit;
     return mat4x4f(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED]);
 }
 
@@ -159,13 +163,13 @@ fn enter(place: Pair) -> f32 {
     if !place.valid {
         return 0.0;
     }
-    let step = step_at(params.begin);
-    if params.begin > 0u && place.n < step.ongoing {
+    let step = step_at(here, here.begin);
+    if here.begin > 0u && place.n < step.ongoing {
         h[h_place(place)] = h_in[(step.row + place.n) * HIDDEN + place.j];
         return c[(params.batch + step.before + place.n) * HIDDEN + place.j];
     }
-    if params.begin == 0u {
-        c[place.n * HIDDEN + place.j] = start_c(place);
+    if here.begin == 0u {
+        c[(here.base + place.n) * HIDDEN + place.j] = start_c(place);
     }
     if place.n < step.present {
         return join(place, step.row);
@@ -185,14 +189,14 @@ fn start_h(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return h_0[params.start_h + place.n * HIDDEN + place.j];
+    return h_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
 }
 
 fn start_c(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return c_0[params.start_c + place.n * HIDDEN + place.j];
+    return c_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
 }
 
 fn h_place(place: Pair) -> u32 {
@@ -233,7 +237,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;
     if params.shared_output == 0u {
-        y[row * params.outputs + params.column + place.j] = h_t;
+        y[(row - here.base) * params.outputs + here.column + place.j] = h_t;
     }
     if params.shared_output != 0u || place.n < step.following {
         h_in[(step.next + place.n) * HIDDEN + place.j] = masked;
@@ -247,7 +251,7 @@ fn h_before(place: Pair, step: Step) -> f32 {
         return h[h_place(place)];
     }
     if place.n < step.ongoing {
-        return y[(step.before + place.n) * params.outputs + params.column + place.j];
+        return y[(step.before - here.base + place.n) * params.outputs + here.column + place.j];
     }
     return start_h(place);
 }

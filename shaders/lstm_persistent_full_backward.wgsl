@@ -39,19 +39,24 @@ const D_H_LEN = 4u * UP_PARTS * UP_QUADS;
 const AHEAD = OWN <= 2u;
 
 struct Params {
-    begin: u32,   // walked back are steps begin .. end of the direction's way
-    end: u32,
+    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
+    begin_apart: u32,
+    chunk: u32,   // steps that are walked at most
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    mask_apart: u32,
+    both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
-    reverse: u32,
     even: u32,
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh, [H, 4, P]
+    weights_apart: u32,
     w_hr: u32,    // place of W_hr, [P, H], if PROJECTED
     gains: u32,   // place of γ_ih, γ_hh, biases, (γ_c, β_c), [H] each, if NORM
     masked: u32,
     outputs: u32,
-    column: u32,
     d_y_from: u32,
     d_y_row: u32,
     has_final: u32,
@@ -67,7 +72,6 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -149,6 +153,8 @@ struct Sums {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let way = way_of(group.z);
+    here = way;
     let first = group.x * SEQUENCES;
     let slots = hidden_count(SLOTS);
     let turns = hidden_count(TURNS);
@@ -177,10 +183,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
     }
     // The gradient of the start state takes the products once more.
-    let walks = params.end - params.begin + select(0u, 1u, params.begin == 0u && params.wants_start != 0u);
+    let walks = way.end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
     for (var walk = 0u; walk < walks; walk++) {
-        let walked = params.end - walk;
-        let step = step_before(walked);
+        let walked = way.end - walk;
+        let step = step_before(way, walked);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -291,7 +297,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             for (var turn = 0u; turn < turns; turn++) {
                 let place = unit_at(slot, turn, local, first);
                 sum = product_gradients(place, step, turn * SLOTS + slot, turn, own, sum);
-                if place.valid && place.n < step.present && walked > 1u && walked == params.begin + 1u {
+                if place.valid && place.n < step.present && walked > 1u && walked == way.begin + 1u {
                     d_state[d_c_place(place)] = d_c[turn * SLOTS + slot];
                 }
             }
@@ -312,7 +318,7 @@ fn weights(unit: u32, quad: u32) -> mat4x4f {
     if unit >= PADDED || quad >= FOUR_COUNT {
         return mat4x4f();
     }
-    let at = params.weights + 4u * unit * FOUR_COUNT + quad;
+    let at = here.weights + 4u * unit * FOUR_COUNT + quad;
     return mat4x4f(packed[at], packed[at + FOUR_COUNT], packed[at + 2u * FOUR_COUNT], packed[at + 3u * FOUR_COUNT]);
 }
 
@@ -321,12 +327,12 @@ fn d_c_place(place: Pair) -> u32 {
 }
 
 // The step before `walked` of the direction's way; before the first there is none.
-fn step_before(walked: u32) -> Step {
+fn step_before(way: Way, walked: u32) -> Step {
     if walked > 0u {
-        return step_at(walked - 1u);
+        return step_at(way, walked - 1u);
     }
     var step: Step;
-    step.joining = step_at(0u).present;
+    step.joining = step_at(way, 0u).present;
     return step;
 }
 
@@ -339,10 +345,10 @@ fn enter(place: Pair, slot: u32, turn: u32) {
         let at = params.gains + place.j;
         gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 3u * PADDED].xy);
     }
-    if params.end == params.steps || place.n >= step_at(params.end).present {
+    if here.end == params.steps || place.n >= step_at(here, here.end).present {
         return;
     }
-    let at = (step_at(params.end).row + place.n) * 4u * HIDDEN + place.j;
+    let at = (step_at(here, here.end).row + place.n) * 4u * HIDDEN + place.j;
     if NORM != 0u {
         d_gates[place.s * D_LEN + place.j] = four_of_norm(at);
     } else {
@@ -392,7 +398,7 @@ fn above_of(place: Pair, step: Step) -> Above {
         d.d_h = d_state[place.n * WIDTH + place.j];
     }
     if place.valid && place.n < step.present && step.t >= params.d_y_from {
-        d.d_y = d_y[(step.row + place.n - params.d_y_row) * params.outputs + params.column + place.j];
+        d.d_y = d_y[(step.row + place.n - params.d_y_row) * params.outputs + here.column + place.j];
     }
     return d;
 }
@@ -639,7 +645,7 @@ fn leave(place: Pair, slot: u32, turn: u32) {
     var sum = d_gains[slot];
     if turn > 0u {
         sum = Sums();
-    } else if params.end < params.steps {
+    } else if here.end < params.steps {
         sum.ih += four_of_norm(at);
         sum.hh += four_of_norm(at + 4u * HIDDEN);
         sum.c += vec2f(norm[at + 8u * HIDDEN], norm[at + 9u * HIDDEN]);

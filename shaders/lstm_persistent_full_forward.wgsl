@@ -35,21 +35,26 @@ const TOTALS = SEQUENCES * TERMS;
 const EPS = 1e-5;
 
 struct Params {
-    begin: u32,   // walked are steps begin .. end of the direction's way
-    end: u32,
+    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
+    begin_apart: u32,
+    chunk: u32,   // steps that are walked at most
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    mask_apart: u32,
+    both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
-    reverse: u32,
     even: u32,
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh, [P, H, 4]
+    weights_apart: u32,
     w_hr: u32,    // place of W_hr, [H, P], if PROJECTED
     gains: u32,   // place of γ_ih, γ_hh, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
     start: u32,   // place of the start states, h [N, P] and c [N, H], counted in single elements
     has_start: u32,
     masked: u32,
     outputs: u32,
-    column: u32,
     shared_output: u32,
     rows: u32,
     moments: u32,
@@ -61,7 +66,6 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    cell: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -105,6 +109,8 @@ struct Gains {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+    let way = way_of(group.z);
+    here = way;
     let first = group.x * SEQUENCES;
     let slots = hidden_count(SLOTS);
     let turns = hidden_count(TURNS);
@@ -126,8 +132,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
     workgroupBarrier();
     enter(local, first);
-    for (var index = params.begin; index < params.end; index++) {
-        let step = step_at(index);
+    for (var index = way.begin; index < way.end; index++) {
+        let step = step_at(way, index);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -254,7 +260,7 @@ fn weights(quad: u32, unit: u32) -> mat4x4f {
     if 4u * quad >= WIDE || unit >= PADDED {
         return mat4x4f();
     }
-    let at = params.weights + 4u * quad * PADDED + unit;
+    let at = here.weights + 4u * quad * PADDED + unit;
     return mat4x4f(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED]);
 }
 
@@ -275,7 +281,7 @@ fn recurrent_sum(place: Pair) -> vec4f {
 
 // The state that the invocation's units and columns enter the dispatch with.
 fn enter(local: u32, first: u32) {
-    let step = step_at(params.begin);
+    let step = step_at(here, here.begin);
     for (var slot = 0u; slot < hidden_count(SLOTS); slot++) {
         for (var turn = 0u; turn < hidden_count(TURNS); turn++) {
             let place = unit_at(slot, turn, local, first);
@@ -287,11 +293,11 @@ fn enter(local: u32, first: u32) {
                 gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED].xy);
             }
             var before = start_c(place);
-            if params.begin > 0u && place.n < step.ongoing {
+            if here.begin > 0u && place.n < step.ongoing {
                 before = c[(params.batch + step.before + place.n) * HIDDEN + place.j];
             }
             c_before[turn * SLOTS + slot] = before;
-            if params.begin == 0u {
+            if here.begin == 0u {
                 c[place.n * HIDDEN + place.j] = before;
             }
         }
@@ -299,7 +305,7 @@ fn enter(local: u32, first: u32) {
     for (var slot = 0u; slot < hidden_count(COLUMN_SLOTS); slot++) {
         for (var turn = 0u; turn < hidden_count(COLUMN_TURNS); turn++) {
             let place = column_at(slot, turn, local, first);
-            if place.valid && params.begin > 0u && place.n < step.ongoing {
+            if place.valid && here.begin > 0u && place.n < step.ongoing {
                 h[h_place(place)] = h_in[(step.row + place.n) * WIDTH + place.j];
             } else if place.valid && place.n < step.present {
                 join(place, step.row);
@@ -557,7 +563,7 @@ fn publish(place: Pair, step: Step, h_fresh: f32) {
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;
     if params.shared_output == 0u {
-        y[(step.row + place.n) * params.outputs + params.column + place.j] = h_t;
+        y[(step.row + place.n) * params.outputs + here.column + place.j] = h_t;
     }
     if params.shared_output != 0u || place.n < step.following {
         h_in[(step.next + place.n) * WIDTH + place.j] = masked;
@@ -570,7 +576,7 @@ fn h_before(place: Pair, step: Step) -> f32 {
         return h[h_place(place)];
     }
     if place.n < step.ongoing {
-        return y[(step.before + place.n) * params.outputs + params.column + place.j];
+        return y[(step.before + place.n) * params.outputs + here.column + place.j];
     }
     return start_h(place);
 }

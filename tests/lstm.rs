@@ -234,7 +234,9 @@ fn layers_and_directions_go_together() {
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
         cases.push(plain);
     }
-    let gpus = [stacked(4, 1, 1), stacked(8, 2, 2), stacked(16, 2, 1)].map(common::recurring);
+    let step_by_step = [stacked(4, 1, 1), stacked(8, 2, 2), stacked(16, 2, 1)];
+    let in_one = [persistent(256, 1, 10, 256), persistent(8, 3, 2, 2)];
+    let gpus: Vec<_> = step_by_step.into_iter().chain(in_one).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
 

@@ -49,20 +49,13 @@ impl Lstm for Gpu {
         // Where the start states lie apart from what is written later, zeros stay from batch to batch.
         let plain = pass.shape.shares_output() && start.is_none();
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
+        let company = Company::of(self, pass.shape).in_tape(tape);
         match Strategy::of(self, pass.shape) {
             Strategy::Steps(kind) => {
-                steps::Recurrences::new(self, pass, kind, tape).forward(params, x, start, tape, keeps_zeros);
+                steps::Recurrences::new(self, pass, kind, company).forward(params, x, start, tape, keeps_zeros);
             }
             Strategy::Persistent(tiles) => {
-                persistent::prepare(self, pass, params, tape);
-                for layer in 0..pass.shape.num_layers {
-                    before_layer(self, pass, layer, tape);
-                    for direction in 0..pass.shape.directions() {
-                        input_products(self, pass, (layer, direction), params, x, pass.shape.layer_norm, tape);
-                        drop_weights(self, pass, (layer, direction), params, tape);
-                        persistent::Recurrence::new(self, pass, tiles, layer, direction).forward(start, params, tape);
-                    }
-                }
+                persistent::Recurrences::new(self, pass, tiles, company).forward(params, x, start, tape);
             }
         }
         tape.zero_start = plain.then_some(pass.batch());
@@ -99,34 +92,31 @@ impl Lstm for Gpu {
         gradients: LstmGradients<GpuBuffer>,
     ) {
         let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
-        let strategy = Strategy::of(self, pass.shape);
-        let steps = match strategy {
-            Strategy::Steps(kind) => Some(steps::Recurrences::new(self, pass, kind, tape)),
-            Strategy::Persistent(_) => None,
-        };
+        let company = Company::of(self, pass.shape).in_tape(tape);
         for layer in (0..pass.shape.num_layers).rev() {
             for direction in 0..pass.shape.directions() {
+                let cell = layer * pass.shape.directions() + direction;
+                if !company.begins_back(cell, pass.shape) {
+                    continue;
+                }
                 let top = layer + 1 == pass.shape.num_layers;
                 let Tape { layers, between, dropped, packed, .. } = tape;
                 let upstream = if top { (d_y, from) } else { (&*between, 0) };
-                let (d_start, cell) = (d_start.as_deref_mut(), layer * pass.shape.directions() + direction);
-                match (strategy, &steps) {
-                    (Strategy::Persistent(tiles), _) => {
-                        persistent::Recurrence::new(self, pass, tiles, layer, direction).backward(
-                            upstream,
-                            d_final,
-                            packed,
-                            &mut layers[layer].cells[direction],
-                            d_start,
-                        )
-                    }
-                    (_, Some(steps)) if steps.begins_back(cell) => {
-                        steps.backward(cell, (params, dropped, packed), upstream, d_final, layers, d_start);
-                    }
-                    _ => {}
+                let d_start = d_start.as_deref_mut();
+                match Strategy::of(self, pass.shape) {
+                    Strategy::Steps(kind) => steps::Recurrences::new(self, pass, kind, company).backward(
+                        cell,
+                        (params, dropped, packed),
+                        upstream,
+                        d_final,
+                        layers,
+                        d_start,
+                    ),
+                    Strategy::Persistent(tiles) => persistent::Recurrences::new(self, pass, tiles, company)
+                        .backward(cell, upstream, d_final, packed, layers, d_start),
                 }
             }
-            let handed_down = steps.as_ref().is_some_and(steps::Recurrences::are_stacked);
+            let handed_down = company == Company::Layers;
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
@@ -151,7 +141,7 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape, Company::of(self, steps, shape)),
+            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape, Company::of(self, shape)),
         }
     }
 
@@ -164,12 +154,10 @@ impl Lstm for Gpu {
     }
 
     fn cell_rows(&self, shape: &LstmShape, rows: usize) -> usize {
-        match Strategy::of(self, shape) {
+        match Company::of(self, shape) {
+            Company::None => rows,
             // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
-            Strategy::Steps(steps) if Company::of(self, steps, shape) != Company::None => {
-                (shape.rows() + shape.batch).next_multiple_of(BORDER)
-            }
-            _ => rows,
+            _ => (shape.rows() + shape.batch).next_multiple_of(BORDER),
         }
     }
 }

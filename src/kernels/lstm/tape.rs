@@ -53,9 +53,17 @@ pub struct CellTape<B> {
     pub norm: B,
 }
 
+/// How many buffers a cell has.
+const BUFFERS: usize = 8;
+
 impl<B> CellTape<B> {
-    /// How many buffers it is.
-    const BUFFERS: usize = 8;
+    /// Of its buffers, in the order of [`LstmShape::needs`].
+    fn of(buffers: Vec<B>) -> Self {
+        let Ok([gates, h_in, c, u, d_h, d_state, mask, norm]) = <[B; BUFFERS]>::try_from(buffers) else {
+            panic!("a cell has {BUFFERS} buffers")
+        };
+        Self { gates, h_in, c, u, d_h, d_state, mask, norm }
+    }
 }
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
@@ -189,29 +197,18 @@ impl<B, I> LstmTape<B, I> {
     /// The buffers for `shape` on `device`: those of [`LstmShape::needs`].
     pub fn new<D: Lstm<Buffer = B, Indices = I>>(device: &D, shape: &LstmShape) -> Self {
         let needs = shape.needs(device);
-        let (of_cells, of_others) = needs.split_at(CellTape::<B>::BUFFERS * shape.cells());
-        let buffers = |alike: &[Need]| device.buffers(alike[0].name, alike[0].len, alike.len());
-        let mut kinds: Vec<Vec<B>> = of_cells.chunks(shape.cells()).map(buffers).collect();
+        let (of_cells, of_others) = needs.split_at(BUFFERS * shape.cells());
+        let mut cells: Vec<Vec<B>> = (0..shape.cells()).map(|_| Vec::new()).collect();
+        for alike in of_cells.chunks(cells.len()) {
+            let buffers = device.buffers(alike[0].name, alike[0].len, alike.len());
+            cells.iter_mut().zip(buffers).for_each(|(cell, buffer)| cell.push(buffer));
+        }
+        let mut cells = cells.into_iter().map(CellTape::of);
         let mut needs = of_others.iter();
         let mut need = || needs.next().expect("as many needs as buffers");
         let mut layers = Vec::new();
         for _ in 0..shape.num_layers {
-            let mut cells = Vec::new();
-            for _ in 0..shape.directions() {
-                let mut kinds = kinds.iter_mut();
-                // The next cell's of each kind.
-                let mut next = || kinds.next().expect("as many kinds as buffers").remove(0);
-                cells.push(CellTape {
-                    gates: next(),
-                    h_in: next(),
-                    c: next(),
-                    u: next(),
-                    d_h: next(),
-                    d_state: next(),
-                    mask: next(),
-                    norm: next(),
-                });
-            }
+            let cells = cells.by_ref().take(shape.directions()).collect();
             let [y, x] = [need(), need()].map(|need| device.buffer(need.name, need.len));
             layers.push(LayerTape { cells, y, x });
         }

@@ -1,12 +1,18 @@
-//! A dispatch for all time steps of one direction of one layer, the recurrent weights in registers. Layers follow each other:
-//! their inputs are products over all steps, and their buffers are their own.
+//! A dispatch for all time steps of one direction of one layer, or of both, the recurrent weights in registers. Layers follow
+//! each other: their inputs are products over all steps.
 
 mod full;
 
+use std::ops::Range;
+
 use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
+use super::waves::Company;
 use super::weights::{Layout, padded};
-use super::{CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, give_start, take_final};
+use super::{
+    CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, before_layer, drop_weights, give_start, input_products,
+    take_final,
+};
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
 use crate::kernels::unroll::unrolled;
 
@@ -15,18 +21,18 @@ params! {
 }
 params! {
     struct ForwardParams {
-        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
-        outputs: u32, column: u32, shared_output: u32, has_start: u32, start_h: u32, start_c: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, masked: u32,
+        outputs: u32, shared_output: u32, has_start: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 params! {
     struct BackwardParams {
-        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32, masked: u32,
-        outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32, masked: u32,
+        outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
@@ -167,73 +173,104 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
     4 * (packed.table() + packed.table)
 }
 
-/// The arrangement of the weights of all layers, and the first rows of the steps.
-pub(super) fn prepare(gpu: &Gpu, pass: &Pass, params: &GpuBuffer, tape: &Tape) {
-    Layout::PLAIN.pack_all(gpu, pass, params, tape);
-    if is_full(pass.shape) {
-        full::pack_all(gpu, pass.shape, params, tape);
-    }
-    if !pass.packing.is_even() {
-        let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
-        let params = StepsParams { rows, steps, place: 4 * Packed::of(pass.shape).table() as u32 };
-        gpu.run(&STEPS, &params, &[&tape.sequences, &tape.packed], [1, 1, 1]);
-    }
-}
-
-/// One direction of one layer.
-pub(super) struct Recurrence<'a> {
+/// The recurrences of a pass.
+pub(super) struct Recurrences<'a> {
     gpu: &'a Gpu,
     pass: &'a Pass<'a>,
     tiles: Tiles,
-    layer: usize,
-    direction: usize,
-    cell: usize,
+    company: Company,
 }
 
-impl<'a> Recurrence<'a> {
-    pub fn new(gpu: &'a Gpu, pass: &'a Pass, tiles: Tiles, layer: usize, direction: usize) -> Self {
-        Self { gpu, pass, tiles, layer, direction, cell: layer * pass.shape.directions() + direction }
+impl<'a> Recurrences<'a> {
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, tiles: Tiles, company: Company) -> Self {
+        Self { gpu, pass, tiles, company }
     }
 
-    /// The steps of each dispatch.
-    fn chunks(&self) -> impl DoubleEndedIterator<Item = [u32; 2]> + use<> {
-        let (steps, most) = (self.pass.packing.steps(), self.tiles.steps);
-        (0..steps.div_ceil(most)).map(move |chunk| {
-            let begin = chunk * most;
-            [begin, steps.min(begin + most)].map(|step| step as u32)
-        })
-    }
-
-    pub fn forward(&self, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &mut Tape) {
+    /// From the inputs of the first layer to the output of the last.
+    pub fn forward(
+        &self,
+        params: &GpuBuffer,
+        x: (&GpuBuffer, usize),
+        start: Option<&LstmState<GpuBuffer>>,
+        tape: &mut Tape,
+    ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        Layout::PLAIN.pack_dropped(gpu, pass, self.cell, tape);
-        let LayerTape { cells, y, .. } = &mut tape.layers[self.layer];
-        let cell = &mut cells[self.direction];
-        masks::draw(gpu, pass, self.cell, &tape.sequences, cell);
-        if is_full(shape) {
-            return self.full_forward(start, tape);
+        self.prepare(params, tape);
+        for cell in 0..shape.cells() {
+            let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
+            if direction == 0 {
+                before_layer(gpu, pass, layer, tape);
+            }
+            input_products(gpu, pass, (layer, direction), params, x, shape.layer_norm, tape);
+            drop_weights(gpu, pass, (layer, direction), params, tape);
+            Layout::PLAIN.pack_dropped(gpu, pass, cell, tape);
+            masks::draw(gpu, pass, cell, &tape.sequences, &mut tape.layers[layer].cells[direction]);
+            let cells = self.company.with(cell, shape);
+            if cell + 1 < cells.end {
+                continue;
+            }
+            match is_full(shape) {
+                true => self.full_forward(cell, start, tape),
+                false => self.plain_forward(&cells, start, params, tape),
+            }
         }
+    }
+
+    /// The arrangement of the weights of all layers, and the first rows of the steps.
+    fn prepare(&self, params: &GpuBuffer, tape: &Tape) {
+        let (gpu, pass) = (self.gpu, self.pass);
+        Layout::PLAIN.pack_all(gpu, pass, params, tape);
+        if is_full(pass.shape) {
+            full::pack_all(gpu, pass.shape, params, tape);
+        }
+        if !pass.packing.is_even() {
+            let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
+            let params = StepsParams { rows, steps, place: 4 * Packed::of(pass.shape).table() as u32 };
+            gpu.run(&STEPS, &params, &[&tape.sequences, &tape.packed], [1, 1, 1]);
+        }
+    }
+
+    /// The first step of each dispatch.
+    fn chunks(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
+        let (steps, most) = (self.pass.packing.steps(), self.tiles.steps);
+        (0..steps.div_ceil(most)).map(move |chunk| chunk * most)
+    }
+
+    fn plain_forward(
+        &self,
+        cells: &Range<usize>,
+        start: Option<&LstmState<GpuBuffer>>,
+        params: &GpuBuffer,
+        tape: &Tape,
+    ) {
+        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
+        let cell = &of_layer[cells.start % shape.directions()];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
-        let buffers = [&tape.packed, h_0, c_0, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y];
+        let [mask, gates, h_in, c] =
+            [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.forward(shape);
-        for [begin, end] in self.chunks() {
+        for begin in self.chunks() {
             let params = ForwardParams {
-                begin,
-                end,
+                begin: begin as u32,
+                begin_apart: 0,
+                chunk: self.tiles.steps as u32,
+                cell: cells.start as u32,
+                cell_apart: 1,
+                rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+                mask_apart: self.company.apart(&cell.mask) as u32,
+                both: u32::from(shape.bidirectional),
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
-                reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, self.cell, false) as u32,
-                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                weights: Layout::PLAIN.place(shape, cells.start, false) as u32,
+                weights_apart: Layout::PLAIN.place(shape, 1, false) as u32,
+                masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
                 outputs: shape.output_size() as u32,
-                column: (self.direction * shape.hidden_size) as u32,
                 shared_output: u32::from(shape.shares_output()),
                 has_start: u32::from(start.is_some()),
-                start_h: pass.h_at(self.cell) as u32,
-                start_c: pass.c_at(self.cell) as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
                 limit_h: zoneout.limit_h,
@@ -242,58 +279,76 @@ impl<'a> Recurrence<'a> {
                 rate_c: zoneout.rate_c,
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
-                cell: self.cell as u32,
             };
-            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+            let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, cells));
         }
     }
 
+    /// All steps of the cells that go together with `cell`, from the last to the first.
     pub fn backward(
         &self,
+        cell: usize,
         (d_y, from): (&GpuBuffer, usize),
         d_final: Option<&LstmState<GpuBuffer>>,
-        packed_weights: &GpuBuffer,
-        cell: &mut CellTape<GpuBuffer>,
+        packed: &GpuBuffer,
+        layers: &mut [LayerTape<GpuBuffer>],
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (cells, directions) = (self.company.with(cell, shape), shape.directions());
+        let place = |cell: usize| (cell / directions, cell % directions);
         if let Some(state) = d_final {
-            take_final(gpu, pass, self.cell, state, cell);
+            for (layer, direction) in cells.clone().map(place) {
+                let cell = layer * directions + direction;
+                take_final(gpu, pass, cell, state, &mut layers[layer].cells[direction]);
+            }
         }
+        let (layer, direction) = place(cells.start);
+        let (tape, ends) = (&layers[layer].cells[direction], [d_final.is_some(), d_start.is_some()]);
         match is_full(shape) {
-            true => self.full_backward((d_y, from), d_final.is_some(), packed_weights, cell, d_start.is_some()),
-            false => self.plain_backward((d_y, from), d_final.is_some(), packed_weights, cell, d_start.is_some()),
+            true => self.full_backward(cell, (d_y, from), packed, tape, ends),
+            false => self.plain_backward(&cells, (d_y, from), packed, tape, ends),
         }
         if let Some(state) = d_start {
-            give_start(gpu, pass, self.cell, cell, state);
+            for (layer, direction) in cells.map(place) {
+                give_start(gpu, pass, layer * directions + direction, &layers[layer].cells[direction], state);
+            }
         }
     }
 
     fn plain_backward(
         &self,
+        cells: &Range<usize>,
         (d_y, from): (&GpuBuffer, usize),
-        has_final: bool,
         packed_weights: &GpuBuffer,
         cell: &CellTape<GpuBuffer>,
-        wants_start: bool,
+        [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state];
+        let [c, mask, gates, d_state] =
+            [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.backward(shape);
-        for [begin, end] in self.chunks().rev() {
+        for begin in self.chunks().rev() {
             let params = BackwardParams {
-                begin,
-                end,
+                begin: begin as u32,
+                begin_apart: 0,
+                chunk: self.tiles.steps as u32,
+                cell: cells.start as u32,
+                cell_apart: 1,
+                rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+                mask_apart: self.company.apart(&cell.mask) as u32,
+                both: u32::from(shape.bidirectional),
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
-                reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, self.cell, true) as u32,
-                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                weights: Layout::PLAIN.place(shape, cells.start, true) as u32,
+                weights_apart: Layout::PLAIN.place(shape, 1, false) as u32,
+                state_apart: self.company.apart(&cell.d_state) as u32,
+                masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
                 outputs: shape.output_size() as u32,
-                column: (self.direction * shape.hidden_size) as u32,
                 d_y_from: from as u32,
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(has_final),
@@ -306,13 +361,12 @@ impl<'a> Recurrence<'a> {
                 rate_c: zoneout.rate_c,
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
-                cell: self.cell as u32,
             };
-            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+            gpu.run(kernel, &params, &[packed_weights, d_y, c, mask, gates, d_state], self.grid(sequences, cells));
         }
     }
-}
 
-fn grid_of(batch: usize, sequences: usize) -> [u32; 3] {
-    [batch.div_ceil(sequences) as u32, 1, 1]
+    fn grid(&self, sequences: usize, cells: &Range<usize>) -> [u32; 3] {
+        [self.pass.batch().div_ceil(sequences) as u32, 1, cells.len() as u32]
+    }
 }

@@ -53,36 +53,14 @@ pub(super) struct Recurrences<'a> {
 }
 
 impl<'a> Recurrences<'a> {
-    pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, tape: &Tape) -> Self {
-        let company = Company::of(gpu, kind, pass.shape);
-        // Where the buffers of all cells are too large for one binding each cell is by itself.
-        let lie_together = tape.layers[0].cells[0].gates.all().is_some();
-        let layout = kind.layout(company);
-        let company = if lie_together { company } else { Company::None };
+    pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, company: Company) -> Self {
+        let layout = kind.layout(Company::of(gpu, pass.shape));
         Self { gpu, pass, zoneout: Zoneout::of(pass), kind, company, layout }
     }
 
     /// Whether layers pass on what goes up and down by themselves.
     pub fn are_stacked(&self) -> bool {
         self.company == Company::Layers
-    }
-
-    /// Whether `cell` is the first on the way back of those that go together with it.
-    pub fn begins_back(&self, cell: usize) -> bool {
-        match self.company {
-            Company::None => true,
-            Company::Directions => cell.is_multiple_of(2),
-            Company::Layers => cell + 1 == self.pass.shape.cells(),
-        }
-    }
-
-    /// The cells that go together with this one.
-    fn with(&self, cell: usize) -> Range<usize> {
-        match self.company {
-            Company::None => cell..cell + 1,
-            Company::Directions => cell / 2 * 2..cell / 2 * 2 + 2,
-            Company::Layers => 0..self.pass.shape.cells(),
-        }
     }
 
     fn grid(&self, backward: bool, units: usize, sequences: usize, cells: usize) -> [u32; 3] {
@@ -119,7 +97,7 @@ impl<'a> Recurrences<'a> {
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
             self.prepare(cell, params, start, tape, keeps_zeros);
-            let cells = self.with(cell);
+            let cells = self.company.with(cell, pass.shape);
             if cell + 1 == cells.end {
                 self.walk(&cells, start, params, tape);
             }
@@ -220,7 +198,8 @@ impl<'a> Recurrences<'a> {
         let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
         let cell = &of_layer[cells.start % shape.directions()];
         let h_0 = start.map_or(params, |start| &start.h);
-        let [gates, h_in, c, mask] = [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.of_all(buffer));
+        let [gates, h_in, c, mask] =
+            [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.company.all_of(buffer));
         let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, &cell.u];
         let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
@@ -238,22 +217,6 @@ impl<'a> Recurrences<'a> {
             if shape.proj_size > 0 {
                 gpu.run(&FORWARD_PROJECT, &params, &buffers, plain_grid(shape.width(), sequences));
             }
-        }
-    }
-
-    /// What a dispatch binds of one kind of buffer.
-    fn of_all<'b>(&self, buffer: &'b GpuBuffer) -> &'b GpuBuffer {
-        match self.company {
-            Company::None => buffer,
-            _ => buffer.all().unwrap_or(buffer),
-        }
-    }
-
-    /// Elements from one cell's buffer to the next one's in [`of_all`](Self::of_all).
-    fn apart(&self, buffer: &GpuBuffer) -> usize {
-        match self.company {
-            Company::None => 0,
-            _ => buffer.all().map_or(0, |_| buffer.apart()),
         }
     }
 
@@ -301,8 +264,8 @@ impl<'a> Recurrences<'a> {
             joining_apart,
             cell: cell_number,
             cell_apart,
-            rows_apart: (self.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.apart(&cell.mask) as u32,
+            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.company.apart(&cell.mask) as u32,
             layers: self.layers(),
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
@@ -343,7 +306,8 @@ impl<'a> Recurrences<'a> {
         layers: &mut [LayerTape<GpuBuffer>],
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
-        let (gpu, pass, shape, cells) = (self.gpu, self.pass, self.pass.shape, &self.with(cell));
+        let (gpu, pass, shape, cells) =
+            (self.gpu, self.pass, self.pass.shape, &self.company.with(cell, self.pass.shape));
         let (hidden, width, directions) = (shape.hidden_size, shape.width(), shape.directions());
         if let Some(state) = d_final {
             for cell in cells.clone() {
@@ -357,8 +321,8 @@ impl<'a> Recurrences<'a> {
             None => params_of,
         };
         // What goes back through W_hh.
-        let d_recurrent = if shape.layer_norm { &tape.norm } else { self.of_all(&tape.gates) };
-        let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.of_all(buffer));
+        let d_recurrent = if shape.layer_norm { &tape.norm } else { self.company.all_of(&tape.gates) };
+        let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
         let buffers = [weights, params_of, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
         let [backward, project, start] = [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START]
             .map(|kernel| kernel.of(self.kind, shape));
@@ -448,9 +412,9 @@ impl<'a> Recurrences<'a> {
             d_y_apart,
             cell,
             cell_apart,
-            rows_apart: (self.apart(&tape.gates) / shape.gates()) as u32,
-            state_apart: self.apart(&tape.d_state) as u32,
-            mask_apart: self.apart(&tape.mask) as u32,
+            rows_apart: (self.company.apart(&tape.gates) / shape.gates()) as u32,
+            state_apart: self.company.apart(&tape.d_state) as u32,
+            mask_apart: self.company.apart(&tape.mask) as u32,
             layers: self.layers(),
             ends: wave.ends as u32,
             rows: pass.rows() as u32,

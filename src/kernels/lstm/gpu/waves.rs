@@ -1,8 +1,10 @@
-//! Which cells, each one direction of one layer, go together in one dispatch of a time step, and which step each has there.
+//! Which cells, each one direction of one layer, go together in one dispatch, and which step each has where that is one step.
+
+use std::ops::Range;
 
 use super::step_kernels::{Steps, packed_len};
-use super::{LstmShape, Pass};
-use crate::device::Gpu;
+use super::{LstmShape, Pass, Strategy, Tape};
+use crate::device::{Gpu, GpuBuffer};
 use crate::kernels::Noise;
 use crate::kernels::lstm::packing::Step;
 
@@ -20,16 +22,60 @@ pub(super) enum Company {
 impl Company {
     /// Of the cells of a shape. In a stack nothing may happen to h between the layers, and the weights of its inputs have to
     /// fit, too; what normalises or projects, and the plain kernels, take one cell.
-    pub fn of(gpu: &Gpu, steps: Steps, shape: &LstmShape) -> Self {
+    pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let Noise { dropout, zoneout_h, zoneout_c, .. } = shape.noise;
         let layers = shape.num_layers > 1 && shape.shares_output() && dropout.max(zoneout_h).max(zoneout_c) == 0.0;
-        let fits = 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
-        match steps {
-            Steps::Plain => Self::None,
+        let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
+        let strategy = Strategy::of(gpu, shape);
+        match strategy {
+            Strategy::Steps(Steps::Plain) => Self::None,
             _ if shape.layer_norm || shape.proj_size > 0 => Self::None,
             _ if shape.bidirectional => Self::Directions,
-            _ if layers && fits && shape.hidden_size <= gpu.tuning().recurrence.stack_to => Self::Layers,
+            Strategy::Steps(steps)
+                if layers && fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to =>
+            {
+                Self::Layers
+            }
             _ => Self::None,
+        }
+    }
+
+    /// The same, where the buffers of all cells lie together; where they are too large for one binding each cell is by itself.
+    pub fn in_tape(self, tape: &Tape) -> Self {
+        if tape.layers[0].cells[0].gates.all().is_some() { self } else { Self::None }
+    }
+
+    /// The cells that go together with this one.
+    pub fn with(self, cell: usize, shape: &LstmShape) -> Range<usize> {
+        match self {
+            Self::None => cell..cell + 1,
+            Self::Directions => cell / 2 * 2..cell / 2 * 2 + 2,
+            Self::Layers => 0..shape.cells(),
+        }
+    }
+
+    /// Whether `cell` is the first on the way back of those that go together with it.
+    pub fn begins_back(self, cell: usize, shape: &LstmShape) -> bool {
+        match self {
+            Self::None => true,
+            Self::Directions => cell.is_multiple_of(2),
+            Self::Layers => cell + 1 == shape.cells(),
+        }
+    }
+
+    /// What a dispatch binds of one kind of buffer.
+    pub fn all_of(self, buffer: &GpuBuffer) -> &GpuBuffer {
+        match self {
+            Self::None => buffer,
+            _ => buffer.all().unwrap_or(buffer),
+        }
+    }
+
+    /// Elements from one cell's buffer to the next one's in [`all_of`](Self::all_of).
+    pub fn apart(self, buffer: &GpuBuffer) -> usize {
+        match self {
+            Self::None => 0,
+            _ => buffer.all().map_or(0, |_| buffer.apart()),
         }
     }
 }

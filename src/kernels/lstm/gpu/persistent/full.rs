@@ -2,7 +2,7 @@
 //! what normalisation needs of the parameters, and the start states from where the packed weights lie: their buffers are as
 //! many as every adapter binds.
 
-use super::{Packed, Recurrence, Tiled, grid_of, split};
+use super::{Packed, Recurrences, Tiled, split};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
@@ -21,20 +21,20 @@ params! {
 }
 params! {
     struct ForwardParams {
-        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32,
-        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, column: u32, shared_output: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
+        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32,
         rows: u32, moments: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 params! {
     struct BackwardParams {
-        begin: u32, end: u32, steps: u32, batch: u32, reverse: u32, even: u32, table: u32, weights: u32,
-        w_hr: u32, gains: u32, masked: u32, outputs: u32, column: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
+        w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
         wants_start: u32, rows: u32, moments: u32, sums: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32,
-        seed_0: u32, seed_1: u32, cell: u32,
+        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
@@ -162,47 +162,52 @@ pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &
     gpu.run(&PACK, &pack, &[params, &tape.packed], [x, y, shape.cells() as u32]);
 }
 
-impl Recurrence<'_> {
+impl Recurrences<'_> {
     /// The start states, where they are read.
-    fn take_start(&self, start: &LstmState<GpuBuffer>, tape: &mut Tape) {
+    fn take_start(&self, number: usize, start: &LstmState<GpuBuffer>, tape: &mut Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let packed = Packed::of(shape);
         let (h, c) = (pass.batch() * shape.width(), pass.batch() * shape.hidden_size);
-        let parts = [(&start.h, pass.h_at(self.cell), 0, h), (&start.c, pass.c_at(self.cell), h, c)];
+        let parts = [(&start.h, pass.h_at(number), 0, h), (&start.c, pass.c_at(number), h, c)];
         for (values, from, to, width) in parts {
             let (from, to) = (Matrix::rows(from, width), Matrix::rows(packed.start() + to, width));
             gpu.copy_rows(&RowsShape { rows: 1, width, from, to }, Listed::No, values, &mut tape.packed);
         }
     }
 
-    pub(super) fn full_forward(&self, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
+    pub(super) fn full_forward(&self, number: usize, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
         if let Some(start) = start {
-            self.take_start(start, tape);
+            self.take_start(number, start, tape);
         }
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let LayerTape { cells, y, .. } = &tape.layers[self.layer];
-        let cell = &cells[self.direction];
+        let LayerTape { cells, y, .. } = &tape.layers[number / shape.directions()];
+        let cell = &cells[number % shape.directions()];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let norm = pass.norm_places::<Gpu>();
         let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
-        for [begin, end] in self.chunks() {
+        for begin in self.chunks() {
             let params = ForwardParams {
-                begin,
-                end,
+                begin: begin as u32,
+                begin_apart: 0,
+                chunk: self.tiles.steps as u32,
+                cell: number as u32,
+                cell_apart: 0,
+                rows_apart: 0,
+                mask_apart: 0,
+                both: u32::from(shape.bidirectional),
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
-                reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, self.cell, false) as u32,
-                w_hr: packed.w_hr(self.cell, false) as u32,
-                gains: packed.gains(self.cell) as u32,
+                weights: Layout::PLAIN.place(shape, number, false) as u32,
+                weights_apart: 0,
+                w_hr: packed.w_hr(number, false) as u32,
+                gains: packed.gains(number) as u32,
                 start: packed.start() as u32,
                 has_start: u32::from(start.is_some()),
-                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                masked: u32::from(pass.recurrent_drop(number).is_some()),
                 outputs: shape.output_size() as u32,
-                column: (self.direction * shape.width()) as u32,
                 shared_output: u32::from(shape.shares_output()),
                 rows: pass.rows() as u32,
                 moments: norm.own as u32,
@@ -214,40 +219,44 @@ impl Recurrence<'_> {
                 rate_c: zoneout.rate_c,
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
-                cell: self.cell as u32,
             };
-            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, &(number..number + 1)));
         }
     }
 
     pub(super) fn full_backward(
         &self,
+        number: usize,
         (d_y, from): (&GpuBuffer, usize),
-        has_final: bool,
         packed_weights: &GpuBuffer,
         cell: &CellTape<GpuBuffer>,
-        wants_start: bool,
+        [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let norm = pass.norm_places::<Gpu>();
         let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
-        for [begin, end] in self.chunks().rev() {
+        for begin in self.chunks().rev() {
             let params = BackwardParams {
-                begin,
-                end,
+                begin: begin as u32,
+                begin_apart: 0,
+                chunk: self.tiles.steps as u32,
+                cell: number as u32,
+                cell_apart: 0,
+                rows_apart: 0,
+                mask_apart: 0,
+                both: u32::from(shape.bidirectional),
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
-                reverse: self.direction as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, self.cell, true) as u32,
-                w_hr: packed.w_hr(self.cell, true) as u32,
-                gains: packed.gains(self.cell) as u32,
-                masked: u32::from(pass.recurrent_drop(self.cell).is_some()),
+                weights: Layout::PLAIN.place(shape, number, true) as u32,
+                weights_apart: 0,
+                w_hr: packed.w_hr(number, true) as u32,
+                gains: packed.gains(number) as u32,
+                masked: u32::from(pass.recurrent_drop(number).is_some()),
                 outputs: shape.output_size() as u32,
-                column: (self.direction * shape.width()) as u32,
                 d_y_from: from as u32,
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(has_final),
@@ -263,9 +272,8 @@ impl Recurrence<'_> {
                 rate_c: zoneout.rate_c,
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
-                cell: self.cell as u32,
             };
-            gpu.run(kernel, &params, &buffers, grid_of(pass.batch(), sequences));
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, &(number..number + 1)));
         }
     }
 }
