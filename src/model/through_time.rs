@@ -54,7 +54,8 @@ impl<D: Kernels> Network<D> {
         batch: &Batch,
         scratch: &mut D::Buffer,
     ) -> Result<Vec<HiddenGradient>> {
-        assert!(batch.draw.is_none() && self.shape.checkpoint_every == 0, "{:?} of {batch:?}", self.shape);
+        let every = self.shape.checkpoint_every;
+        assert!(batch.draw.is_none() && every == 0, "draw {:?}, {every} steps kept", batch.draw);
         let (lstm, packing) = (&self.shape.lstm, &batch.packing);
         let (outputs, width) = (lstm.output_size(), lstm.width());
         let mut cells = Vec::with_capacity(lstm.cells());

@@ -37,7 +37,7 @@ impl Gpu {
         self.fault()?;
         mapped
             .map_err(|error| Error::device(format!("`{}`: {error}", self.name), "try again, or use `--device cpu`"))?;
-        let refused = |error| Error::device(format!("`{}`: {error:?}", self.name), "try again, or use `--device cpu`");
+        let refused = |error| Error::device(format!("`{}`: {error}", self.name), "try again, or use `--device cpu`");
         let values = bytemuck::cast_slice(&staging.get_mapped_range(..size).map_err(refused)?).to_vec();
         staging.unmap();
         self.recorder.borrow_mut().staging = Some(staging);

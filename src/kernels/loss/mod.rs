@@ -108,7 +108,7 @@ impl LossShape<'_> {
             LossKind::Gaussian => self.parts == 2,
             LossKind::StudentT => self.parts == 3,
         };
-        assert!(fits, "{self:?}");
+        assert!(fits, "{} values of {} parts each, {} quantiles", self.values, self.parts, self.quantiles.len());
     }
 }
 
