@@ -3,25 +3,41 @@
 // One workgroup per tile of it and per split of the rows. The tiles are those of product_direct.wgsl, of product_tiles.wgsl
 // with product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
 // Split s writes its own sums s · stride further on; `reduce_splits` adds them in order.
+// Through workgroup memory a dispatch takes several maps, splits after splits in the grid. All but the first are alike and may
+// have their x in the buffer of h, where the map before it left what it gave.
 
 struct Params {
     rows: u32,
     outputs: u32,
-    d: u32,
     d_row: u32,
+    h_row: u32,
+    h_width: u32,
+    biases: u32,
+    // The first map.
+    d: u32,
     x: u32,
     x_row: u32,
     x_width: u32,
     h: u32,
-    h_row: u32,
-    h_width: u32,
-    biases: u32,
     d_w_x: u32,
     d_w_h: u32,
     d_b_0: u32,
     d_b_1: u32,
+    // The second, and how far apart the others are.
+    next_x: u32,
+    next_x_row: u32,
+    next_x_width: u32,
+    next_d_w_x: u32,
+    next_d_w_h: u32,
+    next_d_b_0: u32,
+    next_d_b_1: u32,
+    d_apart: u32,
+    h_apart: u32,
+    places_apart: u32,
+    x_in_h: u32,       // whether the others' x lies in h
     add: u32,
     stride: u32,
+    splits: u32,
     rows_per_split: u32,
 }
 
@@ -34,33 +50,73 @@ struct Params {
 const X = 0u;
 const H = 1u;
 const ONES = 2u;
+const X_IN_H = 3u;
+
+struct Map {
+    d: u32,
+    x: u32,
+    x_row: u32,
+    x_width: u32,
+    x_part: u32,
+    h: u32,
+    d_w_x: u32,
+    d_w_h: u32,
+    d_b_0: u32,
+    d_b_1: u32,
+}
 
 var<private> split: u32;
+var<private> map: Map;
+
+fn map_of(number: u32) -> Map {
+    if number == 0u {
+        return Map(
+            params.d, params.x, params.x_row, params.x_width, X, params.h, params.d_w_x, params.d_w_h, params.d_b_0, params.d_b_1,
+        );
+    }
+    let places = (number - 1u) * params.places_apart;
+    return Map(
+        params.d + number * params.d_apart,
+        params.next_x + (number - 1u) * params.x_in_h * params.h_apart,
+        params.next_x_row,
+        params.next_x_width,
+        select(X, X_IN_H, params.x_in_h != 0u),
+        params.h + number * params.h_apart,
+        params.next_d_w_x + places,
+        params.next_d_w_h + places,
+        params.next_d_b_0 + places,
+        params.next_d_b_1 + places,
+    );
+}
 
 // The columns of [x | h | 1] where h and 1 begin.
 fn begins() -> vec2u {
-    let x_columns = (params.x_width + 7u) / 8u * 8u;
+    let x_columns = (map.x_width + 7u) / 8u * 8u;
     return vec2u(x_columns, x_columns + (params.h_width + 7u) / 8u * 8u);
 }
 
 fn a_quad(i: u32, k: u32) -> vec4f {
-    let at = params.d + k * params.d_row + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.outputs - 1u));
+    let at = map.d + k * params.d_row + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.outputs - 1u));
     return vec4f(d[at.x], d[at.y], d[at.z], d[at.w]);
 }
 
 fn part_of(j: u32) -> u32 {
     let begin = begins();
-    return select(select(ONES, H, j < begin.y), X, j < begin.x);
+    return select(select(ONES, H, j < begin.y), map.x_part, j < begin.x);
 }
 
 fn b_quad(part: u32, j: u32, k: u32) -> vec4f {
     let columns = vec4u(j, j + 1u, j + 2u, j + 3u);
     if part == X {
-        let at = params.x + k * params.x_row + min(columns, vec4u(params.x_width - 1u));
+        let at = map.x + k * map.x_row + min(columns, vec4u(map.x_width - 1u));
         return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
     }
+    if part == X_IN_H {
+        let at = map.x + k * map.x_row + min(columns, vec4u(map.x_width - 1u));
+        return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
+    }
     if part == H {
-        let at = params.h + k * params.h_row + min(columns - begins().x, vec4u(params.h_width - 1u));
+        let at = map.h + k * params.h_row + min(columns - begins().x, vec4u(params.h_width - 1u));
         return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
     }
     return vec4f(1.0);
@@ -82,16 +138,16 @@ fn store(i: u32, j: u32, row: vec4f) {
     let begin = begins();
     for (var q = 0u; q < 4u; q++) {
         let column = j + q;
-        if column < params.x_width {
-            put(params.d_w_x + i * params.x_width + column, row[q]);
+        if column < map.x_width {
+            put(map.d_w_x + i * map.x_width + column, row[q]);
         } else if column >= begin.x && column - begin.x < params.h_width {
-            put(params.d_w_h + i * params.h_width + column - begin.x, row[q]);
+            put(map.d_w_h + i * params.h_width + column - begin.x, row[q]);
         } else if column == begin.y {
             if params.biases > 0u {
-                put(params.d_b_0 + i, row[q]);
+                put(map.d_b_0 + i, row[q]);
             }
             if params.biases > 1u {
-                put(params.d_b_1 + i, row[q]);
+                put(map.d_b_1 + i, row[q]);
             }
         }
     }
@@ -99,12 +155,14 @@ fn store(i: u32, j: u32, row: vec4f) {
 
 // First row and first column of a workgroup's tile.
 fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
+    map = map_of(group.z / params.splits);
+    split = group.z % params.splits;
     let index = group.y * groups.x + group.x;
     let across = (begins().y + min(params.biases, 1u) * 8u + columns - 1u) / columns;
-    split = group.z;
     return vec2u(index / across * rows, index % across * columns);
 }
 
 fn terms(group: vec3u) -> vec2u {
-    return min(vec2u(group.z, group.z + 1u) * params.rows_per_split, vec2u(params.rows));
+    let part = group.z % params.splits;
+    return min(vec2u(part, part + 1u) * params.rows_per_split, vec2u(params.rows));
 }

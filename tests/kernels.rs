@@ -6,7 +6,7 @@ mod cases;
 mod common;
 
 use bptt::config::{LossKind, OptimizerKind};
-use bptt::device::{Cpu, Device, Gpu, GpuOptions};
+use bptt::device::{Cpu, Device, Gpu, GpuOptions, Tile};
 use bptt::kernels::{
     Affine, AffineInput, AffineSize, Average, Clip, Drop, DropShape, Dropout, Kernels, Listed, LossShape, Masks,
     Matrix, Onto, Product, ProductShape, Record, Rows, RowsShape, Rule, Source, Status, WindowShape,
@@ -267,6 +267,92 @@ fn weight_gradients_are_few_dispatches() {
         let case = WeightCase { rows: 700, outputs: 256, widths, biases: 2, gap: 0, coarse: false };
         case.run(&gpu);
         assert_eq!(gpu.counts().dispatches, 5 + u64::from(tuning.workgroups > 1), "{tuning:?}");
+    }
+}
+
+/// The maps of a recurrence, whose buffers lie together: the layers of a stack, each with what the one below gave, or both
+/// directions with the same input.
+#[derive(Clone, Copy, Debug)]
+struct TogetherCase {
+    rows: usize,
+    width: usize,
+    inputs: usize,
+    maps: usize,
+    stack: bool,
+    biases: usize,
+}
+
+impl Case for TogetherCase {
+    fn name(&self) -> String {
+        format!("{self:?}")
+    }
+    fn run<D: Kernels>(&self, device: &D) -> Results {
+        let Self { rows, width, inputs, maps, stack, biases } = *self;
+        let (outputs, later) = (4 * width, 3); // rows from what enters to what is given
+        let mut numbers = Numbers::new((rows * 7 + width) as u64);
+        let mut several = |len: usize| {
+            let mut buffers = device.buffers("of all maps", len, maps);
+            buffers.iter_mut().for_each(|buffer| device.write(buffer, &elements::<D>(&numbers.take(len))));
+            buffers
+        };
+        let (d, h) = (several(rows * outputs), several((rows + later) * width));
+        let x = filled(device, &numbers.take(2 + rows * inputs));
+        let (mut maps, mut place) = (Vec::new(), 1);
+        for index in 0..self.maps {
+            let (values, rows_of_x, x_width) = match index {
+                1.. if stack => (&h[index - 1], Matrix::rows(later * width, width), width),
+                _ => (&x, Matrix::rows(2, inputs), inputs),
+            };
+            let x = AffineInput { values, rows: rows_of_x, width: x_width, weight: place };
+            let weight = place + outputs * x_width;
+            let h = AffineInput { values: &h[index], rows: Matrix::rows(0, width), width, weight };
+            let biases: Vec<_> = (0..biases).map(|bias| weight + outputs * (width + bias)).collect();
+            place = weight + outputs * (width + biases.len());
+            maps.push(Affine {
+                rows,
+                outputs,
+                d: (&d[index], Matrix::rows(0, outputs)),
+                x: Some(x),
+                h: Some(h),
+                biases,
+            });
+        }
+        let size = |map: &Affine<D::Buffer>| AffineSize {
+            rows,
+            outputs,
+            widths: [map.x.as_ref().unwrap().width, width],
+            bias: biases > 0,
+        };
+        let sizes: Vec<_> = maps.iter().map(size).collect();
+        let mut d_params = filled(device, &numbers.take(place));
+        let mut scratch = fresh(device, device.weight_scratch_len(&sizes, place));
+        device.weight_gradients(&maps, &mut d_params, &mut scratch);
+        vec![("d_params".into(), read(device, &d_params, place))]
+    }
+    fn tolerance(&self) -> (f64, f64) {
+        (2e-6, (self.rows as f64).sqrt())
+    }
+}
+
+/// Through workgroup memory they are one dispatch; straight from storage one each.
+#[test]
+fn weight_gradients_of_what_lies_together() {
+    let mut cases = Vec::new();
+    for (index, maps) in [2, 2, 3, 5].into_iter().enumerate() {
+        let sizes = [[1, 1, 1], [300, 17, 3], [129, 16, 70], [640, 5, 5]][index];
+        let [rows, width, inputs] = sizes;
+        for stack in [true, false] {
+            cases.push(TogetherCase { rows, width, inputs, maps, stack, biases: index % 3 });
+        }
+    }
+    for tuning in common::tunings() {
+        let gpu = common::tuned(tuning);
+        hold_on(&cases, std::slice::from_ref(&gpu));
+        let before = gpu.counts().dispatches;
+        let case = TogetherCase { rows: 512, width: 16, inputs: 3, maps: 4, stack: true, biases: 2 };
+        case.run(&gpu);
+        let each = if tuning.tile == Tile::Direct { 4 } else { 1 };
+        assert_eq!(gpu.counts().dispatches - before, each + u64::from(tuning.workgroups > 1), "{tuning:?}");
     }
 }
 

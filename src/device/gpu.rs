@@ -60,6 +60,11 @@ impl GpuBuffer {
         self.all.as_deref()
     }
 
+    /// Elements before it in [`all`](Self::all).
+    pub(crate) fn place(&self) -> usize {
+        self.bytes.start as usize / 4
+    }
+
     /// Elements from this one to the next that was made together with it.
     pub(crate) fn apart(&self) -> usize {
         self.len().next_multiple_of(BORDER)

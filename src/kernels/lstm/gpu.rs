@@ -154,11 +154,8 @@ impl Lstm for Gpu {
     }
 
     fn cell_rows(&self, shape: &LstmShape, rows: usize) -> usize {
-        match Company::of(self, shape) {
-            Company::None => rows,
-            // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
-            _ => (shape.rows() + shape.batch).next_multiple_of(BORDER),
-        }
+        // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
+        if shape.cells() > 1 { (shape.rows() + shape.batch).next_multiple_of(BORDER) } else { rows }
     }
 }
 

@@ -1,4 +1,5 @@
-//! On the GPU: a dispatch for each map, its rows cut into parts, and one that adds the parts of all in a fixed order.
+//! On the GPU: a dispatch for all maps whose buffers lie together, their rows cut into parts, and one that adds the parts of all in
+//! a fixed order.
 
 use std::ops::Range;
 
@@ -9,11 +10,11 @@ use crate::order;
 
 params! {
     struct WeightParams {
-        rows: u32, outputs: u32, d: u32, d_row: u32,
-        x: u32, x_row: u32, x_width: u32,
-        h: u32, h_row: u32, h_width: u32,
-        biases: u32, d_w_x: u32, d_w_h: u32, d_b_0: u32, d_b_1: u32,
-        add: u32, stride: u32, rows_per_split: u32,
+        rows: u32, outputs: u32, d_row: u32, h_row: u32, h_width: u32, biases: u32,
+        d: u32, x: u32, x_row: u32, x_width: u32, h: u32, d_w_x: u32, d_w_h: u32, d_b_0: u32, d_b_1: u32,
+        next_x: u32, next_x_row: u32, next_x_width: u32, next_d_w_x: u32, next_d_w_h: u32, next_d_b_0: u32, next_d_b_1: u32,
+        d_apart: u32, h_apart: u32, places_apart: u32, x_in_h: u32,
+        add: u32, stride: u32, splits: u32, rows_per_split: u32,
     }
 }
 pub(in crate::kernels) static WEIGHTS: TileKernels =
@@ -45,50 +46,150 @@ impl Gpu {
         self.tuning().splits(tiles.div_ceil(sizes.len().max(1)), rows)
     }
 
-    fn partial_sums(&self, map: &Affine<GpuBuffer>, sums: &Sums) {
-        let (d, rows) = map.d;
-        let inputs = [&map.x, &map.h];
-        let whole = inputs.into_iter().flatten().all(|input| input.rows.column == 1);
-        assert!(whole && rows.column == 1, "rows in pieces");
+    /// The sums of all maps, as many in each dispatch as lie together.
+    fn all_partial_sums(&self, maps: &[Affine<GpuBuffer>], sums: &Sums) {
+        let mut rest = maps;
+        while !rest.is_empty() {
+            // Tiles straight from storage take one map: what lies where would be decided at every number.
+            let direct = self.weight_tile(&rest[0].size()) == Tile::Direct;
+            let (maps, after) = rest.split_at(if direct { 1 } else { lie_together(rest) });
+            self.partial_sums(maps, sums);
+            rest = after;
+        }
+    }
+
+    fn partial_sums(&self, maps: &[Affine<GpuBuffer>], sums: &Sums) {
+        let (map, next) = (&maps[0], &maps[1.min(maps.len() - 1)]);
+        let whole = [&map.x, &map.h].into_iter().flatten().all(|input| input.rows.column == 1);
+        assert!(whole && map.d.1.column == 1, "rows in pieces");
         assert!(map.biases.len() <= 2, "{} biases", map.biases.len());
-        // A buffer for the binding even where there is no input.
-        let [x, h] = inputs.map(|input| input.as_ref().map_or(d, |input| input.values));
-        let number = |input: usize, number: fn(&AffineInput<GpuBuffer>) -> usize| {
-            inputs[input].as_ref().map_or(0, |input| number(input) as u32)
-        };
-        let place = |place: usize| (place - sums.first) as u32;
-        let bias = |index: usize| map.biases.get(index).map_or(0, |&at| place(at));
-        let weight = |input: usize| inputs[input].as_ref().map_or(0, |input| place(input.weight));
+        let [d, x, h, d_w_x, d_w_h, d_b_0, d_b_1] = places(map, sums.first);
+        let [next_d, next_x, next_h, next_d_w_x, next_d_w_h, next_d_b_0, next_d_b_1] = places(next, sums.first);
+        let [rows, outputs, d_row, h_row, h_width, biases] = sizes(map);
+        let [[x_row, x_width], [next_x_row, next_x_width]] = [map, next].map(size_of_x);
+        let third = maps.get(2).map_or(next_d_w_x, |third| places(third, sums.first)[3]);
         let params = WeightParams {
-            rows: map.rows as u32,
-            outputs: map.outputs as u32,
-            d: rows.offset as u32,
-            d_row: rows.row as u32,
-            x: number(0, |x| x.rows.offset),
-            x_row: number(0, |x| x.rows.row),
-            x_width: number(0, |x| x.width),
-            h: number(1, |h| h.rows.offset),
-            h_row: number(1, |h| h.rows.row),
-            h_width: number(1, |h| h.width),
-            biases: map.biases.len() as u32,
-            d_w_x: weight(0),
-            d_w_h: weight(1),
-            d_b_0: bias(0),
-            d_b_1: bias(1),
+            rows,
+            outputs,
+            d_row,
+            h_row,
+            h_width,
+            biases,
+            d,
+            x,
+            x_row,
+            x_width,
+            h,
+            d_w_x,
+            d_w_h,
+            d_b_0,
+            d_b_1,
+            next_x,
+            next_x_row,
+            next_x_width,
+            next_d_w_x,
+            next_d_w_h,
+            next_d_b_0,
+            next_d_b_1,
+            d_apart: next_d - d,
+            h_apart: next_h - h,
+            places_apart: third - next_d_w_x,
+            x_in_h: u32::from(!have_same_x(map, next)),
             add: u32::from(sums.splits == 1),
             stride: sums.stride as u32,
+            splits: sums.splits as u32,
             rows_per_split: map.rows.div_ceil(sums.splits) as u32,
         };
-        let size = map.size();
+        // The larger ones' tiles: workgroups beyond those of a smaller one store nothing.
+        let size = if x_width > next_x_width { map.size() } else { next.size() };
         let tile = self.weight_tile(&size);
         let width = size.widths.iter().sum::<usize>();
         let moved = map.rows * (map.outputs + width) + map.outputs * (width + map.biases.len()) * sums.splits;
-        self.cost(Cost::new(map.rows * map.outputs * (2 * width + usize::from(size.bias)), moved));
+        let operations = map.rows * map.outputs * (2 * width + usize::from(size.bias));
+        self.cost(Cost::new(operations * maps.len(), moved * maps.len()));
         let [across, down, _] = grid(tile.count(size.outputs, columns(&size)), 1);
         // Sums alone lose digits in 16 bits and gain nothing.
         let half = self.half().filter(|_| width > 0);
-        self.run(WEIGHTS.of(tile, half), &params, &[d, x, h, sums.to], [across, down, sums.splits as u32]);
+        // A buffer for the binding even where there is no input.
+        let d = map.d.0;
+        let buffers = [Some(d), values(&map.x), values(&map.h)].map(|buffer| whole_of(buffer.unwrap_or(d)));
+        let grid = [across, down, (maps.len() * sums.splits) as u32];
+        self.run(WEIGHTS.of(tile, half), &params, &[buffers[0], buffers[1], buffers[2], sums.to], grid);
     }
+}
+
+/// All that was made together with a buffer.
+fn whole_of(buffer: &GpuBuffer) -> &GpuBuffer {
+    buffer.all().unwrap_or(buffer)
+}
+
+fn values<'a>(input: &Option<AffineInput<'a, GpuBuffer>>) -> Option<&'a GpuBuffer> {
+    input.as_ref().map(|input| input.values)
+}
+
+/// Where d, x and h begin in all that was made together with them, and the gradients of W_x, W_h and the biases behind `first`.
+fn places(map: &Affine<GpuBuffer>, first: usize) -> [u32; 7] {
+    let (d, rows) = map.d;
+    let begins = |input: &Option<AffineInput<GpuBuffer>>| {
+        input.as_ref().map_or([0, first], |input| [input.values.place() + input.rows.offset, input.weight])
+    };
+    let [[x, w_x], [h, w_h]] = [begins(&map.x), begins(&map.h)];
+    let [b_0, b_1] = [0, 1].map(|index| map.biases.get(index).copied().unwrap_or(first));
+    let gradients = [w_x, w_h, b_0, b_1].map(|place| place - first);
+    [d.place() + rows.offset, x, h, gradients[0], gradients[1], gradients[2], gradients[3]].map(|place| place as u32)
+}
+
+/// What all maps of a dispatch have alike.
+fn sizes(map: &Affine<GpuBuffer>) -> [u32; 6] {
+    let [h_row, h_width] = map.h.as_ref().map_or([0; 2], |h| [h.rows.row, h.width]);
+    [map.rows, map.outputs, map.d.1.row, h_row, h_width, map.biases.len()].map(|size| size as u32)
+}
+
+/// What all but the first have alike.
+fn size_of_x(map: &Affine<GpuBuffer>) -> [u32; 2] {
+    map.x.as_ref().map_or([0; 2], |x| [x.rows.row as u32, x.width as u32])
+}
+
+fn have_same_x(a: &Affine<GpuBuffer>, b: &Affine<GpuBuffer>) -> bool {
+    match (values(&a.x), values(&b.x)) {
+        (Some(a_x), Some(b_x)) => std::ptr::eq(a_x, b_x) && size_of_x(a) == size_of_x(b),
+        _ => false,
+    }
+}
+
+/// How many of the maps, from the first on, have their buffers in one of each kind and as far apart from map to map; x is the
+/// same for all, or that of all but the first lies where h does.
+fn lie_together(maps: &[Affine<GpuBuffer>]) -> usize {
+    let together =
+        |a: Option<&GpuBuffer>, b: Option<&GpuBuffer>| match (a.and_then(GpuBuffer::all), b.and_then(GpuBuffer::all)) {
+            (Some(a), Some(b)) => std::ptr::eq(a, b),
+            _ => false,
+        };
+    let (first, mut count) = (&maps[0], 1);
+    while let Some(map) = maps.get(count) {
+        let same_x = have_same_x(first, map);
+        let found = together(Some(first.d.0), Some(map.d.0))
+            && together(values(&first.h), values(&map.h))
+            && (same_x || together(values(&map.x), values(&map.h)))
+            && sizes(first) == sizes(map);
+        // The first with the second, and then each with the one before as the second with the first, or the third with the second.
+        let apart = |index: usize| {
+            let [a, b] = [index - 1, index].map(|index| places(&maps[index], 0));
+            std::array::from_fn::<_, 7, _>(|at| b[at].wrapping_sub(a[at]))
+        };
+        let regular = count == 1 || {
+            let (before, now) = (apart(count - 1), apart(count));
+            let [d, h] = [0, 2].map(|at| before[at] == now[at]);
+            let x = now[1] == if same_x { 0 } else { now[2] };
+            let gradients = count == 2 && now[3..].iter().all(|&apart| apart == now[3]) || now[3..] == before[3..];
+            d && h && x && gradients && size_of_x(&maps[count - 1]) == size_of_x(map)
+        };
+        if !found || !regular || same_x != have_same_x(first, &maps[1]) {
+            break;
+        }
+        count += 1;
+    }
+    count
 }
 
 impl WeightGradients for Gpu {
@@ -97,14 +198,14 @@ impl WeightGradients for Gpu {
         let splits = self.weight_splits(&sizes);
         if splits == 1 {
             let sums = Sums { to: d_params, splits, first: 0, stride: 0 };
-            return maps.iter().for_each(|map| self.partial_sums(map, &sums));
+            return self.all_partial_sums(maps, &sums);
         }
         let spans = merged(maps.iter().flat_map(Affine::spans).collect());
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return };
         let (first, stride) = (first.start, last.end - first.start);
         assert!(splits * stride <= scratch.len(), "{splits} splits of {stride} in {}", scratch.len());
         let sums = Sums { to: scratch, splits, first, stride };
-        maps.iter().for_each(|map| self.partial_sums(map, &sums));
+        self.all_partial_sums(maps, &sums);
         for span in spans {
             let splits = Splits { count: span.len(), splits, first: span.start - first, stride };
             self.reduce_splits(&splits, scratch, span.start, d_params);
