@@ -8,6 +8,14 @@ use std::path::Path;
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What a result that cannot be an error holds. `expect` would bring the code that prints each kind of error, for a page to load.
+pub(crate) fn sure<T, E>(result: std::result::Result<T, E>, why: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(_) => panic!("{why}"),
+    }
+}
+
 /// Where in a file a problem was found; parts that are unknown are left out when printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {

@@ -7,14 +7,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::{Table, Value};
 
 use super::{Config, Task};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Place, Result, sure};
 
 const REMEDY: &str = "see the config.toml of any run folder";
 
 impl Config {
     /// The config file's text.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a config is a flat table")
+        sure(toml::to_string(self), "a config is a flat table")
     }
 
     /// What the text of a config file gives; `file` names it in messages.

@@ -5,6 +5,7 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::Series;
 use crate::config::{Config, LossKind};
+use crate::error::sure;
 use crate::kernels::{freedom_from_raw, scale_from_raw};
 
 /// Forecasts of some windows.
@@ -140,9 +141,9 @@ impl Forecasts {
         };
         let mut writer = csv::Writer::from_writer(Vec::new());
         for record in std::iter::once(header).chain(labels.into_iter().enumerate().map(row)) {
-            writer.write_record(record).expect("a vector takes everything, and all rows are as long as the header");
+            sure(writer.write_record(record), "a vector takes everything, and all rows are as long as the header");
         }
-        writer.into_inner().expect("a vector takes everything")
+        sure(writer.into_inner(), "a vector takes everything")
     }
 
     /// The fit of the quantiles to `truth`, which is laid out as they are; `None` without quantiles.

@@ -2,6 +2,7 @@
 //! months follow one another: half of what a page would load of the file.
 
 use super::{CsvOptions, Series, parse_csv};
+use crate::error::sure;
 
 const FILE: &[u8] = include_bytes!("sunspots.csv");
 const FIRST_YEAR: usize = 1749;
@@ -45,7 +46,7 @@ impl Series {
     /// The built-in series: monthly mean sunspot numbers from 1749 to 1983 (Andrews & Herzberg 1985), column `sunspots`.
     pub fn sunspots() -> Self {
         let options = CsvOptions { time: Some("month".into()), ..CsvOptions::default() };
-        parse_csv("sunspots", text().as_bytes(), &options).expect("the built-in series is read by a test").series
+        sure(parse_csv("sunspots", text().as_bytes(), &options), "the built-in series is read by a test").series
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{Config, Task};
 use crate::data::{Dataset, Scaler, Series};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Place, Result, sure};
 use crate::kernels::Tensor;
 use crate::model::NetworkShape;
 
@@ -143,16 +143,17 @@ impl ArchiveBuilder {
 
     /// The file's bytes.
     pub fn finish<M: Serialize>(self, metadata: &M) -> Vec<u8> {
-        let text = serde_json::to_string(metadata).expect("metadata is plain data");
+        let text = sure(serde_json::to_string(metadata), "metadata is plain data");
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = self
             .tensors
             .into_iter()
             .map(|(name, dims, values)| (name, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect()))
             .collect();
         let views = bytes.iter().map(|(name, dims, bytes)| {
-            (name, TensorView::new(Dtype::F32, dims.clone(), bytes).expect("as many bytes as the dims say"))
+            (name, sure(TensorView::new(Dtype::F32, dims.clone(), bytes), "as many bytes as the dims say"))
         });
-        ::safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), text)]))).expect("tensors fit a file")
+        let about = HashMap::from([(KEY.to_owned(), text)]);
+        sure(::safetensors::serialize(views, Some(about)), "tensors fit a file")
     }
 }
 
