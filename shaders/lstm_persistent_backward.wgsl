@@ -44,6 +44,7 @@ struct Params {
     weights: u32, // place of W_hh of the first cell, [H, 4, H]
     weights_apart: u32,
     state_apart: u32,
+    layers: u32,  // of a stack that is walked in chunks: all but the last have the gradient from above in `between`
     masked: u32,
     outputs: u32,
     d_y_from: u32,
@@ -63,10 +64,11 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from
-@group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
-@group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
-@group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
+@group(0) @binding(3) var<storage, read> between: array<f32>;        // [rows, H], if `layers`
+@group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
+@group(0) @binding(6) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
                                                                      // of them, then the start's
 
 var<workgroup> d_gates: array<vec4f, SEQUENCES * PARTS * UNITS>;     // d_gates_{t+1}
@@ -220,7 +222,9 @@ fn kept_of(place: Pair, step: Step) -> Kept {
     let before = select(here.base + place.n, params.batch + step.before + place.n, place.n < step.ongoing);
     kept.c_before = c[before * HIDDEN + place.j];
     kept.c_t = c[(params.batch + row) * HIDDEN + place.j];
-    if step.t >= params.d_y_from {
+    if here.cell + 1u < params.layers {
+        kept.d_y = between[(row - here.base) * HIDDEN + place.j];
+    } else if step.t >= params.d_y_from {
         kept.d_y = d_y[(row - here.base - params.d_y_row) * params.outputs + here.column + place.j];
     }
     return kept;

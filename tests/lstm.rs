@@ -220,8 +220,9 @@ fn strategies() {
 fn layers_and_directions_go_together() {
     let noise = Noise { zoneout_h: 0.15, zoneout_c: 0.1, recurrent_dropout: 0.4, weight_drop: 0.2, seed: 5, ..NOISE };
     let mut cases = Vec::new();
-    for (index, sizes) in
-        [[6, 5, 2, 9, 2], [2, 9, 3, 18, 4], [1, 3, 1, 8, 3], [5, 17, 2, 22, 3]].into_iter().enumerate()
+    for (index, sizes) in [[6, 5, 2, 9, 2], [2, 9, 3, 18, 4], [1, 3, 1, 8, 3], [5, 17, 2, 22, 3], [37, 2, 1, 5, 3]]
+        .into_iter()
+        .enumerate()
     {
         let plain = LstmCase::new(sizes, index != 1, index.min(sizes[0] - 1));
         let drop = Noise { weight_drop: 0.2, seed: 7, ..Noise::default() };
@@ -235,8 +236,10 @@ fn layers_and_directions_go_together() {
         cases.push(plain);
     }
     let step_by_step = [stacked(4, 1, 1), stacked(8, 2, 2), stacked(16, 2, 1)];
-    let in_one = [persistent(256, 1, 10, 256), persistent(8, 3, 2, 2)];
-    let gpus: Vec<_> = step_by_step.into_iter().chain(in_one).map(common::recurring).collect();
+    // Steps of all layers in chunks: as many as are asked for, and as few steps as one dispatch walks.
+    let in_chunks = [persistent(256, 1, 10, 256), persistent(8, 3, 2, 2), persistent(16, 2, 4, 7)]
+        .map(|recurrence| Recurrence { chunks: 3, ..recurrence });
+    let gpus: Vec<_> = step_by_step.into_iter().chain(in_chunks).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
 
@@ -317,6 +320,9 @@ fn a_strategy_takes_its_dispatches() {
     // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
     assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));
     assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));
+    // Back in two chunks of at least 16 steps: one more for all layers together, and one more product between two layers.
+    let in_chunks = common::recurring(Recurrence { chunks: 2, ..self::persistent(8, 2, 1, 256) });
+    assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
         assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
@@ -844,7 +850,10 @@ fn sums_in_parts() {
 fn a_tuning_says_which_strategy() {
     let of =
         |gpu: &Gpu, hidden_size, batch| Strategy::of(gpu, &LstmShape { hidden_size, batch, ..LstmShape::default() });
-    let tiles = |threads, sequences, blocks, steps| Strategy::Persistent(Tiles { threads, sequences, blocks, steps });
+    let tiles = |threads, sequences, blocks, steps| {
+        let chunks = if steps == 256 { 2 } else { 1 };
+        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks })
+    };
     let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
         assert_eq!(of(&software, hidden, 64), tiles(threads, 8, 0, 64), "{hidden} units");

@@ -139,7 +139,8 @@ fn every_kernel_is_valid_and_as_rust_declares_it() {
 /// The kernels that are made for a size and a device: all weights in registers, some, none; in one part and in several.
 #[test]
 fn every_unrolled_kernel_is_valid() {
-    let tiles = |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256 });
+    let tiles =
+        |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256, chunks: 1 });
     let strategies =
         [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];

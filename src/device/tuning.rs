@@ -65,6 +65,11 @@ pub struct Recurrence {
     /// Time steps that one dispatch walks. Longer ways take several, so that none keeps a device from its other work for
     /// long.
     pub steps: usize,
+    /// In how many chunks the steps of a stack are walked back, a layer one chunk after the one above it, so that layers walk side
+    /// by side. Each chunk is a dispatch more, and a product between two layers; on the way forward, whose steps are shorter,
+    /// layers follow one another as far as a dispatch walks.
+    #[serde(default)]
+    pub chunks: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
     /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below. Beyond, a
@@ -126,6 +131,7 @@ impl Recurrence {
         groups: 1,
         blocks: 0,
         steps: 64,
+        chunks: 1,
         step: None,
         stack_to: 0,
     };
@@ -139,6 +145,7 @@ impl Recurrence {
         groups: 128,
         blocks: 10,
         steps: 256,
+        chunks: 2,
         step: Some(StepTiles::HARDWARE),
         stack_to: 256,
     };

@@ -70,6 +70,7 @@ pub const STEPS: Recurrence = Recurrence {
     groups: 0,
     blocks: 0,
     steps: 1,
+    chunks: 0,
     step: None,
     stack_to: 0,
 };

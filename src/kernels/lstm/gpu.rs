@@ -16,7 +16,7 @@ use waves::Company;
 
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
-    before_layer, drop_weights, input_products, weight_gradients,
+    before_layer, drop_weights, input_gradient, input_products, weight_gradients,
 };
 use crate::device::{BORDER, Device, Gpu, GpuBuffer, Kernel};
 use crate::error::Result;
@@ -100,20 +100,13 @@ impl Lstm for Gpu {
                     continue;
                 }
                 let top = layer + 1 == pass.shape.num_layers;
-                let Tape { layers, between, dropped, packed, .. } = tape;
-                let upstream = if top { (d_y, from) } else { (&*between, 0) };
+                let upstream = top.then_some((d_y, from));
                 let d_start = d_start.as_deref_mut();
                 match Strategy::of(self, pass.shape) {
-                    Strategy::Steps(kind) => steps::Recurrences::new(self, pass, kind, company).backward(
-                        cell,
-                        (params, dropped, packed),
-                        upstream,
-                        d_final,
-                        layers,
-                        d_start,
-                    ),
+                    Strategy::Steps(kind) => steps::Recurrences::new(self, pass, kind, company)
+                        .backward(cell, params, upstream, d_final, tape, d_start),
                     Strategy::Persistent(tiles) => persistent::Recurrences::new(self, pass, tiles, company)
-                        .backward(cell, upstream, d_final, packed, layers, d_start),
+                        .backward(cell, params, upstream, d_final, tape, d_start),
                 }
             }
             let handed_down = company == Company::Layers;

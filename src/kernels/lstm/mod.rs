@@ -65,6 +65,8 @@ pub use tape::{CellTape, LayerTape, LstmState, LstmTape};
 
 pub(super) use gpu::KERNELS;
 
+use std::ops::Range;
+
 use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
 use crate::error::Result;
 use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
@@ -250,7 +252,7 @@ fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmT
     }
 }
 
-/// Before a recurrence, all time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh`, the biases later with layer
+/// Before a recurrence, many time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh` of those `rows`, the biases later with layer
 /// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
 fn input_products<D: Lstm>(
     device: &D,
@@ -258,6 +260,7 @@ fn input_products<D: Lstm>(
     (layer, direction): (usize, usize),
     params: &D::Buffer,
     x: (&D::Buffer, usize),
+    rows: Range<usize>,
     normed: bool,
     tape: &mut LstmTape<D::Buffer, D::Indices>,
 ) {
@@ -266,12 +269,12 @@ fn input_products<D: Lstm>(
     let LayerTape { cells, x: dropped, .. } = &mut above[0];
     let (input, a) = input_of(pass, layer, x, below, dropped);
     let product = ProductShape {
-        m: pass.rows(),
+        m: rows.len(),
         n: pass.shape.gates(),
         k: places.input_size,
-        a,
+        a: Matrix { offset: a.offset + rows.start * a.row, ..a },
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: if normed { pass.norm_places::<D>().ih } else { 0 },
+        c: rows.start * pass.shape.gates() + if normed { pass.norm_places::<D>().ih } else { 0 },
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
     let CellTape { gates, norm, .. } = &mut cells[direction];
@@ -372,7 +375,7 @@ fn after_recurrence<D: Lstm>(
     let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
     let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
     let tape = &layers[layer].cells[direction];
-    let [(d_ih, ih), (d_hh, hh)] = gate_gradients::<D>(shape, pass.packing, tape);
+    let [_, (d_hh, hh)] = gate_gradients::<D>(shape, pass.packing, tape);
 
     if let Some(drop) = pass.weight_drop(cell) {
         device.zero(d_dropped, 0, gates * width);
@@ -388,12 +391,28 @@ fn after_recurrence<D: Lstm>(
         device.product_add(&ProductShape { m, n, k: rows, a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
     }
     let d_input = if layer > 0 { Some((between, 0)).filter(|_| !handed_down) } else { d_x };
-    if let Some((d_input, c)) = d_input {
-        let b = Matrix::rows(places.weight_ih, places.input_size);
-        let product = ProductShape { m: rows, n: places.input_size, k: gates, a: ih, b, c };
-        let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
-        device.product(&product, d_ih, params, onto, d_input);
+    if let Some(d_input) = d_input {
+        input_gradient(device, pass, (layer, direction), params, 0..rows, layers, d_input);
     }
+}
+
+/// After a recurrence, many time steps at once: the gradient of its input in those `rows`.
+fn input_gradient<D: Lstm>(
+    device: &D,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
+    params: &D::Buffer,
+    rows: Range<usize>,
+    layers: &[LayerTape<D::Buffer>],
+    (to, place): (&mut D::Buffer, usize),
+) {
+    let (places, width) = (pass.shape.cell(layer, direction), pass.shape.layer_inputs(layer));
+    let [(d_ih, a), _] = gate_gradients::<D>(pass.shape, pass.packing, &layers[layer].cells[direction]);
+    let a = Matrix { offset: a.offset + rows.start * a.row, ..a };
+    let (b, c) = (Matrix::rows(places.weight_ih, width), place + rows.start * width);
+    let product = ProductShape { m: rows.len(), n: width, k: pass.shape.gates(), a, b, c };
+    let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
+    device.product(&product, d_ih, params, onto, to);
 }
 
 /// After a layer's recurrences: the gradient of its input before dropout.

@@ -10,8 +10,8 @@ use super::strategy::Tiles;
 use super::waves::Company;
 use super::weights::{Layout, padded};
 use super::{
-    CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, before_layer, drop_weights, give_start, input_products,
-    take_final,
+    LayerTape, LstmShape, LstmState, Pass, Tape, before_layer, drop_weights, give_start, input_gradient,
+    input_products, take_final,
 };
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
 use crate::kernels::unroll::unrolled;
@@ -30,7 +30,7 @@ params! {
 params! {
     struct BackwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32, masked: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32, layers: u32, masked: u32,
         outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
@@ -44,7 +44,7 @@ static FORWARD: Kernel = kernel!(
 static BACKWARD: Kernel = kernel!(
     "lstm_persistent_backward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
     BackwardParams,
-    [Read, Read, Read, Read, Write, Write]
+    [Read, Read, Read, Read, Read, Write, Write]
 );
 pub(super) static KERNELS: &[&[&Kernel]] = &[&[&STEPS, &FORWARD, &BACKWARD], full::KERNELS];
 
@@ -173,6 +173,27 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
     4 * (packed.table() + packed.table)
 }
 
+/// What one dispatch takes: of its first cell the steps from `begin` on, and how much more the number of each other cell and its
+/// first step are, modulo 2⁶⁴.
+#[derive(Clone, Copy)]
+struct Turn {
+    cell: usize,
+    cell_apart: usize,
+    count: usize,
+    begin: usize,
+    begin_apart: usize,
+}
+
+impl Turn {
+    /// Its cells and their first steps.
+    fn each(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.count).map(move |index| {
+            let more = |apart: usize| index.wrapping_mul(apart);
+            (self.cell.wrapping_add(more(self.cell_apart)), self.begin.wrapping_add(more(self.begin_apart)))
+        })
+    }
+}
+
 /// The recurrences of a pass.
 pub(super) struct Recurrences<'a> {
     gpu: &'a Gpu,
@@ -201,7 +222,9 @@ impl<'a> Recurrences<'a> {
             if direction == 0 {
                 before_layer(gpu, pass, layer, tape);
             }
-            input_products(gpu, pass, (layer, direction), params, x, shape.layer_norm, tape);
+            if layer == 0 || self.company != Company::Layers {
+                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), shape.layer_norm, tape);
+            }
             drop_weights(gpu, pass, (layer, direction), params, tape);
             Layout::PLAIN.pack_dropped(gpu, pass, cell, tape);
             masks::draw(gpu, pass, cell, &tape.sequences, &mut tape.layers[layer].cells[direction]);
@@ -211,7 +234,7 @@ impl<'a> Recurrences<'a> {
             }
             match is_full(shape) {
                 true => self.full_forward(cell, start, tape),
-                false => self.plain_forward(&cells, start, params, tape),
+                false => self.plain_forward(&cells, start, params, x, tape),
             }
         }
     }
@@ -230,34 +253,72 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    /// The first step of each dispatch.
-    fn chunks(&self) -> impl DoubleEndedIterator<Item = usize> + use<> {
-        let (steps, most) = (self.pass.packing.steps(), self.tiles.steps);
-        (0..steps.div_ceil(most)).map(move |chunk| chunk * most)
+    /// Steps of each dispatch of a cell.
+    fn chunk(&self, back: bool) -> usize {
+        // Where layers walk back side by side, unless that is too few for one more dispatch.
+        const LEAST: usize = 16;
+        let steps = self.pass.packing.steps();
+        match self.company {
+            Company::Layers if back => steps.div_ceil(self.tiles.chunks).max(LEAST).min(self.tiles.steps),
+            _ => self.tiles.steps,
+        }
+    }
+
+    /// The chunks that dispatch `index` takes of `cells`, which go together, on the way forward or on the way `back`: each cell
+    /// and the first step of its chunk.
+    fn turn(&self, cells: &Range<usize>, index: usize, back: bool) -> Turn {
+        let (chunk, layers) = (self.chunk(back), self.pass.shape.num_layers);
+        let chunks = self.pass.packing.steps().div_ceil(chunk);
+        let begin = |behind: usize| chunk * if back { chunks - 1 + behind - index } else { index - behind };
+        if self.company != Company::Layers {
+            return Turn { cell: cells.start, cell_apart: 1, count: cells.len(), begin: begin(0), begin_apart: 0 };
+        }
+        // Layers that are behind the first by so many dispatches.
+        let (from, to) = ((index + 1).saturating_sub(chunks), layers.min(index + 1));
+        let [cell, cell_apart, begin_apart] =
+            if back { [layers - 1 - from, usize::MAX, chunk] } else { [from, 1, chunk.wrapping_neg()] };
+        Turn { cell, cell_apart, count: to - from, begin: begin(from), begin_apart }
+    }
+
+    /// How many there are.
+    fn turns(&self, back: bool) -> usize {
+        let more = if self.company == Company::Layers { self.pass.shape.num_layers - 1 } else { 0 };
+        self.pass.packing.steps().div_ceil(self.chunk(back)) + more
+    }
+
+    /// The rows of a chunk.
+    fn rows(&self, begin: usize, back: bool) -> Range<usize> {
+        let packing = self.pass.packing;
+        packing.row(begin)..packing.row(packing.steps().min(begin + self.chunk(back)))
     }
 
     fn plain_forward(
         &self,
         cells: &Range<usize>,
         start: Option<&LstmState<GpuBuffer>>,
-        params: &GpuBuffer,
-        tape: &Tape,
+        params_of: &GpuBuffer,
+        x: (&GpuBuffer, usize),
+        tape: &mut Tape,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
-        let cell = &of_layer[cells.start % shape.directions()];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let (h_0, c_0) = start.map_or((params, params), |start| (&start.h, &start.c));
-        let [mask, gates, h_in, c] =
-            [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
+        let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
         let Tiled { kernel, sequences } = self.tiles.forward(shape);
-        for begin in self.chunks() {
+        for index in 0..self.turns(false) {
+            let turn = self.turn(cells, index, false);
+            for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
+                input_products(gpu, pass, (layer, 0), params_of, x, self.rows(begin, false), false, tape);
+            }
+            let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
+            let cell = &of_layer[cells.start % shape.directions()];
+            let [mask, gates, h_in, c] =
+                [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
             let params = ForwardParams {
-                begin: begin as u32,
-                begin_apart: 0,
-                chunk: self.tiles.steps as u32,
-                cell: cells.start as u32,
-                cell_apart: 1,
+                begin: turn.begin as u32,
+                begin_apart: turn.begin_apart as u32,
+                chunk: self.chunk(false) as u32,
+                cell: turn.cell as u32,
+                cell_apart: turn.cell_apart as u32,
                 rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
                 mask_apart: self.company.apart(&cell.mask) as u32,
                 both: u32::from(shape.bidirectional),
@@ -265,8 +326,8 @@ impl<'a> Recurrences<'a> {
                 batch: pass.batch() as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, cells.start, false) as u32,
-                weights_apart: Layout::PLAIN.place(shape, 1, false) as u32,
+                weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
+                weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
                 masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
                 outputs: shape.output_size() as u32,
                 shared_output: u32::from(shape.shares_output()),
@@ -281,7 +342,7 @@ impl<'a> Recurrences<'a> {
                 seed_1: zoneout.seed[1],
             };
             let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, cells));
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
         }
     }
 
@@ -289,10 +350,10 @@ impl<'a> Recurrences<'a> {
     pub fn backward(
         &self,
         cell: usize,
-        (d_y, from): (&GpuBuffer, usize),
+        params: &GpuBuffer,
+        upstream: Option<(&GpuBuffer, usize)>,
         d_final: Option<&LstmState<GpuBuffer>>,
-        packed: &GpuBuffer,
-        layers: &mut [LayerTape<GpuBuffer>],
+        tape: &mut Tape,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
@@ -301,18 +362,20 @@ impl<'a> Recurrences<'a> {
         if let Some(state) = d_final {
             for (layer, direction) in cells.clone().map(place) {
                 let cell = layer * directions + direction;
-                take_final(gpu, pass, cell, state, &mut layers[layer].cells[direction]);
+                take_final(gpu, pass, cell, state, &mut tape.layers[layer].cells[direction]);
             }
         }
-        let (layer, direction) = place(cells.start);
-        let (tape, ends) = (&layers[layer].cells[direction], [d_final.is_some(), d_start.is_some()]);
-        match is_full(shape) {
-            true => self.full_backward(cell, (d_y, from), packed, tape, ends),
-            false => self.plain_backward(&cells, (d_y, from), packed, tape, ends),
+        let ends = [d_final.is_some(), d_start.is_some()];
+        if is_full(shape) {
+            let (layer, direction) = place(cell);
+            let d_y = upstream.unwrap_or((&tape.between, 0));
+            self.full_backward(cell, d_y, &tape.packed, &tape.layers[layer].cells[direction], ends);
+        } else {
+            self.plain_backward(&cells, params, upstream, tape, ends);
         }
         if let Some(state) = d_start {
             for (layer, direction) in cells.map(place) {
-                give_start(gpu, pass, layer * directions + direction, &layers[layer].cells[direction], state);
+                give_start(gpu, pass, layer * directions + direction, &tape.layers[layer].cells[direction], state);
             }
         }
     }
@@ -320,23 +383,28 @@ impl<'a> Recurrences<'a> {
     fn plain_backward(
         &self,
         cells: &Range<usize>,
-        (d_y, from): (&GpuBuffer, usize),
-        packed_weights: &GpuBuffer,
-        cell: &CellTape<GpuBuffer>,
+        params_of: &GpuBuffer,
+        upstream: Option<(&GpuBuffer, usize)>,
+        tape: &mut Tape,
         [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let [c, mask, gates, d_state] =
-            [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
+        let stacked = self.company == Company::Layers;
         let Tiled { kernel, sequences } = self.tiles.backward(shape);
-        for begin in self.chunks().rev() {
+        for index in 0..self.turns(true) {
+            let turn = self.turn(cells, index, true);
+            let Tape { layers, between, packed: packed_weights, .. } = &mut *tape;
+            let (d_y, from) = upstream.unwrap_or((between, 0));
+            let cell = &layers[cells.start / shape.directions()].cells[cells.start % shape.directions()];
+            let [c, mask, gates, d_state] =
+                [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
             let params = BackwardParams {
-                begin: begin as u32,
-                begin_apart: 0,
-                chunk: self.tiles.steps as u32,
-                cell: cells.start as u32,
-                cell_apart: 1,
+                begin: turn.begin as u32,
+                begin_apart: turn.begin_apart as u32,
+                chunk: self.chunk(true) as u32,
+                cell: turn.cell as u32,
+                cell_apart: turn.cell_apart as u32,
                 rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
                 mask_apart: self.company.apart(&cell.mask) as u32,
                 both: u32::from(shape.bidirectional),
@@ -344,9 +412,10 @@ impl<'a> Recurrences<'a> {
                 batch: pass.batch() as u32,
                 even: u32::from(pass.packing.is_even()),
                 table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, cells.start, true) as u32,
-                weights_apart: Layout::PLAIN.place(shape, 1, false) as u32,
+                weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
+                weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
                 state_apart: self.company.apart(&cell.d_state) as u32,
+                layers: if stacked { shape.num_layers as u32 } else { 0 },
                 masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
                 outputs: shape.output_size() as u32,
                 d_y_from: from as u32,
@@ -362,11 +431,15 @@ impl<'a> Recurrences<'a> {
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
             };
-            gpu.run(kernel, &params, &[packed_weights, d_y, c, mask, gates, d_state], self.grid(sequences, cells));
+            let buffers = [&*packed_weights, d_y, &*between, c, mask, gates, d_state];
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+            for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && stacked) {
+                input_gradient(gpu, pass, (layer, 0), params_of, self.rows(begin, true), layers, (between, 0));
+            }
         }
     }
 
-    fn grid(&self, sequences: usize, cells: &Range<usize>) -> [u32; 3] {
-        [self.pass.batch().div_ceil(sequences) as u32, 1, cells.len() as u32]
+    fn grid(&self, sequences: usize, cells: usize) -> [u32; 3] {
+        [self.pass.batch().div_ceil(sequences) as u32, 1, cells as u32]
     }
 }

@@ -93,7 +93,7 @@ impl<'a> Recurrences<'a> {
             if layer > 0 && self.are_stacked() {
                 self.prepare_gates(layer, params, tape);
             } else {
-                input_products(gpu, pass, (layer, direction), params, x, false, tape);
+                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), false, tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
             self.prepare(cell, params, start, tape, keeps_zeros);
@@ -300,12 +300,15 @@ impl<'a> Recurrences<'a> {
     pub fn backward(
         &self,
         cell: usize,
-        (params_of, dropped, packed): (&GpuBuffer, &GpuBuffer, &GpuBuffer),
-        (d_y, from): (&GpuBuffer, usize),
+        params_of: &GpuBuffer,
+        upstream: Option<(&GpuBuffer, usize)>,
         d_final: Option<&LstmState<GpuBuffer>>,
-        layers: &mut [LayerTape<GpuBuffer>],
+        tape: &mut Tape,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
+        let Tape { layers, between, dropped, packed, .. } = tape;
+        let (d_y, from) = upstream.unwrap_or((between, 0));
+        let (dropped, packed) = (&*dropped, &*packed);
         let (gpu, pass, shape, cells) =
             (self.gpu, self.pass, self.pass.shape, &self.company.with(cell, self.pass.shape));
         let (hidden, width, directions) = (shape.hidden_size, shape.width(), shape.directions());

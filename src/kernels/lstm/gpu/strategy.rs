@@ -26,6 +26,8 @@ pub struct Tiles {
     pub blocks: usize,
     /// As in [`Recurrence`].
     pub steps: usize,
+    /// As in [`Recurrence`].
+    pub chunks: usize,
 }
 
 impl Strategy {
@@ -49,12 +51,13 @@ impl Strategy {
 
 impl Tiles {
     fn of(
-        &Recurrence { threads, units, sequences, groups, blocks, steps, .. }: &Recurrence,
+        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, .. }: &Recurrence,
         shape: &LstmShape,
     ) -> Self {
         let wanted = if units == 0 { threads } else { shape.hidden_size.div_ceil(units).next_multiple_of(8) };
         let together = shape.batch.checked_div(groups).unwrap_or(sequences);
         let threads = wanted.clamp(1, threads.max(1));
-        Self { threads, sequences: together.clamp(1, sequences.max(1)), blocks, steps: steps.max(1) }
+        let sequences = together.clamp(1, sequences.max(1));
+        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1) }
     }
 }

@@ -15,7 +15,7 @@ pub(super) enum Company {
     None,
     /// Both directions of a layer.
     Directions,
-    /// All layers of a stack, each a step after the one below.
+    /// All layers of a stack, each a step, or a chunk of them, after the one below.
     Layers,
 }
 
@@ -31,6 +31,7 @@ impl Company {
             Strategy::Steps(Steps::Plain) => Self::None,
             _ if shape.layer_norm || shape.proj_size > 0 => Self::None,
             _ if shape.bidirectional => Self::Directions,
+            Strategy::Persistent(tiles) if layers && tiles.chunks > 1 => Self::Layers,
             Strategy::Steps(steps)
                 if layers && fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to =>
             {

@@ -186,7 +186,8 @@ impl Recurrences<'_> {
         let norm = pass.norm_places::<Gpu>();
         let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
-        for begin in self.chunks() {
+        for index in 0..self.turns(false) {
+            let begin = self.turn(&(number..number + 1), index, false).begin;
             let params = ForwardParams {
                 begin: begin as u32,
                 begin_apart: 0,
@@ -220,7 +221,7 @@ impl Recurrences<'_> {
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
             };
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, &(number..number + 1)));
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, 1));
         }
     }
 
@@ -237,7 +238,8 @@ impl Recurrences<'_> {
         let norm = pass.norm_places::<Gpu>();
         let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
-        for begin in self.chunks().rev() {
+        for index in 0..self.turns(true) {
+            let begin = self.turn(&(number..number + 1), index, true).begin;
             let params = BackwardParams {
                 begin: begin as u32,
                 begin_apart: 0,
@@ -273,7 +275,7 @@ impl Recurrences<'_> {
                 seed_0: zoneout.seed[0],
                 seed_1: zoneout.seed[1],
             };
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, &(number..number + 1)));
+            gpu.run(kernel, &params, &buffers, self.grid(sequences, 1));
         }
     }
 }
