@@ -1,10 +1,11 @@
-// All time steps of one direction of one layer backwards in one dispatch, the recurrent weights kept in registers:
+// All time steps of one direction of one layer backwards, or a chunk of several such cells, in one dispatch, the recurrent
+// weights kept in registers:
 //   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at a sequence's last step d_y_t + the gradient of its final h
 //   d_c_t = d_c + d_h_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
-// One workgroup per SEQUENCES sequences. Its invocations make PARTS parts: an invocation holds, of its fours of units u,
+// One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds, of its fours of units u,
 // u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the gates of one unit and
 // the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
 // pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.

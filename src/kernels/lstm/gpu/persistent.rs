@@ -1,5 +1,6 @@
 //! A dispatch for all time steps of one direction of one layer, or of both, the recurrent weights in registers. Layers follow
-//! each other: their inputs are products over all steps.
+//! each other, or walk back side by side, each a chunk of steps after the one above; what goes from one to another are products over
+//! all steps, or those of a chunk.
 
 mod full;
 

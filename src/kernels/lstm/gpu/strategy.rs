@@ -7,10 +7,10 @@ use crate::kernels::LstmShape;
 /// How a GPU runs the recurrence. Each gives the same numbers up to rounding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// A dispatch for every time step of one direction of one layer: for every option and every size.
+    /// A dispatch for every time step of one direction of one layer, or of those that go together: for every option and every
+    /// size.
     Steps(Steps),
-    /// A dispatch for all time steps of one direction of one layer, the recurrent weights on chip: for every option and
-    /// small sizes.
+    /// A dispatch for all time steps, or many of them, the recurrent weights on chip: for every option and small sizes.
     Persistent(Tiles),
 }
 
