@@ -40,7 +40,7 @@ struct Params {
     chunk: u32,   // steps that are walked at most
     cell: u32,
     cell_apart: u32,
-    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
+    rows_apart: u32, // 0, as are all that say how far apart cells are: these kernels take one
     mask_apart: u32,
     both: u32,    // whether layers have two directions
     steps: u32,   // T

@@ -77,6 +77,6 @@ fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
     return vec2u(index / across * rows, index % across * columns);
 }
 
-fn terms(group: vec3u) -> vec2u {
+fn terms(group: vec3u, at: vec2u) -> vec2u {
     return min(vec2u(group.z, group.z + 1u) * params.k_per_split, vec2u(params.k));
 }

@@ -59,11 +59,11 @@ fn direct(
     let part = part_of(at.y);
     var rows: Rows8;
     if part == 0u {
-        rows = block_8(i, at.y, 0u, terms(group));
+        rows = block_8(i, at.y, 0u, terms(group, at));
     } else if part == 1u {
-        rows = block_8(i, at.y, 1u, terms(group));
+        rows = block_8(i, at.y, 1u, terms(group, at));
     } else {
-        rows = block_8(i, at.y, 2u, terms(group));
+        rows = block_8(i, at.y, 2u, terms(group, at));
     }
     store_8(i, at.y, rows);
 }

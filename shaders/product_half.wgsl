@@ -10,7 +10,7 @@ fn half(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = tile(group, groups, 64u, 64u);
-    tile_64(at.x, at.y, terms(group), local);
+    tile_64(at.x, at.y, terms(group, at), local);
 }
 
 @compute @workgroup_size(256)
@@ -20,5 +20,5 @@ fn half_large(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = tile(group, groups, 128u, 128u);
-    tile_128(at.x, at.y, terms(group), local);
+    tile_128(at.x, at.y, terms(group, at), local);
 }

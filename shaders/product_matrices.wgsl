@@ -55,7 +55,7 @@ fn matrices(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let at = tile(group, groups, TILE, TILE);
-    let part = terms(group);
+    let part = terms(group, at);
     // The first row and column, in the tile, of the subgroup's matrices.
     let row = subgroup / ACROSS * HIGH * SIDE;
     let column = subgroup % ACROSS * WIDE * SIDE;

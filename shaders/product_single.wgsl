@@ -9,7 +9,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = tile(group, groups, 64u, 64u);
-    tile_64(at.x, at.y, terms(group), local);
+    tile_64(at.x, at.y, terms(group, at), local);
 }
 
 @compute @workgroup_size(256)
@@ -19,5 +19,5 @@ fn large(
     @builtin(local_invocation_index) local: u32,
 ) {
     let at = tile(group, groups, 128u, 128u);
-    tile_128(at.x, at.y, terms(group), local);
+    tile_128(at.x, at.y, terms(group, at), local);
 }

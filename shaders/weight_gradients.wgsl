@@ -91,7 +91,11 @@ fn map_of(number: u32) -> Map {
 
 // The columns of [x | h | 1] where h and 1 begin.
 fn begins() -> vec2u {
-    let x_columns = (map.x_width + 7u) / 8u * 8u;
+    return begins_of(map.x_width);
+}
+
+fn begins_of(x_width: u32) -> vec2u {
+    let x_columns = (x_width + 7u) / 8u * 8u;
     return vec2u(x_columns, x_columns + (params.h_width + 7u) / 8u * 8u);
 }
 
@@ -153,16 +157,18 @@ fn store(i: u32, j: u32, row: vec4f) {
     }
 }
 
-// First row and first column of a workgroup's tile.
+// First row and first column of a workgroup's tile; in a map smaller than the largest there may be none.
 fn tile(group: vec3u, groups: vec3u, rows: u32, columns: u32) -> vec2u {
-    map = map_of(group.z / params.splits);
+    let own = map_of(group.z / params.splits);
+    map = own;
     split = group.z % params.splits;
     let index = group.y * groups.x + group.x;
-    let across = (begins().y + min(params.biases, 1u) * 8u + columns - 1u) / columns;
+    let across = (begins_of(own.x_width).y + min(params.biases, 1u) * 8u + columns - 1u) / columns;
     return vec2u(index / across * rows, index % across * columns);
 }
 
-fn terms(group: vec3u) -> vec2u {
+fn terms(group: vec3u, at: vec2u) -> vec2u {
     let part = group.z % params.splits;
-    return min(vec2u(part, part + 1u) * params.rows_per_split, vec2u(params.rows));
+    let rows = min(vec2u(part, part + 1u) * params.rows_per_split, vec2u(params.rows));
+    return select(vec2u(), rows, at.x < params.outputs);
 }

@@ -130,11 +130,12 @@ fn stacked(tuning: Tuning) -> [(&'static str, Tuning); 2] {
     [("layer by layer", 0), ("all layers together", usize::MAX)].map(with)
 }
 
-/// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter, and for a single step as suits
-/// it.
+/// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter, and for a single step and for
+/// stacks as suits it.
 fn with_recurrences(tuning: Tuning, suited: &Recurrence) -> Vec<(&'static str, Tuning)> {
     let with = |&(name, kind): &(_, Recurrence)| {
-        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step: suited.step, ..kind };
+        let Recurrence { step, chunks, stack_to, .. } = *suited;
+        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, stack_to, ..kind };
         (name, Tuning { recurrence, ..tuning })
     };
     Recurrence::CANDIDATES.iter().map(with).collect()

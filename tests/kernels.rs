@@ -349,10 +349,16 @@ fn weight_gradients_of_what_lies_together() {
         let gpu = common::tuned(tuning);
         hold_on(&cases, std::slice::from_ref(&gpu));
         let before = gpu.counts().dispatches;
-        let case = TogetherCase { rows: 512, width: 16, inputs: 3, maps: 4, stack: true, biases: 2 };
-        case.run(&gpu);
+        for biases in [0, 2] {
+            let case = TogetherCase { rows: 512, width: 16, inputs: 3, maps: 4, stack: true, biases };
+            case.run(&gpu);
+        }
         let each = if tuning.tile == Tile::Direct { 4 } else { 1 };
-        assert_eq!(gpu.counts().dispatches - before, each + u64::from(tuning.workgroups > 1), "{tuning:?}");
+        assert_eq!(gpu.counts().dispatches - before, 2 * (each + u64::from(tuning.workgroups > 1)), "{tuning:?}");
+        let checked = common::tuned_and_checked(tuning);
+        for case in &cases {
+            assert_eq!(case.run(&gpu), case.run(&checked), "{tuning:?} {case:?}");
+        }
     }
 }
 

@@ -227,7 +227,8 @@ fn layers_and_directions_go_together() {
         let plain = LstmCase::new(sizes, index != 1, index.min(sizes[0] - 1));
         let drop = Noise { weight_drop: 0.2, seed: 7, ..Noise::default() };
         cases.push(LstmCase { shape: LstmShape { noise: drop, ..plain.shape }, draw: Some(2), ..plain.clone() });
-        cases.push(LstmCase { states: false, inputs: false, capacity: sizes[1] + 3, ..plain.clone() });
+        cases.push(LstmCase { states: false, inputs: false, ..plain.clone() });
+        cases.push(LstmCase { capacity: sizes[1] + 3, ..plain.clone() });
         let both = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape: both, ..plain.clone() });
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
@@ -241,6 +242,22 @@ fn layers_and_directions_go_together() {
         .map(|recurrence| Recurrence { chunks: 3, ..recurrence });
     let gpus: Vec<_> = step_by_step.into_iter().chain(in_chunks).map(common::recurring).collect();
     hold_on(&cases, &gpus);
+}
+
+/// Nor do cells that go together read or write what a driver would have to keep them from.
+#[test]
+fn checks_change_no_bit_of_cells_together() {
+    let plain = LstmCase { capacity: 5, ..LstmCase::new([37, 3, 2, 9, 3], true, 36) };
+    let both = LstmShape { bidirectional: true, ragged: true, num_layers: 2, ..plain.shape };
+    let lengths = vec![30, 7, 37];
+    let cases = [LstmCase { shape: both, lengths, from: 0, ..plain.clone() }, plain];
+    for recurrence in [stacked(8, 2, 1), Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) }] {
+        let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
+        let [trusted, checked] = [common::tuned(tuning), common::tuned_and_checked(tuning)];
+        for case in &cases {
+            assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{recurrence:?} {:?}", case.shape);
+        }
+    }
 }
 
 /// A dispatch for each step whose product is of 16-bit numbers, where the adapter has matrices of them; hidden sizes that they do

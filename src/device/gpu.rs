@@ -33,6 +33,12 @@ use profile::Profiler;
 pub use profile::{Cost, KernelTime};
 use slots::{PAGE, SLOT, Slots};
 
+/// Whether kernels can be timed: a page, which does not, has no code for it to load.
+const TIMES: bool = !cfg!(target_arch = "wasm32");
+
+/// Elements between two borders where a binding may begin, on every adapter.
+pub(crate) const BORDER: usize = 64;
+
 /// Numbers in the memory of a [`Gpu`].
 pub struct GpuBuffer {
     id: u64,
@@ -41,12 +47,6 @@ pub struct GpuBuffer {
     all: Option<Rc<GpuBuffer>>,
     dropped: Rc<RefCell<Vec<u64>>>,
 }
-
-/// Whether kernels can be timed: a page, which does not, has no code for it to load.
-const TIMES: bool = !cfg!(target_arch = "wasm32");
-
-/// Elements between two borders where a binding may begin, on every adapter.
-pub(crate) const BORDER: usize = 64;
 
 impl GpuBuffer {
     /// Its elements.

@@ -66,15 +66,15 @@ pub struct Recurrence {
     /// long.
     pub steps: usize,
     /// In how many chunks the steps of a stack are walked back, a layer one chunk after the one above it, so that layers walk side
-    /// by side. Each chunk is a dispatch more, and a product between two layers; on the way forward, whose steps are shorter,
+    /// by side; 1 for one layer after the other. Chunks have at least 16 steps, and no more than a dispatch walks. Each chunk is a dispatch more, and a product between two layers; on the way forward, whose steps are shorter,
     /// layers follow one another as far as a dispatch walks.
-    #[serde(default)]
+    #[serde(default)] // A run that was begun before there were any goes on without.
     pub chunks: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
     /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below. Beyond, a
     /// layer's input is better multiplied for all time steps at once.
-    #[serde(default)]
+    #[serde(default)] // Likewise.
     pub stack_to: usize,
 }
 
@@ -87,7 +87,7 @@ pub struct StepTiles {
     pub groups: usize,
     /// Times four sequences of an invocation.
     pub quads: usize,
-    /// Tiles are made smaller until a step has so many, as far as they are worth it.
+    /// Tiles are made smaller until a step of one layer and direction has so many, as far as they are worth it.
     pub workgroups: usize,
 }
 

@@ -147,8 +147,11 @@ impl Lstm for Gpu {
     }
 
     fn cell_rows(&self, shape: &LstmShape, rows: usize) -> usize {
-        // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
-        if shape.cells() > 1 { (shape.rows() + shape.batch).next_multiple_of(BORDER) } else { rows }
+        match Company::of(self, shape) {
+            Company::None => rows,
+            // As many in each kind of buffer, so that a cell's rows begin at one number in all of them.
+            _ => (shape.rows() + shape.batch).next_multiple_of(BORDER),
+        }
     }
 }
 

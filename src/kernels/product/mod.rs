@@ -11,7 +11,7 @@ pub(super) use tiles::{TileKernels, tile_kernels};
 use crate::device::Device;
 
 /// A matrix inside a buffer: element `(i, j)` lies at `offset + i · row + j · column`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Matrix {
     /// Place of the first element.
     pub offset: usize,

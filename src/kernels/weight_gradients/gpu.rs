@@ -91,25 +91,28 @@ impl Gpu {
             next_d_w_h,
             next_d_b_0,
             next_d_b_1,
-            d_apart: next_d - d,
-            h_apart: next_h - h,
-            places_apart: third - next_d_w_x,
+            d_apart: next_d.wrapping_sub(d),
+            h_apart: next_h.wrapping_sub(h),
+            places_apart: third.wrapping_sub(next_d_w_x),
             x_in_h: u32::from(!have_same_x(map, next)),
             add: u32::from(sums.splits == 1),
             stride: sums.stride as u32,
             splits: sums.splits as u32,
             rows_per_split: map.rows.div_ceil(sums.splits) as u32,
         };
-        // The larger ones' tiles: workgroups beyond those of a smaller one store nothing.
         let size = if x_width > next_x_width { map.size() } else { next.size() };
         let tile = self.weight_tile(&size);
-        let width = size.widths.iter().sum::<usize>();
-        let moved = map.rows * (map.outputs + width) + map.outputs * (width + map.biases.len()) * sums.splits;
-        let operations = map.rows * map.outputs * (2 * width + usize::from(size.bias));
-        self.cost(Cost::new(operations * maps.len(), moved * maps.len()));
+        let (mut operations, mut moved) = (0, 0);
+        for map in maps {
+            let AffineSize { rows, outputs, widths, bias } = map.size();
+            let width = widths.iter().sum::<usize>();
+            operations += rows * outputs * (2 * width + usize::from(bias));
+            moved += rows * (outputs + width) + outputs * (width + map.biases.len()) * sums.splits;
+        }
+        self.cost(Cost::new(operations, moved));
         let [across, down, _] = grid(tile.count(size.outputs, columns(&size)), 1);
         // Sums alone lose digits in 16 bits and gain nothing.
-        let half = self.half().filter(|_| width > 0);
+        let half = self.half().filter(|_| size.widths != [0; 2]);
         // A buffer for the binding even where there is no input.
         let d = map.d.0;
         let buffers = [Some(d), values(&map.x), values(&map.h)].map(|buffer| whole_of(buffer.unwrap_or(d)));
@@ -157,39 +160,38 @@ fn have_same_x(a: &Affine<GpuBuffer>, b: &Affine<GpuBuffer>) -> bool {
     }
 }
 
-/// How many of the maps, from the first on, have their buffers in one of each kind and as far apart from map to map; x is the
+/// How many of the maps, from the first on, have their buffers in one of each kind, where the kernel looks for them: x is the
 /// same for all, or that of all but the first lies where h does.
 fn lie_together(maps: &[Affine<GpuBuffer>]) -> usize {
-    let together =
-        |a: Option<&GpuBuffer>, b: Option<&GpuBuffer>| match (a.and_then(GpuBuffer::all), b.and_then(GpuBuffer::all)) {
-            (Some(a), Some(b)) => std::ptr::eq(a, b),
-            _ => false,
-        };
-    let (first, mut count) = (&maps[0], 1);
-    while let Some(map) = maps.get(count) {
-        let same_x = have_same_x(first, map);
-        let found = together(Some(first.d.0), Some(map.d.0))
-            && together(values(&first.h), values(&map.h))
-            && (same_x || together(values(&map.x), values(&map.h)))
-            && sizes(first) == sizes(map);
-        // The first with the second, and then each with the one before as the second with the first, or the third with the second.
-        let apart = |index: usize| {
-            let [a, b] = [index - 1, index].map(|index| places(&maps[index], 0));
-            std::array::from_fn::<_, 7, _>(|at| b[at].wrapping_sub(a[at]))
-        };
-        let regular = count == 1 || {
-            let (before, now) = (apart(count - 1), apart(count));
-            let [d, h] = [0, 2].map(|at| before[at] == now[at]);
-            let x = now[1] == if same_x { 0 } else { now[2] };
-            let gradients = count == 2 && now[3..].iter().all(|&apart| apart == now[3]) || now[3..] == before[3..];
-            d && h && x && gradients && size_of_x(&maps[count - 1]) == size_of_x(map)
-        };
-        if !found || !regular || same_x != have_same_x(first, &maps[1]) {
-            break;
-        }
-        count += 1;
-    }
-    count
+    let Some(second) = maps.get(1) else { return 1 };
+    let (first, third) = (&maps[0], maps.get(2).unwrap_or(second));
+    let same_x = have_same_x(first, second);
+    let [at_first, at_second, at_third] = [first, second, third].map(|map| places(map, 0));
+    let apart = |place: usize| at_second[place].wrapping_sub(at_first[place]);
+    let (d_apart, h_apart, places_apart) = (apart(0), apart(2), at_third[3].wrapping_sub(at_second[3]));
+    let joins = |(index, map): &(usize, &Affine<GpuBuffer>)| {
+        let behind = |from: u32, apart: u32, times: usize| from.wrapping_add(apart.wrapping_mul(times as u32));
+        let at = places(map, 0);
+        let gradients = 3..5 + map.biases.len();
+        are_together(first.d.0, map.d.0)
+            && are_together_if_some(&first.h, &map.h)
+            && (if same_x { have_same_x(first, map) } else { are_together_if_some(&map.x, &map.h) })
+            && sizes(first) == sizes(map)
+            && size_of_x(second) == size_of_x(map)
+            && at[0] == behind(at_first[0], d_apart, *index)
+            && at[2] == behind(at_first[2], h_apart, *index)
+            && at[1] == behind(at_second[1], if same_x { 0 } else { h_apart }, index - 1)
+            && gradients.into_iter().all(|place| at[place] == behind(at_second[place], places_apart, index - 1))
+    };
+    1 + maps.iter().enumerate().skip(1).take_while(joins).count()
+}
+
+fn are_together(a: &GpuBuffer, b: &GpuBuffer) -> bool {
+    a.all().zip(b.all()).is_some_and(|(a, b)| std::ptr::eq(a, b))
+}
+
+fn are_together_if_some(a: &Option<AffineInput<GpuBuffer>>, b: &Option<AffineInput<GpuBuffer>>) -> bool {
+    values(a).zip(values(b)).is_some_and(|(a, b)| are_together(a, b))
 }
 
 impl WeightGradients for Gpu {

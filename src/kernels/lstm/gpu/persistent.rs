@@ -175,7 +175,7 @@ pub(super) fn packed_len(shape: &LstmShape) -> usize {
 }
 
 /// What one dispatch takes: of its first cell the steps from `begin` on, and how much more the number of each other cell and its
-/// first step are, modulo 2⁶⁴.
+/// first step are, modulo 2³².
 #[derive(Clone, Copy)]
 struct Turn {
     cell: usize,

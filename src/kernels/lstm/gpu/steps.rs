@@ -59,7 +59,7 @@ impl<'a> Recurrences<'a> {
     }
 
     /// Whether layers pass on what goes up and down by themselves.
-    pub fn are_stacked(&self) -> bool {
+    fn are_stacked(&self) -> bool {
         self.company == Company::Layers
     }
 
