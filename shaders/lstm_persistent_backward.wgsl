@@ -5,10 +5,10 @@
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
-// One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds, of its fours of units u,
-// u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the gates of one unit and
-// the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
-// pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
+// One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
+// of its fours of units u, u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the
+// gates of one unit and the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS
+// (unit, sequence) pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
 // kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
 

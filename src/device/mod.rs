@@ -11,7 +11,7 @@ pub(crate) mod wide;
 
 pub use cpu::{Cpu, Real};
 pub use engine::Engine;
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", test))]
 pub(crate) use gpu::bare;
 pub use gpu::{
     Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, adapters,

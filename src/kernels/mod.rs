@@ -69,3 +69,21 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
     let products = [&product::PRODUCT, &weight_gradients::WEIGHTS].into_iter().flat_map(TileKernels::all);
     each.into_iter().chain(lstm::KERNELS.iter().copied()).flatten().copied().chain(products)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::device::bare::bared;
+
+    #[test]
+    fn every_kernel_is_valid_as_a_page_loads_it() {
+        for kernel in super::all() {
+            let whole = kernel.wgsl();
+            let [whole, bare] = [&whole, &bared(&whole)].map(|text| {
+                let module =
+                    naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
+                (module.functions.len(), module.global_variables.len(), module.types.len())
+            });
+            assert_eq!(whole, bare, "{}", kernel.name);
+        }
+    }
+}
