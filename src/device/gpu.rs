@@ -65,9 +65,14 @@ impl GpuBuffer {
         self.bytes.start as usize / 4
     }
 
-    /// Elements from this one to the next that was made together with it.
+    /// [`all`](Self::all), or this one if it lies alone.
+    pub(crate) fn whole(&self) -> &GpuBuffer {
+        self.all().unwrap_or(self)
+    }
+
+    /// Elements from this one to the next that was made together with it; 0 if it lies alone.
     pub(crate) fn apart(&self) -> usize {
-        self.len().next_multiple_of(BORDER)
+        if self.all.is_some() { self.len().next_multiple_of(BORDER) } else { 0 }
     }
 
     fn binding(&self) -> wgpu::BindingResource<'_> {
@@ -456,18 +461,8 @@ impl Device for Gpu {
     }
 
     fn buffer(&self, name: &'static str, len: usize) -> GpuBuffer {
-        let size = len.max(1) as u64 * 4;
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(name),
-            size,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        if self.options.poison {
-            self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; len.max(1)]));
-        }
         self.allocated.set(self.allocated.get() + len as u64 * 4);
-        self.part(&buffer, 0..size, None)
+        self.room(name, len)
     }
     fn buffers(&self, name: &'static str, len: usize, count: usize) -> Vec<GpuBuffer> {
         let apart = len.next_multiple_of(BORDER);
@@ -475,9 +470,8 @@ impl Device for Gpu {
         if len == 0 || count < 2 || bytes > limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) {
             return (0..count).map(|_| self.buffer(name, len)).collect();
         }
-        let allocated = self.allocated.get() + (len * count) as u64 * 4;
-        let all = Rc::new(self.buffer(name, apart * count));
-        self.allocated.set(allocated);
+        self.allocated.set(self.allocated.get() + (len * count) as u64 * 4);
+        let all = Rc::new(self.room(name, apart * count));
         let bytes = |index: usize| [apart * index, apart * index + len].map(|element| element as u64 * 4);
         (0..count).map(bytes).map(|[from, to]| self.part(&all.buffer, from..to, Some(all.clone()))).collect()
     }
@@ -518,6 +512,20 @@ impl Device for Gpu {
 }
 
 impl Gpu {
+    fn room(&self, name: &'static str, len: usize) -> GpuBuffer {
+        let size = len.max(1) as u64 * 4;
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(name),
+            size,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        if self.options.poison {
+            self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&vec![f32::NAN; len.max(1)]));
+        }
+        self.part(&buffer, 0..size, None)
+    }
+
     fn part(&self, buffer: &wgpu::Buffer, bytes: Range<u64>, all: Option<Rc<GpuBuffer>>) -> GpuBuffer {
         let id = self.next_id.replace(self.next_id.get() + 1);
         GpuBuffer { id, buffer: buffer.clone(), bytes, all, dropped: self.dropped.clone() }

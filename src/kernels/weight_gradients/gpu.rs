@@ -115,15 +115,10 @@ impl Gpu {
         let half = self.half().filter(|_| size.widths != [0; 2]);
         // A buffer for the binding even where there is no input.
         let d = map.d.0;
-        let buffers = [Some(d), values(&map.x), values(&map.h)].map(|buffer| whole_of(buffer.unwrap_or(d)));
+        let buffers = [Some(d), values(&map.x), values(&map.h)].map(|buffer| buffer.unwrap_or(d).whole());
         let grid = [across, down, (maps.len() * sums.splits) as u32];
         self.run(WEIGHTS.of(tile, half), &params, &[buffers[0], buffers[1], buffers[2], sums.to], grid);
     }
-}
-
-/// All that was made together with a buffer.
-fn whole_of(buffer: &GpuBuffer) -> &GpuBuffer {
-    buffer.all().unwrap_or(buffer)
 }
 
 fn values<'a>(input: &Option<AffineInput<'a, GpuBuffer>>) -> Option<&'a GpuBuffer> {

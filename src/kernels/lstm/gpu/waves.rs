@@ -68,7 +68,7 @@ impl Company {
     pub fn all_of(self, buffer: &GpuBuffer) -> &GpuBuffer {
         match self {
             Self::None => buffer,
-            _ => buffer.all().unwrap_or(buffer),
+            _ => buffer.whole(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Company {
     pub fn apart(self, buffer: &GpuBuffer) -> usize {
         match self {
             Self::None => 0,
-            _ => buffer.all().map_or(0, |_| buffer.apart()),
+            _ => buffer.apart(),
         }
     }
 }

@@ -55,8 +55,7 @@ impl Layout {
             self.pack(gpu, shape, (params, Matrices::recurrent(shape)), shape.cells(), to, tape);
         }
         if self.stacked {
-            let (place, apart) = (shape.cell(1, 0).weight_ih, shape.cell_len(1));
-            let matrices = Matrices { place, apart, early: usize::MAX, late_place: 0, late_apart: 0 };
+            let matrices = Matrices::alike(shape.cell(1, 0).weight_ih, shape.cell_len(1));
             let to = [self.place(shape, 1, false), self.place(shape, 0, true)].map(|place| place + matrix(shape));
             self.pack(gpu, shape, (params, matrices), shape.num_layers - 1, to, tape);
         }
@@ -65,8 +64,7 @@ impl Layout {
     /// Packs what weight drop made of the recurrent matrix of `cell`.
     pub fn pack_dropped(self, gpu: &Gpu, pass: &Pass, cell: usize, tape: &Tape) {
         if pass.weight_drop(cell).is_some() {
-            let one =
-                Matrices { place: pass.dropped_at(cell), apart: 0, early: usize::MAX, late_place: 0, late_apart: 0 };
+            let one = Matrices::alike(pass.dropped_at(cell), 0);
             let to = [false, true].map(|backward| self.place(pass.shape, cell, backward));
             self.pack(gpu, pass.shape, (&tape.dropped, one), 1, to, tape);
         }
@@ -103,6 +101,11 @@ impl Layout {
 }
 
 impl Matrices {
+    /// All as far apart.
+    fn alike(place: usize, apart: usize) -> Self {
+        Self { place, apart, early: usize::MAX, late_place: 0, late_apart: 0 }
+    }
+
     /// The recurrent matrices of all cells among the parameters.
     pub fn recurrent(shape: &LstmShape) -> Self {
         let place = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions()).weight_hh;
