@@ -50,7 +50,8 @@ impl Strategy {
 }
 
 impl Tiles {
-    fn of(
+    /// Those for a shape.
+    pub fn of(
         &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, .. }: &Recurrence,
         shape: &LstmShape,
     ) -> Self {

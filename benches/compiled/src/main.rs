@@ -1,0 +1,67 @@
+//! One JSON line for each kernel as a GPU runs it: its name, what it is made for, and its text in Metal's language, without
+//! the checks that `bptt` leaves out too.
+
+use std::error::Error;
+
+use bptt::device::{Kernel, Tuning};
+use bptt::kernels::{LstmShape, Steps, Strategy, Tiles, all};
+use naga::ShaderStage;
+use naga::back::msl::{Options, PipelineOptions, write_string};
+use naga::front::wgsl::parse_str;
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+const BATCH: usize = 64;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let recurrence = Tuning::HARDWARE.recurrence;
+    for hidden_size in [64, 128, 192, 256, 512, 1024] {
+        let plain =
+            LstmShape { input_size: hidden_size, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
+        let normed = LstmShape { layer_norm: true, ..plain.clone() };
+        let shapes = if hidden_size <= recurrence.persistent_to { vec![plain, normed] } else { vec![plain] };
+        for shape in shapes {
+            let strategy = match recurrence.step {
+                Some(tiles) if hidden_size > recurrence.persistent_to => {
+                    Strategy::Steps(Steps::Tiles(tiles.of(hidden_size, BATCH)))
+                }
+                _ => Strategy::Persistent(Tiles::of(&recurrence, &shape)),
+            };
+            for kernel in strategy.kernels(&shape) {
+                print(kernel, &format!("H={hidden_size}, N={BATCH}"))?;
+            }
+        }
+    }
+    // Those that no size is written into.
+    all().filter(|kernel| !kernel.source.contains("// repeat ")).try_for_each(|kernel| print(kernel, ""))
+}
+
+fn print(kernel: &Kernel, made_for: &str) -> Result<(), Box<dyn Error>> {
+    let wgsl = kernel.wgsl();
+    // 16-bit numbers and matrices have other names in each language.
+    if wgsl.starts_with("enable ") {
+        return Ok(());
+    }
+    let module = parse_str(&wgsl)?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32).validate(&module)?;
+    let unchecked = BoundsCheckPolicy::Unchecked;
+    let options = Options {
+        bounds_check_policies: BoundsCheckPolicies {
+            index: unchecked,
+            buffer: unchecked,
+            image_load: unchecked,
+            binding_array: unchecked,
+        },
+        zero_initialize_workgroup_memory: false,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        lang_version: (2, 4),
+        ..Options::default()
+    };
+    let entry_point = Some((ShaderStage::Compute, kernel.entry.to_owned()));
+    let pipeline = PipelineOptions { entry_point, ..PipelineOptions::default() };
+    let (metal, _) = write_string(&module, &info, &options, &pipeline)?;
+    let (name, entry) = (kernel.name.split(' ').next(), kernel.entry);
+    println!("{}", serde_json::json!({ "kernel": name, "entry": entry, "made_for": made_for, "metal": metal }));
+    Ok(())
+}
