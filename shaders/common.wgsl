@@ -24,8 +24,8 @@ fn tangent(x: f32) -> f32 {
     let z = x * x;
     let near = ((((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z + 1.33314422036e-1) * z
         - 3.33332819422e-1) * z * x + x;
-    let far = sign(x) * (1.0 - 2.0 / (exp(min(2.0 * abs(x), 80.0)) + 1.0));
-    return select(select(far, near, abs(x) < 0.625), x, is_nan(x));
+    let far = 1.0 - 2.0 / (exp(min(2.0 * abs(x), 80.0)) + 1.0);
+    return select(select(select(far, -far, x < 0.0), near, abs(x) < 0.625), x, is_nan(x));
 }
 
 // The high word of a product of two words.

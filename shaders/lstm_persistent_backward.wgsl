@@ -66,9 +66,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from
 @group(0) @binding(3) var<storage, read> between: array<f32>;        // [rows, H], if `layers`
-@group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
+@group(0) @binding(4) var<storage, read> c: array<Units>;            // [N + rows, H]
 @group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
-@group(0) @binding(6) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(6) var<storage, read_write> gates: array<Gates>;  // [rows, 4H], gates before, their gradients after
 @group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
                                                                      // of them, then the start's
 
@@ -94,21 +94,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
     workgroupBarrier();
     var d_c: array<f32, PAIRS>;
+    // Asked for a step ahead.
+    var kept: array<Kept, PAIRS>;
+    var coming = step_at(way, way.end - 1u);
     for (var p = 0u; p < pairs; p++) {
-        d_c[p] = enter(pair(p, local, first));
+        let place = pair(p, local, first);
+        d_c[p] = enter(place, coming);
+        kept[p] = kept_of(place, coming);
     }
     // The gradient of the start state takes the products once more.
     let turns = way.end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
     for (var turn = 0u; turn < turns; turn++) {
         let walked = way.end - turn;
-        let step = step_before(way, walked);
-        if first >= max(step.present, step.joining) {
+        let step = coming;
+        coming = step_before(way, walked - 2u, step);
+        if first >= max(max(step.present, step.joining), coming.present) {
             continue;
-        }
-        // Asked for before the products, so that they are there after them.
-        var kept: array<Kept, PAIRS>;
-        for (var p = 0u; p < pairs; p++) {
-            kept[p] = kept_of(pair(p, local, first), step);
         }
         workgroupBarrier();
         // repeat S in SEQUENCES
@@ -120,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         let d_M_S = d_gates[S * PARTS * UNITS + part * UNITS + M];
         // repeat R in FOURS
-        sum_S_R += w_R_M * d_M_S;
+        sum_S_R = multiplied(w_R_M, d_M_S, sum_S_R);
         // end
         // end
         // end
@@ -131,7 +132,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             // repeat S in SEQUENCES
             let d_S = d_gates[S * PARTS * UNITS + m];
             // repeat R in FOURS
-            sum_S_R += w_R * d_S;
+            sum_S_R = multiplied(w_R, d_S, sum_S_R);
             // end
             // end
         }
@@ -145,8 +146,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         workgroupBarrier();
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
+            let own = kept[p];
+            kept[p] = kept_of(place, coming);
             if place.valid {
-                d_c[p] = cell_gradient(place, step, kept[p], d_c[p]);
+                d_c[p] = cell_gradient(place, step, own, d_c[p]);
             }
         }
         if walked == way.begin + 1u && way.begin > 0u {
@@ -177,28 +180,13 @@ fn d_c_place(place: Pair) -> u32 {
     return here.cell * params.state_apart + (params.batch + place.n) * HIDDEN + place.j;
 }
 
-// The step before `walked` of the direction's way; before the first there is none.
-fn step_before(way: Way, walked: u32) -> Step {
-    if walked > 0u {
-        return step_at(way, walked - 1u);
-    }
-    var step: Step;
-    step.joining = step_at(way, 0u).present;
-    return step;
-}
-
-// What a pair takes over from the dispatch before; returns d_c.
-fn enter(place: Pair) -> f32 {
-    if !place.valid || here.end == params.steps || place.n >= step_at(here, here.end).present {
+// What a pair takes over from the dispatch before, whose last step came after `step`; returns d_c.
+fn enter(place: Pair, step: Step) -> f32 {
+    if !place.valid || place.n >= step.joining {
         return 0.0;
     }
-    let at = (step_at(here, here.end).row + place.n) * 4u * HIDDEN + place.j;
-    d_gates[place.s * PARTS * UNITS + place.j] = four_gates(at);
+    d_gates[place.s * PARTS * UNITS + place.j] = four_gates(step.next + place.n, place.j);
     return d_state[d_c_place(place)];
-}
-
-fn four_gates(at: u32) -> vec4f {
-    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
 }
 
 // What the forward pass kept of a pair, and the gradient from above.
@@ -207,22 +195,18 @@ struct Kept {
     c_before: f32,
     c_t: f32,
     d_y: f32,
-    d_h: f32, // what zoneout passes on
 }
 
 fn kept_of(place: Pair, step: Step) -> Kept {
     var kept: Kept;
-    if ZONEOUT != 0u && place.valid && place.n < step.joining {
-        kept.d_h = d_state[d_h_place(place)];
-    }
     if !place.valid || place.n >= step.present {
         return kept;
     }
     let row = step.row + place.n;
-    kept.gates = four_gates(row * 4u * HIDDEN + place.j);
+    kept.gates = four_gates(row, place.j);
     let before = select(here.base + place.n, params.batch + step.before + place.n, place.n < step.ongoing);
-    kept.c_before = c[before * HIDDEN + place.j];
-    kept.c_t = c[(params.batch + row) * HIDDEN + place.j];
+    kept.c_before = c[before][place.j];
+    kept.c_t = c[params.batch + row][place.j];
     if here.cell + 1u < params.layers {
         kept.d_y = between[(row - here.base) * HIDDEN + place.j];
     } else if step.t >= params.d_y_from {
@@ -242,7 +226,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
         d_h *= recurrent_mask(place);
         d_c = d_c_after;
         if ZONEOUT != 0u {
-            d_h += kept.d_h;
+            d_h += d_state[d_h_place(place)]; // what it passed on
         }
     } else if params.has_final != 0u && place.n < step.present {
         d_h = d_state[d_h_place(place)];
@@ -279,11 +263,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
         d_h * tanh_c * o * (1.0 - o),
     );
     d_gates[place.s * PARTS * UNITS + place.j] = d_gate;
-    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
-    gates[at] = d_gate.x;
-    gates[at + HIDDEN] = d_gate.y;
-    gates[at + 2u * HIDDEN] = d_gate.z;
-    gates[at + 3u * HIDDEN] = d_gate.w;
+    keep_gates(step.row + place.n, place.j, d_gate);
     let d_c_before = d_c * f;
     if ZONEOUT != 0u {
         return d_c_before + d_c_kept;

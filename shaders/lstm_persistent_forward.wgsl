@@ -58,13 +58,13 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, H], if has_start
-@group(0) @binding(3) var<storage, read> c_0: array<f32>;          // [L · R, N, H], if has_start
-@group(0) @binding(4) var<storage, read> mask: array<u32>;         // the draw's number, [N, H] as f32 if masked
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
-@group(0) @binding(6) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), H]
-@group(0) @binding(7) var<storage, read_write> c: array<f32>;      // [N + rows, H]
-@group(0) @binding(8) var<storage, read_write> y: array<f32>;      // [rows, R · H], unless shared_output
+@group(0) @binding(2) var<storage, read> h_0: array<Units>;          // [L · R, N, H], if has_start
+@group(0) @binding(3) var<storage, read> c_0: array<Units>;          // [L · R, N, H], if has_start
+@group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
+@group(0) @binding(5) var<storage, read_write> gates: array<Gates>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
+@group(0) @binding(6) var<storage, read_write> h_in: array<Units>;   // [rows (+ N), H]
+@group(0) @binding(7) var<storage, read_write> c: array<Units>;      // [N + rows, H]
+@group(0) @binding(8) var<storage, read_write> y: array<f32>;        // [rows, R · H], unless shared_output
 
 var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;          // h_{t−1}
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1} · W_hhᵀ, each part's
@@ -88,18 +88,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
     workgroupBarrier();
     var c_before: array<f32, PAIRS>;
+    // Asked for a step ahead.
+    var z: array<vec4f, PAIRS>;
+    var coming = step_at(way, way.begin);
     for (var p = 0u; p < pairs; p++) {
-        c_before[p] = enter(pair(p, local, first));
+        let place = pair(p, local, first);
+        c_before[p] = enter(place, coming);
+        z[p] = input_gates(place, coming);
     }
     for (var index = way.begin; index < way.end; index++) {
-        let step = step_at(way, index);
+        let step = coming;
+        coming = step_after(way, index + 1u, step);
         if first >= max(step.present, step.joining) {
             continue;
-        }
-        // Asked for before the products, so that they are there after them.
-        var z: array<vec4f, PAIRS>;
-        for (var p = 0u; p < pairs; p++) {
-            z[p] = input_gates(pair(p, local, first), step);
         }
         workgroupBarrier();
         // repeat S in SEQUENCES
@@ -111,7 +112,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         let h_Q_S = four(S, part * QUADS + Q);
         // repeat R in UNITS
-        sum_S_R += w_R_Q * h_Q_S;
+        sum_S_R = multiplied(w_R_Q, h_Q_S, sum_S_R);
         // end
         // end
         // end
@@ -122,7 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             // repeat S in SEQUENCES
             let h_S = four(S, q);
             // repeat R in UNITS
-            sum_S_R += w_R * h_S;
+            sum_S_R = multiplied(w_R, h_S, sum_S_R);
             // end
             // end
         }
@@ -136,8 +137,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         workgroupBarrier();
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
+            let inputs = z[p];
+            z[p] = input_gates(place, coming);
             if place.valid && place.n < step.present {
-                c_before[p] = cell_step(place, step, z[p], c_before[p]);
+                c_before[p] = cell_step(place, step, inputs, c_before[p]);
             } else if place.valid && place.n < step.joining {
                 c_before[p] = join(place, step.next);
             }
@@ -159,18 +162,17 @@ fn four(s: u32, quad: u32) -> vec4f {
     return vec4f(h[at], h[at + 1u], h[at + 2u], h[at + 3u]);
 }
 
-// The state that a pair enters the dispatch with; returns c.
-fn enter(place: Pair) -> f32 {
+// The state that a pair enters the dispatch with, at its first step; returns c.
+fn enter(place: Pair, step: Step) -> f32 {
     if !place.valid {
         return 0.0;
     }
-    let step = step_at(here, here.begin);
     if here.begin > 0u && place.n < step.ongoing {
-        h[h_place(place)] = h_in[(step.row + place.n) * HIDDEN + place.j];
-        return c[(params.batch + step.before + place.n) * HIDDEN + place.j];
+        h[h_place(place)] = h_in[step.row + place.n][place.j];
+        return c[params.batch + step.before + place.n][place.j];
     }
     if here.begin == 0u {
-        c[(here.base + place.n) * HIDDEN + place.j] = start_c(place);
+        c[here.base + place.n][place.j] = start_c(place);
     }
     if place.n < step.present {
         return join(place, step.row);
@@ -182,7 +184,7 @@ fn enter(place: Pair) -> f32 {
 fn join(place: Pair, row: u32) -> f32 {
     let h_start = start_h(place) * recurrent_mask(place);
     h[h_place(place)] = h_start;
-    h_in[(row + place.n) * HIDDEN + place.j] = h_start;
+    h_in[row + place.n][place.j] = h_start;
     return start_c(place);
 }
 
@@ -190,14 +192,14 @@ fn start_h(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return h_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
+    return h_0[here.cell * params.batch + place.n][place.j];
 }
 
 fn start_c(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return c_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
+    return c_0[here.cell * params.batch + place.n][place.j];
 }
 
 fn h_place(place: Pair) -> u32 {
@@ -208,8 +210,7 @@ fn input_gates(place: Pair, step: Step) -> vec4f {
     if !place.valid || place.n >= step.present {
         return vec4f();
     }
-    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
-    return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
+    return four_gates(step.row + place.n, place.j);
 }
 
 fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
@@ -222,11 +223,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     let g = tangent(z.z);
     let o = sigmoid(z.w);
     let row = step.row + place.n;
-    let at = row * 4u * HIDDEN + place.j;
-    gates[at] = i;
-    gates[at + HIDDEN] = f;
-    gates[at + 2u * HIDDEN] = g;
-    gates[at + 3u * HIDDEN] = o;
+    keep_gates(row, place.j, vec4f(i, f, g, o));
     var c_t = f * c_before + i * g;
     var h_t = o * tangent(c_t);
     if ZONEOUT != 0u {
@@ -234,14 +231,14 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
         h_t = z.x * h_before(place, step) + (1.0 - z.x) * h_t;
         c_t = z.y * c_before + (1.0 - z.y) * c_t;
     }
-    c[(params.batch + row) * HIDDEN + place.j] = c_t;
+    c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;
     if params.shared_output == 0u {
         y[(row - here.base) * params.outputs + here.column + place.j] = h_t;
     }
     if params.shared_output != 0u || place.n < step.following {
-        h_in[(step.next + place.n) * HIDDEN + place.j] = masked;
+        h_in[step.next + place.n][place.j] = masked;
     }
     return c_t;
 }

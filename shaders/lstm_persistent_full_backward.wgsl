@@ -177,16 +177,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
     }
     workgroupBarrier();
+    var coming = step_at(way, way.end - 1u);
     for (var slot = 0u; slot < slots; slot++) {
         for (var turn = 0u; turn < turns; turn++) {
-            enter(unit_at(slot, turn, local, first), slot, turn);
+            enter(unit_at(slot, turn, local, first), slot, turn, coming);
         }
     }
     // The gradient of the start state takes the products once more.
     let walks = way.end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
     for (var walk = 0u; walk < walks; walk++) {
         let walked = way.end - walk;
-        let step = step_before(way, walked);
+        let step = coming;
+        coming = step_before(way, walked - 2u, step);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -211,7 +213,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         let d_M_S = d_gates[S * D_LEN + part * UNITS + M];
         // repeat R in FOURS
-        sum_S_R += w_R_M * d_M_S;
+        sum_S_R = multiplied(w_R_M, d_M_S, sum_S_R);
         // end
         // end
         // end
@@ -222,7 +224,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             // repeat S in SEQUENCES
             let d_S = d_gates[S * D_LEN + m];
             // repeat R in FOURS
-            sum_S_R += w_R * d_S;
+            sum_S_R = multiplied(w_R, d_S, sum_S_R);
             // end
             // end
         }
@@ -326,18 +328,8 @@ fn d_c_place(place: Pair) -> u32 {
     return params.batch * WIDTH + place.n * HIDDEN + place.j;
 }
 
-// The step before `walked` of the direction's way; before the first there is none.
-fn step_before(way: Way, walked: u32) -> Step {
-    if walked > 0u {
-        return step_at(way, walked - 1u);
-    }
-    var step: Step;
-    step.joining = step_at(way, 0u).present;
-    return step;
-}
-
-// A unit's gains, and what a pair takes over from the dispatch before.
-fn enter(place: Pair, slot: u32, turn: u32) {
+// A unit's gains, and what a pair takes over from the dispatch before, whose last step came after `step`.
+fn enter(place: Pair, slot: u32, turn: u32, step: Step) {
     if !place.valid {
         return;
     }
@@ -345,10 +337,10 @@ fn enter(place: Pair, slot: u32, turn: u32) {
         let at = params.gains + place.j;
         gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 3u * PADDED].xy);
     }
-    if here.end == params.steps || place.n >= step_at(here, here.end).present {
+    if place.n >= step.joining {
         return;
     }
-    let at = (step_at(here, here.end).row + place.n) * 4u * HIDDEN + place.j;
+    let at = (step.next + place.n) * 4u * HIDDEN + place.j;
     if NORM != 0u {
         d_gates[place.s * D_LEN + place.j] = four_of_norm(at);
     } else {
@@ -460,7 +452,7 @@ fn go_up(local: u32) {
         // repeat S in SEQUENCES
         let d_S = d_h_four(S, q);
         // repeat R in UP_FOURS
-        sum_S_R += w_R * d_S;
+        sum_S_R = multiplied(w_R, d_S, sum_S_R);
         // end
         // end
     }

@@ -131,9 +131,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
     }
     workgroupBarrier();
-    enter(local, first);
+    var coming = step_at(way, way.begin);
+    enter(local, first, coming);
     for (var index = way.begin; index < way.end; index++) {
-        let step = step_at(way, index);
+        let step = coming;
+        coming = step_after(way, index + 1u, step);
         if first >= max(step.present, step.joining) {
             continue;
         }
@@ -157,7 +159,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         let h_Q_S = four(S, part * QUADS + Q);
         // repeat R in UNITS
-        sum_S_R += w_R_Q * h_Q_S;
+        sum_S_R = multiplied(w_R_Q, h_Q_S, sum_S_R);
         // end
         // end
         // end
@@ -168,7 +170,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             // repeat S in SEQUENCES
             let h_S = four(S, q);
             // repeat R in UNITS
-            sum_S_R += w_R * h_S;
+            sum_S_R = multiplied(w_R, h_S, sum_S_R);
             // end
             // end
         }
@@ -279,9 +281,8 @@ fn recurrent_sum(place: Pair) -> vec4f {
     return sum;
 }
 
-// The state that the invocation's units and columns enter the dispatch with.
-fn enter(local: u32, first: u32) {
-    let step = step_at(here, here.begin);
+// The state that the invocation's units and columns enter the dispatch with, at its first step.
+fn enter(local: u32, first: u32, step: Step) {
     for (var slot = 0u; slot < hidden_count(SLOTS); slot++) {
         for (var turn = 0u; turn < hidden_count(TURNS); turn++) {
             let place = unit_at(slot, turn, local, first);
@@ -512,7 +513,7 @@ fn project(local: u32) {
         // repeat S in SEQUENCES
         let u_S = u_four(S, q);
         // repeat R in FOURS
-        sum_S_R += w_R * u_S;
+        sum_S_R = multiplied(w_R, u_S, sum_S_R);
         // end
         // end
     }

@@ -38,32 +38,47 @@ struct Step {
     row: u32,        // first row of this step
     present: u32,    // sequences that have it
     before: u32,     // first row of the step before
+    earlier: u32,    // sequences that have that
     ongoing: u32,    // sequences that have both; the others start here
     next: u32,       // first row of the step after
     joining: u32,    // sequences that have that
     following: u32,  // sequences that have both; the others end here
 }
 
-// Step `index` of the direction's way.
+// Step `index` of the direction's way. Beyond both ends are steps that no sequence has.
 fn step_at(way: Way, index: u32) -> Step {
-    var step: Step;
-    step.t = time_of(way, index);
-    step.row = way.base + row_of(step.t);
-    step.present = row_of(step.t + 1u) - row_of(step.t);
-    if index > 0u {
-        let t = time_of(way, index - 1u);
-        step.before = way.base + row_of(t);
-        step.ongoing = min(row_of(t + 1u) - row_of(t), step.present);
-    }
-    if index + 1u < params.steps {
-        let t = time_of(way, index + 1u);
-        step.next = way.base + row_of(t);
-        step.joining = row_of(t + 1u) - row_of(t);
-        step.following = min(step.joining, step.present);
-    } else {
-        step.next = way.base + row_of(step.t + 1u);
-    }
-    return step;
+    return step_of(way, index, rows_at(way, index - 1u), rows_at(way, index), rows_at(way, index + 1u));
+}
+
+// Step `index`, from the one before it.
+fn step_after(way: Way, index: u32, step: Step) -> Step {
+    return step_of(way, index, vec2u(step.row, step.present), vec2u(step.next, step.joining), rows_at(way, index + 1u));
+}
+
+// Step `index`, from the one after it.
+fn step_before(way: Way, index: u32, step: Step) -> Step {
+    return step_of(way, index, rows_at(way, index - 1u), vec2u(step.before, step.earlier), vec2u(step.row, step.present));
+}
+
+fn step_of(way: Way, index: u32, before: vec2u, own: vec2u, next: vec2u) -> Step {
+    return Step(
+        time_of(way, index),
+        own.x,
+        own.y,
+        before.x,
+        before.y,
+        min(before.y, own.y),
+        next.x,
+        next.y,
+        min(next.y, own.y),
+    );
+}
+
+// First row and sequences of step `index`.
+fn rows_at(way: Way, index: u32) -> vec2u {
+    let t = min(time_of(way, index), params.steps);
+    let first = row_of(t);
+    return vec2u(way.base + first, row_of(min(t + 1u, params.steps)) - first);
 }
 
 fn time_of(way: Way, index: u32) -> u32 {
@@ -76,6 +91,11 @@ fn row_of(t: u32) -> u32 {
         return t * params.batch;
     }
     return bitcast<u32>(packed[params.table + t / 4u][t % 4u]);
+}
+
+// sum + w · v
+fn multiplied(w: mat4x4f, v: vec4f, sum: vec4f) -> vec4f {
+    return fma(w[3], vec4f(v.w), fma(w[2], vec4f(v.z), fma(w[1], vec4f(v.y), fma(w[0], vec4f(v.x), sum))));
 }
 
 // Unit or column j of the workgroup's sequence s, which is number n of the batch.

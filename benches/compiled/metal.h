@@ -89,6 +89,9 @@ INLINE float clamp(float a, float low, float high) { return min(max(a, low), hig
 template <typename T, int N> INLINE Vector<T, N> min(const Vector<T, N>& a, const Vector<T, N>& b) {
     return Vector<T, N>().each([&](int i) { return min(a[i], b[i]); });
 }
+template <int N> INLINE Vector<float, N> fma(const Vector<float, N>& a, const Vector<float, N>& b, const Vector<float, N>& c) {
+    return Vector<float, N>().each([&](int i) { return fmaf(a[i], b[i], c[i]); });
+}
 template <int N> INLINE Vector<float, N> sqrt(const Vector<float, N>& a) {
     return Vector<float, N>().each([&](int i) { return sqrt(a[i]); });
 }
