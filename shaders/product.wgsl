@@ -1,6 +1,6 @@
 // c[i, j] = Σ_k a[i, k] · b[k, j] + Σ biases[j], for matrices of any strides; added to c if `add`.
-// One workgroup per tile of C and per split of K. The tiles are those of product_direct.wgsl, of product_tiles.wgsl with
-// product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
+// One workgroup per tile of C and per split of K. The tiles are those of product_direct.wgsl, or with product_loads.wgsl those of
+// product_tiles.wgsl with product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
 // Split s writes its own C at c + s · M · N; `reduce_splits` adds them in order.
 
 struct Params {
@@ -29,9 +29,16 @@ struct Params {
 
 var<private> split: u32;
 
-fn a_quad(i: u32, k: u32) -> vec4f {
-    let rows = min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.m - 1u));
-    let at = params.a + rows * params.a_row + k * params.a_column;
+// Rows and columns beyond the last read that one again.
+fn a_at(i: u32) -> vec4u {
+    return params.a + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.m - 1u)) * params.a_row;
+}
+
+fn a_apart() -> u32 {
+    return params.a_column;
+}
+
+fn a_four(at: vec4u) -> vec4f {
     return vec4f(a[at.x], a[at.y], a[at.z], a[at.w]);
 }
 
@@ -39,9 +46,15 @@ fn part_of(j: u32) -> u32 {
     return 0u;
 }
 
-fn b_quad(part: u32, j: u32, k: u32) -> vec4f {
-    let columns = min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(params.n - 1u));
-    let at = params.b + columns * params.b_column + k * params.b_row;
+fn b_at(part: u32, j: u32) -> vec4u {
+    return params.b + min(vec4u(j, j + 1u, j + 2u, j + 3u), vec4u(params.n - 1u)) * params.b_column;
+}
+
+fn b_apart(part: u32) -> u32 {
+    return params.b_row;
+}
+
+fn b_four(part: u32, at: vec4u) -> vec4f {
     return vec4f(b[at.x], b[at.y], b[at.z], b[at.w]);
 }
 

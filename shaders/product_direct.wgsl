@@ -21,16 +21,20 @@ fn block_8(i: u32, j: u32, part: u32, terms: vec2u) -> Rows8 {
     var sum_01 = mat4x4f();
     var sum_10 = mat4x4f();
     var sum_11 = mat4x4f();
+    let a_0_at = a_at(i);
+    let a_1_at = a_at(i + 4u);
+    let b_0_at = b_at(part, j);
+    let b_1_at = b_at(part, j + 4u);
     for (var first = terms.x; first < terms.y; first += CHAIN) {
         var part_00 = mat4x4f();
         var part_01 = mat4x4f();
         var part_10 = mat4x4f();
         var part_11 = mat4x4f();
         for (var k = first; k < min(first + CHAIN, terms.y); k++) {
-            let a_0 = a_quad(i, k);
-            let a_1 = a_quad(i + 4u, k);
-            let b_0 = b_quad(part, j, k);
-            let b_1 = b_quad(part, j + 4u, k);
+            let a_0 = a_four(a_0_at + k * a_apart());
+            let a_1 = a_four(a_1_at + k * a_apart());
+            let b_0 = b_four(part, b_0_at + k * b_apart(part));
+            let b_1 = b_four(part, b_1_at + k * b_apart(part));
             part_00 += outer(a_0, b_0);
             part_01 += outer(a_0, b_1);
             part_10 += outer(a_1, b_0);

@@ -1,5 +1,6 @@
 // C [M, N] = A [M, K] · B [K, N] of 16-bit numbers, by matrices that the invocations of a subgroup multiply together, into sums
-// of 32 bits. Appended to the kernels that name this file; they say what the matrices are, as for other tiles.
+// of 32 bits. Appended to the kernels that name this file, with product_loads.wgsl; they say what the matrices are, as for other
+// tiles.
 // A workgroup of 256 invocations has a tile of TILE rows and columns; a subgroup has HIGH × WIDE matrices of it.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for a tile of 64, matrices of 8 and subgroups of 8.
@@ -11,6 +12,8 @@ const SIDE = 8u;       // rows and columns of a matrix
 const SUBGROUPS = 32u; // of a workgroup
 const HIGH = 1u;
 const WIDE = 2u;
+const LOADS = 2u;      // of an invocation, for all TERMS
+const L = 0u;
 const R = 0u;
 const Q = 0u;
 
@@ -27,23 +30,8 @@ var<workgroup> a_tile: array<vec4<f16>, TERMS * STRIDE>;           // [TERMS, qu
 var<workgroup> b_tile: array<vec4<f16>, TERMS * STRIDE>;           // [TERMS, quads of columns]
 var<workgroup> done: array<f32, SUBGROUPS * SIDE * SIDE>;          // a matrix of each subgroup, by rows
 
-// Quad and term of the number `index` that a workgroup loads, so that neighbours read neighbours.
-fn loaded(index: u32, along_k: bool) -> vec2u {
-    return select(vec2u(index % QUADS, index / QUADS), vec2u(index / TERMS, index % TERMS), along_k);
-}
-
-// Terms k .. k + TERMS of the tile's rows and columns; zero from term `end` on.
-fn load(at: vec2u, k: u32, end: u32, local: u32) {
-    let along = along_k();
-    for (var index = local; index < TERMS * QUADS; index += 256u) {
-        let a_at = loaded(index, along.x);
-        let a_values = a_quad(at.x + 4u * a_at.x, min(k + a_at.y, end - 1u));
-        a_tile[a_at.y * STRIDE + a_at.x] = vec4<f16>(select(vec4f(), a_values, k + a_at.y < end));
-        let b_at = loaded(index, along.y);
-        let column = at.y + 4u * b_at.x;
-        let b_values = b_quad(part_of(column), column, min(k + b_at.y, end - 1u));
-        b_tile[b_at.y * STRIDE + b_at.x] = vec4<f16>(select(vec4f(), b_values, k + b_at.y < end));
-    }
+fn placed(k: u32, quad: u32, quads: u32) -> u32 {
+    return k * STRIDE + quad;
 }
 
 @compute @workgroup_size(256)
@@ -64,9 +52,21 @@ fn matrices(
     var sum_R_Q = Sum();
     // end
     // end
+    // repeat L in LOADS
+    let load_L = load_of(at.x, at.y, local + L * 256u, QUADS);
+    var a_L = a_of(load_L, part.x, part.y);
+    var b_L = b_of(load_L, part.x, part.y);
+    // end
     for (var first = part.x; first < part.y; first += TERMS) {
-        load(at, first, part.y, local);
+        // repeat L in LOADS
+        a_tile[load_L.to.x] = vec4<f16>(a_L);
+        b_tile[load_L.to.y] = vec4<f16>(b_L);
+        // end
         workgroupBarrier();
+        // repeat L in LOADS
+        a_L = a_of(load_L, first + TERMS, part.y);
+        b_L = b_of(load_L, first + TERMS, part.y);
+        // end
         for (var k = 0u; k < TERMS; k += SIDE) {
             // repeat R in HIGH
             let left_R = coopLoad<Left>(&a_tile[k * STRIDE + (row + R * SIDE) / 4u], STRIDE);

@@ -1,9 +1,6 @@
-// C [M, N] = A [M, K] · B [K, N] in tiles through workgroup memory. Appended to the kernels that name this file; they say
-// what the matrices are:
-//   a_quad(i, k)          A[i, k] to A[i + 3, k]
-//   b_quad(part, j, k)    B[k, j] to B[k, j + 3]; `part` is what `part_of(j)` says of a column, the same for 8 columns
+// C [M, N] = A [M, K] · B [K, N] in tiles through workgroup memory. Appended to the kernels that name this file, with
+// product_loads.wgsl; they say what the matrices are, and
 //   store(i, j, row)      takes C[i, j] to C[i, j + 3]
-//   along_k()             whether neighbours in A, and in B, are neighbours in memory along K
 //   tile(…), terms(…)     a workgroup's tile and its part of K
 // What lies beyond the edge of A or B is read as anything and not stored. Sums of sums lose fewer digits than a long chain.
 // `Kept` is how four numbers lie in workgroup memory.
@@ -20,36 +17,32 @@ fn store_block(i: u32, j: u32, block: mat4x4f) {
     store(i + 3u, j, block[3]);
 }
 
-// Quad and term of the number `index` that a workgroup loads, so that neighbours read neighbours.
-fn loaded(index: u32, quads: u32, along_k: bool) -> vec2u {
-    return select(vec2u(index % quads, index / quads), vec2u(index / TERMS, index % TERMS), along_k);
+// The quads of a term are exchanged, so that one quad of neighbouring terms lies in other banks.
+fn placed(k: u32, quad: u32, quads: u32) -> u32 {
+    return k * quads + (quad ^ (k % 8u));
 }
 
-// Terms k .. k + TERMS of `quads` quads of rows from i and of columns from j on; zero from term `end` on.
-fn load(i: u32, j: u32, k: u32, end: u32, quads: u32, local: u32) {
-    let along = along_k();
-    for (var index = local; index < TERMS * quads; index += 256u) {
-        let a_at = loaded(index, quads, along.x);
-        let a_values = a_quad(i + 4u * a_at.x, min(k + a_at.y, end - 1u));
-        a_tile[a_at.y * quads + a_at.x] = Kept(select(vec4f(), a_values, k + a_at.y < end));
-        let b_at = loaded(index, quads, along.y);
-        let column = j + 4u * b_at.x;
-        let b_values = b_quad(part_of(column), column, min(k + b_at.y, end - 1u));
-        b_tile[b_at.y * quads + b_at.x] = Kept(select(vec4f(), b_values, k + b_at.y < end));
-    }
+fn keep(load: Load, a: vec4f, b: vec4f) {
+    a_tile[load.to.x] = Kept(a);
+    b_tile[load.to.y] = Kept(b);
 }
 
 // Rows i .. i + 64 and columns j .. j + 64 by 256 invocations, a block of 4 × 4 each.
 fn tile_64(i: u32, j: u32, terms: vec2u, local: u32) {
     let row = local / 16u;
     let column = local % 16u;
+    let load = load_of(i, j, local, 16u);
+    var a = a_of(load, terms.x, terms.y);
+    var b = b_of(load, terms.x, terms.y);
     var sum = mat4x4f();
     for (var first = terms.x; first < terms.y; first += TERMS) {
-        load(i, j, first, terms.y, 16u, local);
+        keep(load, a, b);
         workgroupBarrier();
+        a = a_of(load, first + TERMS, terms.y);
+        b = b_of(load, first + TERMS, terms.y);
         var part = mat4x4f();
         for (var k = 0u; k < TERMS; k++) {
-            part += outer(vec4f(a_tile[16u * k + row]), vec4f(b_tile[16u * k + column]));
+            part += outer(vec4f(a_tile[placed(k, row, 16u)]), vec4f(b_tile[placed(k, column, 16u)]));
         }
         sum += part;
         workgroupBarrier();
@@ -61,26 +54,39 @@ fn tile_64(i: u32, j: u32, terms: vec2u, local: u32) {
 fn tile_128(i: u32, j: u32, terms: vec2u, local: u32) {
     let row = local / 16u;
     let column = local % 16u;
+    let load_0 = load_of(i, j, local, 32u);
+    let load_1 = load_of(i, j, local + 256u, 32u);
+    var a_0 = a_of(load_0, terms.x, terms.y);
+    var b_0 = b_of(load_0, terms.x, terms.y);
+    var a_1 = a_of(load_1, terms.x, terms.y);
+    var b_1 = b_of(load_1, terms.x, terms.y);
     var sum_00 = mat4x4f();
     var sum_01 = mat4x4f();
     var sum_10 = mat4x4f();
     var sum_11 = mat4x4f();
     for (var first = terms.x; first < terms.y; first += TERMS) {
-        load(i, j, first, terms.y, 32u, local);
+        keep(load_0, a_0, b_0);
+        keep(load_1, a_1, b_1);
         workgroupBarrier();
+        a_0 = a_of(load_0, first + TERMS, terms.y);
+        b_0 = b_of(load_0, first + TERMS, terms.y);
+        a_1 = a_of(load_1, first + TERMS, terms.y);
+        b_1 = b_of(load_1, first + TERMS, terms.y);
         var part_00 = mat4x4f();
         var part_01 = mat4x4f();
         var part_10 = mat4x4f();
         var part_11 = mat4x4f();
         for (var k = 0u; k < TERMS; k++) {
-            let a_0 = vec4f(a_tile[32u * k + row]);
-            let a_1 = vec4f(a_tile[32u * k + row + 16u]);
-            let b_0 = vec4f(b_tile[32u * k + column]);
-            let b_1 = vec4f(b_tile[32u * k + column + 16u]);
-            part_00 += outer(a_0, b_0);
-            part_01 += outer(a_0, b_1);
-            part_10 += outer(a_1, b_0);
-            part_11 += outer(a_1, b_1);
+            let row_at = placed(k, row, 32u);
+            let column_at = placed(k, column, 32u);
+            let rows_0 = vec4f(a_tile[row_at]);
+            let rows_1 = vec4f(a_tile[row_at + 16u]);
+            let columns_0 = vec4f(b_tile[column_at]);
+            let columns_1 = vec4f(b_tile[column_at + 16u]);
+            part_00 += outer(rows_0, columns_0);
+            part_01 += outer(rows_0, columns_1);
+            part_10 += outer(rows_1, columns_0);
+            part_11 += outer(rows_1, columns_1);
         }
         sum_00 += part_00;
         sum_01 += part_01;

@@ -1,7 +1,7 @@
 // The gradients of y = x · W_xᵀ + h · W_hᵀ + b from d = d_y: d_W_x = dᵀ · x, d_W_h = dᵀ · h, d_b = Σ_r d[r], added to what is
 // there if `add`. They are one product dᵀ · [x | h | 1], in which each part takes up whole blocks of 8 columns.
-// One workgroup per tile of it and per split of the rows. The tiles are those of product_direct.wgsl, of product_tiles.wgsl
-// with product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
+// One workgroup per tile of it and per split of the rows. The tiles are those of product_direct.wgsl, or with product_loads.wgsl
+// those of product_tiles.wgsl with product_single.wgsl or product_half.wgsl, or of product_matrices.wgsl.
 // Split s writes its own sums s · stride further on; `reduce_splits` adds them in order.
 // Through workgroup memory a dispatch takes several maps, splits after splits in the grid. All but the first are alike and may
 // have their x in the buffer of h, where the map before it left what it gave.
@@ -99,8 +99,16 @@ fn begins_of(x_width: u32) -> vec2u {
     return vec2u(x_columns, x_columns + (params.h_width + 7u) / 8u * 8u);
 }
 
-fn a_quad(i: u32, k: u32) -> vec4f {
-    let at = map.d + k * params.d_row + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.outputs - 1u));
+// Rows and columns beyond the last read that one again.
+fn a_at(i: u32) -> vec4u {
+    return map.d + min(vec4u(i, i + 1u, i + 2u, i + 3u), vec4u(params.outputs - 1u));
+}
+
+fn a_apart() -> u32 {
+    return params.d_row;
+}
+
+fn a_four(at: vec4u) -> vec4f {
     return vec4f(d[at.x], d[at.y], d[at.z], d[at.w]);
 }
 
@@ -109,21 +117,29 @@ fn part_of(j: u32) -> u32 {
     return select(select(ONES, H, j < begin.y), map.x_part, j < begin.x);
 }
 
-fn b_quad(part: u32, j: u32, k: u32) -> vec4f {
+fn b_at(part: u32, j: u32) -> vec4u {
     let columns = vec4u(j, j + 1u, j + 2u, j + 3u);
-    if part == X {
-        let at = map.x + k * map.x_row + min(columns, vec4u(map.x_width - 1u));
-        return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
-    }
-    if part == X_IN_H {
-        let at = map.x + k * map.x_row + min(columns, vec4u(map.x_width - 1u));
-        return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
+    if part == ONES {
+        return vec4u();
     }
     if part == H {
-        let at = map.h + k * params.h_row + min(columns - begins().x, vec4u(params.h_width - 1u));
-        return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
+        return map.h + min(columns - begins().x, vec4u(params.h_width - 1u));
     }
-    return vec4f(1.0);
+    return map.x + min(columns, vec4u(map.x_width - 1u));
+}
+
+fn b_apart(part: u32) -> u32 {
+    return select(map.x_row, params.h_row, part == H);
+}
+
+fn b_four(part: u32, at: vec4u) -> vec4f {
+    if part == ONES {
+        return vec4f(1.0);
+    }
+    if part == X {
+        return vec4f(x[at.x], x[at.y], x[at.z], x[at.w]);
+    }
+    return vec4f(h[at.x], h[at.y], h[at.z], h[at.w]);
 }
 
 fn along_k() -> vec2<bool> {

@@ -57,7 +57,7 @@ const files = readdirSync(SHADERS)
   .sort();
 
 for (const file of ["product.wgsl", "weight_gradients.wgsl"]) {
-  for (const tiles of [["product_direct.wgsl"], ["product_tiles.wgsl", "product_single.wgsl"]]) {
+  for (const tiles of [["product_direct.wgsl"], ["product_loads.wgsl", "product_tiles.wgsl", "product_single.wgsl"]]) {
     test(`${file} with ${tiles.join(" and ")}`, async () => {
       const code = kernel(read(file), tiles);
       expect(code).toContain("@compute");

@@ -21,10 +21,10 @@ pub struct TileKernels {
 /// The kernels of the product whose matrices a WGSL file describes.
 macro_rules! tile_kernels {
     ($name:literal, $params:ty, $storage:tt) => {{
-        const SINGLE: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_single", $params, $storage);
+        const SINGLE: $crate::device::Kernel = kernel!($name + "product_loads" + "product_tiles" + "product_single", $params, $storage);
     const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
         #[cfg(not(target_arch = "wasm32"))]
-        const HALF: $crate::device::Kernel = kernel!($name + "product_tiles" + "product_half", $params, $storage);
+        const HALF: $crate::device::Kernel = kernel!($name + "product_loads" + "product_tiles" + "product_half", $params, $storage);
         $crate::kernels::product::TileKernels {
             // Of the same text, which a page has to load.
             direct: $crate::device::Kernel { entry: "direct", shared: DIRECT, ..SINGLE },
@@ -32,7 +32,7 @@ macro_rules! tile_kernels {
             #[cfg(not(target_arch = "wasm32"))]
             half: [HALF.entry("half"), HALF.entry("half_large")],
             #[cfg(not(target_arch = "wasm32"))]
-            matrices: kernel!($name + "product_matrices", $params, $storage).entry("matrices"),
+            matrices: kernel!($name + "product_loads" + "product_matrices", $params, $storage).entry("matrices"),
         }
     }};
 }
@@ -61,8 +61,16 @@ impl TileKernels {
         // A subgroup's share of the tile, as square as can be.
         let share = tile * tile / (side * side * subgroups);
         let high = 1 << (share.ilog2() / 2);
-        let constants =
-            [("TILE", tile), ("SIDE", side), ("SUBGROUPS", subgroups), ("HIGH", high), ("WIDE", share / high)];
+        // Fours of 32 terms, a row or column each.
+        let loads = 32 * (tile / 4) / 256;
+        let constants = [
+            ("TILE", tile),
+            ("SIDE", side),
+            ("SUBGROUPS", subgroups),
+            ("HIGH", high),
+            ("WIDE", share / high),
+            ("LOADS", loads),
+        ];
         unrolled(&self.matrices, &constants)
     }
 
