@@ -8,7 +8,10 @@ const SEQUENCES = 8u;
 const COLUMNS = 8u;
 const SIDE = 8u;
 const SUBGROUPS = 32u; // of a workgroup of 256 invocations
-const TERMS = 256u;    // in workgroup memory at a time; a multiple of PARTS · SIDE
+const AHEAD = 1u;      // matrices of weights that a subgroup asks for together
+const FILLS = 2u;      // fours of `left` that an invocation fills: SEQUENCES · TERMS / 1024
+const K = 0u;
+const F = 0u;
 
 alias Left = coop_mat8x8<f16, A>;
 alias Right = coop_mat8x8<f16, B>;
@@ -17,6 +20,7 @@ alias Sum = coop_mat8x8<f32, C>;
 const ACROSS = COLUMNS / SIDE;
 const MATRICES = SEQUENCES / SIDE * ACROSS;
 const PARTS = SUBGROUPS / MATRICES;
+const TERMS = PARTS * AHEAD * SIDE; // in workgroup memory at a time
 const STRIDE = TERMS / 4u + 2u; // from one sequence to the next, so that they lie in other banks
 
 var<workgroup> left: array<vec4<f16>, SEQUENCES * STRIDE>;
@@ -30,28 +34,38 @@ fn multiply(skipped: u32, terms: u32, place: u32, row: u32, column: u32, local: 
     let across = subgroup % ACROSS * SIDE;
     let weights = place + min(column + across, row - SIDE) / 4u;
     var sum = Sum();
+    let lead = part * AHEAD * SIDE;
     for (var begin = skipped; begin < terms; begin += TERMS) {
+        // All asked for together. Zeros on the left beyond the last term; what they are multiplied by has to be a number.
+        // repeat K in AHEAD
+        let b_K = coopLoadT<Right>(&packed[weights + min(begin + lead + K * SIDE, terms - SIDE) * row / 4u], row / 4u);
+        // end
+        // repeat F in FILLS
+        let four_F = left_or_zero(begin, terms, local + F * 256u);
+        // end
         workgroupBarrier();
-        for (var index = local; index < SEQUENCES * TERMS / 4u; index += 256u) {
-            let s = index / (TERMS / 4u);
-            let k = begin + 4u * (index % (TERMS / 4u));
-            var four = vec4f();
-            if k < terms {
-                four = left_four(k, s);
-            }
-            left[s * STRIDE + (k - begin) / 4u] = vec4<f16>(four);
+        // repeat F in FILLS
+        if local + F * 256u < SEQUENCES * TERMS / 4u {
+            left[(local + F * 256u) / (TERMS / 4u) * STRIDE + (local + F * 256u) % (TERMS / 4u)] = vec4<f16>(four_F);
         }
+        // end
         workgroupBarrier();
-        for (var step = 0u; step < TERMS / PARTS; step += SIDE) {
-            let k = part * (TERMS / PARTS) + step;
-            let a = coopLoadT<Left>(&left[down * STRIDE + k / 4u], STRIDE);
-            // Zeros on the left beyond the last term; what they are multiplied by has to be a number.
-            let b = coopLoadT<Right>(&packed[weights + min(begin + k, terms - SIDE) * row / 4u], row / 4u);
-            sum = coopMultiplyAdd(a, b, sum);
-        }
+        // repeat K in AHEAD
+        let a_K = coopLoadT<Left>(&left[down * STRIDE + (lead + K * SIDE) / 4u], STRIDE);
+        sum = coopMultiplyAdd(a_K, b_K, sum);
+        // end
     }
     coopStoreT(sum, &done[(part * SEQUENCES + down) * COLUMNS + across], COLUMNS);
     workgroupBarrier();
+}
+
+// The four number `index` of those from term `begin` on.
+fn left_or_zero(begin: u32, terms: u32, index: u32) -> vec4f {
+    let k = begin + 4u * (index % (TERMS / 4u));
+    if k >= terms {
+        return vec4f();
+    }
+    return left_four(k, index / (TERMS / 4u));
 }
 
 fn sum_of(s: u32, column: u32) -> f32 {

@@ -15,10 +15,12 @@ const QUADS = 1u;
 const PARTS = 16u;
 const PAIRS = 1u;  // 16 / PARTS, at least one
 const TERMS = 64u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
-const AHEAD = 1u;  // terms whose weights are asked for together; 1 or 4
+const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
+const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
 const P = 0u;
 const Q = 0u;
 const K = 0u;
+const F = 0u;
 
 const LINE = COLUMNS * GROUPS;
 const THREADS = LINE * PARTS;
@@ -87,22 +89,30 @@ fn step(group: vec3u, local: u32, kind: u32) {
     let padded = (params.hidden + 3u) / 4u * 4u;
     let skipped = select(4u * padded, 0u, first < present);
     let terms = select(4u * padded, 8u * padded, own.stacked);
+    let share = TERMS / PARTS;
     for (var begin = skipped; begin < terms; begin += TERMS) {
+        let lead = begin + part * share;
+        // All asked for together.
+        // repeat K in AHEAD
+        var w_K = weights[w + min(lead + K, terms - 1u) * quads];
+        // end
+        // repeat F in FILLS
+        let index_F = local + F * THREADS;
+        let d_F = d_gate_of(begin / 4u + unit_of(index_F), gate_of(index_F), row, first + 4u * (index_F / TERMS), present);
+        // end
         workgroupBarrier();
-        for (var index = local; index < TERMS * FOURS; index += THREADS) {
-            // Neighbours read neighbours: first all units of a gate.
-            let unit = index % (TERMS / 4u);
-            let gate = index / (TERMS / 4u) % 4u;
-            let quad = index / TERMS;
-            let d_gate = d_gate_of(begin / 4u + unit, gate, row, first + 4u * quad, present);
-            tile[(4u * unit + gate) * FOURS + quad] = d_gate;
+        // repeat F in FILLS
+        if index_F < TERMS * FOURS {
+            tile[(4u * unit_of(index_F) + gate_of(index_F)) * FOURS + index_F / TERMS] = d_F;
         }
+        // end
         workgroupBarrier();
-        let share = TERMS / PARTS;
-        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, terms); k += AHEAD) {
-            // repeat K in AHEAD
-            let w_K = weights[w + (k + K) * quads];
-            // end
+        for (var k = lead; k < min(lead + share, terms); k += AHEAD) {
+            if k > lead {
+                // repeat K in AHEAD
+                w_K = weights[w + min(k + K, terms - 1u) * quads];
+                // end
+            }
             // repeat K in AHEAD
             // repeat Q in QUADS
             let d_K_Q = tile[(k + K - begin) * FOURS + Q * GROUPS + four];
@@ -125,6 +135,15 @@ fn step(group: vec3u, local: u32, kind: u32) {
     finish(pair_Q_P, kept_Q_P, kind);
     // end
     // end
+}
+
+// Neighbours read neighbours: first all units of a gate.
+fn unit_of(index: u32) -> u32 {
+    return index % (TERMS / 4u);
+}
+
+fn gate_of(index: u32) -> u32 {
+    return index / (TERMS / 4u) % 4u;
 }
 
 // The gradient of one gate of a unit, of four of the `own_present` sequences from `own_row` on; then those of the layer above.

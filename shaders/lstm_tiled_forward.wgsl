@@ -16,10 +16,12 @@ const QUADS = 1u;
 const PARTS = 4u;
 const PAIRS = 1u;  // 4 / PARTS, at least one
 const TERMS = 16u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
-const AHEAD = 1u;  // terms whose weights are asked for together; 1 or 4
+const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
+const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
 const P = 0u;
 const Q = 0u;
 const K = 0u;
+const F = 0u;
 
 const LINE = UNITS * GROUPS;
 const THREADS = LINE * PARTS;
@@ -76,17 +78,30 @@ fn step(group: vec3u, local: u32, alone: bool) {
     let weights = params.w_hh_t + group.z * params.w_hh_t_apart + min(group.x * UNITS + column, padded - 1u);
     let terms = select(wide, 2u * wide, params.layers > 0u && own.cell > 0u);
     // Sequences that only join have no h yet.
+    let share = TERMS / PARTS;
     for (var begin = 0u; begin < select(0u, terms, first < own.present); begin += TERMS) {
+        let lead = begin + part * share;
+        // All asked for together. Terms beyond the last are multiplied by zero.
+        // repeat K in AHEAD
+        var w_K = packed[weights + min(lead + K, terms - 1u) * padded];
+        // end
+        // repeat F in FILLS
+        let index_F = local + F * THREADS;
+        let h_F = h_of(begin + index_F % TERMS, terms, first + 4u * (index_F / TERMS));
+        // end
         workgroupBarrier();
-        for (var index = local; index < TERMS * FOURS; index += THREADS) {
-            tile[index % TERMS * FOURS + index / TERMS] = h_of(begin + index % TERMS, first + 4u * (index / TERMS));
+        // repeat F in FILLS
+        if index_F < TERMS * FOURS {
+            tile[index_F % TERMS * FOURS + index_F / TERMS] = h_F;
         }
+        // end
         workgroupBarrier();
-        let share = TERMS / PARTS;
-        for (var k = begin + part * share; k < min(begin + (part + 1u) * share, terms); k += AHEAD) {
-            // repeat K in AHEAD
-            let w_K = packed[weights + (k + K) * padded];
-            // end
+        for (var k = lead; k < min(lead + share, terms); k += AHEAD) {
+            if k > lead {
+                // repeat K in AHEAD
+                w_K = packed[weights + min(k + K, terms - 1u) * padded];
+                // end
+            }
             // repeat K in AHEAD
             // repeat Q in QUADS
             let h_K_Q = tile[(k + K - begin) * FOURS + Q * GROUPS + four];
@@ -111,8 +126,8 @@ fn step(group: vec3u, local: u32, alone: bool) {
     // end
 }
 
-// h_{t−1} of four sequences at column k, then h_t of the layer below, which is its `h_in` one step on.
-fn h_of(column: u32, n: u32) -> vec4f {
+// h_{t−1} of four sequences at a column, then h_t of the layer below, which is its `h_in` one step on; none beyond all terms.
+fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
     let wide = (params.width + 3u) / 4u * 4u;
     var k = column;
     var row = here.row;
@@ -120,7 +135,7 @@ fn h_of(column: u32, n: u32) -> vec4f {
         k -= wide;
         row += params.batch - params.rows_apart;
     }
-    if k >= params.width {
+    if k >= params.width || column >= terms {
         return vec4f();
     }
     // Sequences beyond the last read that one again and are not stored.

@@ -227,7 +227,7 @@ const INVOCATIONS: usize = 256;
 const MEMORY: usize = 1024;
 
 impl StepTiles {
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 7] {
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 8] {
         // Invocations across; the pairs whose products one of them sums up; the terms of a product.
         let (across, sums, terms): (Constant, usize, usize) = match backward {
             false => (("UNITS", self.units), 4, padded(shape.width())),
@@ -235,7 +235,9 @@ impl StepTiles {
         };
         let fours = self.groups * self.quads;
         let parts = (INVOCATIONS / (across.1 * self.groups)).min(terms / 4).min(MEMORY / fours / 4);
-        let share = (MEMORY / fours / parts / 4 * 4).min(terms.div_ceil(parts).next_multiple_of(4));
+        let [room, wanted] = [MEMORY / fours / parts, terms.div_ceil(parts)];
+        let ahead = [16, 8].into_iter().find(|ahead| *ahead <= room.min(wanted)).unwrap_or(4);
+        let share = (room / ahead * ahead).min(wanted.next_multiple_of(ahead));
         [
             across,
             ("GROUPS", self.groups),
@@ -243,7 +245,8 @@ impl StepTiles {
             ("PARTS", parts),
             ("PAIRS", sums.div_ceil(parts)),
             ("TERMS", share * parts),
-            ("AHEAD", 4),
+            ("AHEAD", ahead),
+            ("FILLS", (share * fours).div_ceil(across.1 * self.groups)),
         ]
     }
 }
@@ -271,21 +274,21 @@ impl StepMatrices {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 6] {
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 7] {
         let Self { side, subgroups } = *self;
         let [sequences, columns] = self.tile(backward, shape);
         let parts = subgroups * side * side / (sequences * columns);
-        // Up to 8 KiB of the left side at a time.
-        let most = (4096 / sequences / (parts * side)).max(1);
         let terms = if backward { shape.gates() } else { shape.width() };
-        let share = terms.div_ceil(parts * side).min(most);
+        // Up to 16 KiB of the left side at a time.
+        let ahead = terms.div_ceil(parts * side).min(8192 / (sequences * parts * side)).max(1);
         let pairs = sequences * columns / if backward { 1 } else { 4 };
         [
             ("SEQUENCES", sequences),
             ("COLUMNS", columns),
             ("SIDE", side),
             ("SUBGROUPS", subgroups),
-            ("TERMS", share * parts * side),
+            ("AHEAD", ahead),
+            ("FILLS", (sequences * parts * ahead * side).div_ceil(1024)),
             ("PAIRS", pairs.div_ceil(256)),
         ]
     }
