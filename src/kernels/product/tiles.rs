@@ -21,10 +21,12 @@ pub struct TileKernels {
 /// The kernels of the product whose matrices a WGSL file describes.
 macro_rules! tile_kernels {
     ($name:literal, $params:ty, $storage:tt) => {{
-        const SINGLE: $crate::device::Kernel = kernel!($name + "product_loads" + "product_tiles" + "product_single", $params, $storage);
-    const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
+        const SINGLE: $crate::device::Kernel =
+        kernel!($name + "product_loads" + "product_tiles" + "product_single", $params, $storage);
+        const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
         #[cfg(not(target_arch = "wasm32"))]
-        const HALF: $crate::device::Kernel = kernel!($name + "product_loads" + "product_tiles" + "product_half", $params, $storage);
+        const HALF: $crate::device::Kernel =
+            kernel!($name + "product_loads" + "product_tiles" + "product_half", $params, $storage);
         $crate::kernels::product::TileKernels {
             // Of the same text, which a page has to load.
             direct: $crate::device::Kernel { entry: "direct", shared: DIRECT, ..SINGLE },
