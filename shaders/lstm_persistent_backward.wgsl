@@ -63,7 +63,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(1) var<storage, read> packed: array<array<vec4f, QUADS>>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from
 @group(0) @binding(3) var<storage, read> between: array<f32>;        // [rows, H], if `layers`
 @group(0) @binding(4) var<storage, read> c: array<Units>;            // [N + rows, H]
@@ -163,13 +163,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
 }
 
-// The block of one unit's gates and the d_h of four units: a column for each gate, a row for each of the four.
+// The block of one unit's gates and the d_h of four units: a column for each gate, a row for each of the four. What lies beyond the
+// last is that one again: d_gates is zero there, and no sum is kept.
 fn weights(unit: u32, quad: u32) -> mat4x4f {
-    if unit >= PADDED || quad >= QUADS {
-        return mat4x4f();
-    }
-    let at = here.weights + 4u * unit * QUADS + quad;
-    return mat4x4f(packed[at], packed[at + QUADS], packed[at + 2u * QUADS], packed[at + 3u * QUADS]);
+    let row = here.weights / QUADS + 4u * min(unit, PADDED - 1u);
+    let k = min(quad, QUADS - 1u);
+    return mat4x4f(packed[row][k], packed[row + 1u][k], packed[row + 2u][k], packed[row + 3u][k]);
+}
+
+fn packed_four(at: u32) -> vec4f {
+    return packed[at / QUADS][at % QUADS];
 }
 
 fn d_h_place(place: Pair) -> u32 {

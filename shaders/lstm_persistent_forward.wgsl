@@ -57,7 +57,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4f>;
+@group(0) @binding(1) var<storage, read> packed: array<array<vec4f, PADDED>>;
 @group(0) @binding(2) var<storage, read> h_0: array<Units>;          // [L · R, N, H], if has_start
 @group(0) @binding(3) var<storage, read> c_0: array<Units>;          // [L · R, N, H], if has_start
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
@@ -148,13 +148,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
 }
 
-// The block of four columns of h and one unit: a column for each of h's, a row for each gate.
+// The block of four columns of h and one unit: a column for each of h's, a row for each gate. What lies beyond the last is that one
+// again: h is zero there, and no sum is kept.
 fn weights(quad: u32, unit: u32) -> mat4x4f {
-    if 4u * quad >= PADDED || unit >= PADDED {
-        return mat4x4f();
-    }
-    let at = here.weights + 4u * quad * PADDED + unit;
-    return mat4x4f(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED]);
+    let k = here.weights / PADDED + 4u * min(quad, PADDED / 4u - 1u);
+    let j = min(unit, PADDED - 1u);
+    return mat4x4f(packed[k][j], packed[k + 1u][j], packed[k + 2u][j], packed[k + 3u][j]);
+}
+
+fn packed_four(at: u32) -> vec4f {
+    return packed[at / PADDED][at % PADDED];
 }
 
 fn four(s: u32, quad: u32) -> vec4f {

@@ -44,6 +44,9 @@ fn column_at(slot: u32, turn: u32, local: u32, first: u32) -> Pair {
 
 // Units of the invocations from number `begin` on, `count` of them.
 fn units_of(begin: u32, count: u32) -> f32 {
+    if HIDDEN % TERMS == 0u && TERMS % SLICES == 0u {
+        return f32(HIDDEN / TERMS * count);
+    }
     let end = min(begin + count, TERMS);
     let start = min(begin, end);
     return f32(HIDDEN / THREADS * (end - start) + clamp(HIDDEN % THREADS, start, end) - start);

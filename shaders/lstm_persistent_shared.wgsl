@@ -1,5 +1,5 @@
 // The way through time of the kernels that walk it inside one dispatch. Appended to those that name this file, whose
-// `params`, `packed`, `mask` and constants it uses, with lstm_zone.wgsl.
+// `params`, `packed_four`, `mask` and constants it uses, with lstm_zone.wgsl.
 // A dispatch takes one cell, which is one direction of one layer, or several: then each layer of the grid is one, and the
 // buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
@@ -90,7 +90,7 @@ fn row_of(t: u32) -> u32 {
     if params.even != 0u {
         return t * params.batch;
     }
-    return bitcast<u32>(packed[params.table + t / 4u][t % 4u]);
+    return bitcast<u32>(packed_four(params.table + t / 4u)[t % 4u]);
 }
 
 // sum + w · v
