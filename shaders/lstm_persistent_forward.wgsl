@@ -2,7 +2,7 @@
 // registers:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
-// With ZONEOUT, elements of c_t and h_t keep their value from the step before.
+// With INPUTS the product of x, which has so many columns, is made here too. With ZONEOUT, elements of c_t and h_t keep their value from the step before.
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
 // of its units u, u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
@@ -17,7 +17,9 @@ const UNITS = 1u;
 const PARTS = 1u;
 const QUADS = 1u;     // blocks of a part
 const RESIDENT = 1u;
+const INPUTS = 1u;    // to 4, or 0 if `gates` has x · W_ihᵀ + b_ih + b_hh
 const ZONEOUT = 0u;   // or 1
+const I = 0u;
 const R = 0u;
 const Q = 0u;
 const S = 0u;
@@ -25,6 +27,7 @@ const S = 0u;
 const PADDED = (HIDDEN + 3u) / 4u * 4u;
 const THREADS = UNIT_THREADS * PARTS;
 const COLUMNS = 4u * QUADS;
+const INPUT_PAIRS = select(1u, PAIRS, INPUTS > 0u);
 const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
 
 struct Params {
@@ -42,6 +45,12 @@ struct Params {
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh of the first cell, [H, H, 4]
     weights_apart: u32,
+    x: u32,       // with INPUTS the place of x, and those of a first cell's parameters
+    w_ih: u32,
+    b_ih: u32,
+    b_hh: u32,
+    biases: u32,  // whether there are any
+    parameters_apart: u32,
     masked: u32,
     outputs: u32,
     shared_output: u32,
@@ -58,10 +67,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<array<vec4f, PADDED>>;
-@group(0) @binding(2) var<storage, read> h_0: array<Units>;          // [L · R, N, H], if has_start
-@group(0) @binding(3) var<storage, read> c_0: array<Units>;          // [L · R, N, H], if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;            // [L · R, N, H], if has_start; with INPUTS x [rows, D]
+@group(0) @binding(3) var<storage, read> c_0: array<f32>;            // [L · R, N, H], if has_start; with INPUTS all parameters
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, H] as f32 if masked
-@group(0) @binding(5) var<storage, read_write> gates: array<Gates>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
+@group(0) @binding(5) var<storage, read_write> gates: array<Gates>;  // [rows, 4H], in without INPUTS
 @group(0) @binding(6) var<storage, read_write> h_in: array<Units>;   // [rows (+ N), H]
 @group(0) @binding(7) var<storage, read_write> c: array<Units>;      // [N + rows, H]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;        // [rows, R · H], unless shared_output
@@ -88,13 +97,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
     workgroupBarrier();
     var c_before: array<f32, PAIRS>;
+    var own_inputs: array<Inputs, INPUT_PAIRS>;
     // Asked for a step ahead.
     var z: array<vec4f, PAIRS>;
     var coming = step_at(way, way.begin);
     for (var p = 0u; p < pairs; p++) {
         let place = pair(p, local, first);
         c_before[p] = enter(place, coming);
-        z[p] = input_gates(place, coming);
+        own_inputs[p % INPUT_PAIRS] = input_weights(place);
+        z[p] = entering(place, coming);
     }
     for (var index = way.begin; index < way.end; index++) {
         let step = coming;
@@ -137,8 +148,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         workgroupBarrier();
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
-            let inputs = z[p];
-            z[p] = input_gates(place, coming);
+            let inputs = input_gates(z[p], own_inputs[p % INPUT_PAIRS]);
+            z[p] = entering(place, coming);
             if place.valid && place.n < step.present {
                 c_before[p] = cell_step(place, step, inputs, c_before[p]);
             } else if place.valid && place.n < step.joining {
@@ -195,25 +206,71 @@ fn start_h(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return h_0[here.cell * params.batch + place.n][place.j];
+    return h_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
 }
 
 fn start_c(place: Pair) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    return c_0[here.cell * params.batch + place.n][place.j];
+    return c_0[(here.cell * params.batch + place.n) * HIDDEN + place.j];
 }
 
 fn h_place(place: Pair) -> u32 {
     return place.s * PARTS * COLUMNS + place.j;
 }
 
-fn input_gates(place: Pair, step: Step) -> vec4f {
-    if !place.valid || place.n >= step.present {
-        return vec4f();
+// What a pair's x is multiplied by, a column each, and the sum of its biases.
+struct Inputs {
+    columns: array<vec4f, max(INPUTS, 1u)>,
+    biases: vec4f,
+}
+
+fn input_weights(place: Pair) -> Inputs {
+    var own: Inputs;
+    if INPUTS == 0u || !place.valid {
+        return own;
     }
-    return four_gates(step.row + place.n, place.j);
+    let apart = here.cell * params.parameters_apart;
+    // repeat I in INPUTS
+    own.columns[I] = four_parameters(params.w_ih + apart + place.j * INPUTS + I, HIDDEN * INPUTS);
+    // end
+    if params.biases != 0u {
+        let at = apart + place.j;
+        own.biases = four_parameters(params.b_ih + at, HIDDEN) + four_parameters(params.b_hh + at, HIDDEN);
+    }
+    return own;
+}
+
+fn four_parameters(at: u32, apart: u32) -> vec4f {
+    return vec4f(c_0[at], c_0[at + apart], c_0[at + 2u * apart], c_0[at + 3u * apart]);
+}
+
+// What a pair has beside h: x · W_ihᵀ + b_ih + b_hh, or with INPUTS x.
+fn entering(place: Pair, step: Step) -> vec4f {
+    var four: vec4f;
+    if !place.valid || place.n >= step.present {
+        return four;
+    }
+    let row = step.row + place.n;
+    if INPUTS == 0u {
+        return four_gates(row, place.j);
+    }
+    // repeat I in INPUTS
+    four[I] = h_0[params.x + (row - here.base) * INPUTS + I];
+    // end
+    return four;
+}
+
+fn input_gates(entered: vec4f, own: Inputs) -> vec4f {
+    if INPUTS == 0u {
+        return entered;
+    }
+    var gates = own.biases;
+    // repeat I in INPUTS
+    gates += own.columns[I] * entered[I];
+    // end
+    return gates;
 }
 
 fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {

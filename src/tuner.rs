@@ -134,8 +134,8 @@ fn stacked(tuning: Tuning) -> [(&'static str, Tuning); 2] {
 /// stacks as suits it.
 fn with_recurrences(tuning: Tuning, suited: &Recurrence) -> Vec<(&'static str, Tuning)> {
     let with = |&(name, kind): &(_, Recurrence)| {
-        let Recurrence { step, chunks, stack_to, .. } = *suited;
-        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, stack_to, ..kind };
+        let Recurrence { step, chunks, inputs, stack_to, .. } = *suited;
+        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, inputs, stack_to, ..kind };
         (name, Tuning { recurrence, ..tuning })
     };
     Recurrence::CANDIDATES.iter().map(with).collect()

@@ -341,6 +341,9 @@ fn a_strategy_takes_its_dispatches() {
     let in_chunks = common::recurring(Recurrence { chunks: 2, ..self::persistent(8, 2, 1, 256) });
     assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
+    // A narrow input is multiplied where the steps are walked.
+    let [apart, along] = [0, 4].map(|inputs| common::recurring(Recurrence { inputs, ..self::persistent(8, 2, 1, 256) }));
+    assert_eq!(dispatches(&apart, 9) - dispatches(&along, 9), 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
         assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
     }
@@ -869,7 +872,8 @@ fn a_tuning_says_which_strategy() {
         |gpu: &Gpu, hidden_size, batch| Strategy::of(gpu, &LstmShape { hidden_size, batch, ..LstmShape::default() });
     let tiles = |threads, sequences, blocks, steps| {
         let chunks = if steps == 256 { 2 } else { 1 };
-        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks })
+        let inputs = if steps == 64 { 0 } else { 4 };
+        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs })
     };
     let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {

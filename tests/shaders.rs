@@ -139,8 +139,9 @@ fn every_kernel_is_valid_and_as_rust_declares_it() {
 /// The kernels that are made for a size and a device: all weights in registers, some, none; in one part and in several.
 #[test]
 fn every_unrolled_kernel_is_valid() {
-    let tiles =
-        |threads, sequences, blocks| Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256, chunks: 1 });
+    let tiles = |threads, sequences, blocks| {
+        Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256, chunks: 1, inputs: 0 })
+    };
     let strategies =
         [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
@@ -153,6 +154,14 @@ fn every_unrolled_kernel_is_valid() {
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
+    // Inputs that are multiplied along with h.
+    for (input_size, bidirectional) in [(1, false), (4, true)] {
+        let shape = LstmShape { input_size, hidden_size: 65, bidirectional, ..LstmShape::default() };
+        let Strategy::Persistent(tiles) = tiles(256, 1, 10) else { unreachable!("tiles are of that kind") };
+        let along = Strategy::Persistent(Tiles { inputs: 4, ..tiles }).kernels(&shape);
+        assert_eq!(along.len(), 3);
+        kernels.extend(along);
+    }
     let tiles = |units, groups, quads| Strategy::Steps(Steps::Tiles(StepTiles { units, groups, quads, workgroups: 0 }));
     for hidden_size in [1, 7, 192, 1024] {
         let shape = LstmShape { hidden_size, ..LstmShape::default() };

@@ -70,6 +70,10 @@ pub struct Recurrence {
     /// layers follow one another as far as a dispatch walks.
     #[serde(default)] // A run that was begun before there were any goes on without.
     pub chunks: usize,
+    /// The widest input of a first layer, at most 4, that is multiplied where the steps are walked; wider ones, and those of more
+    /// than two units an invocation, in a product over all time steps before.
+    #[serde(default)] // Likewise.
+    pub inputs: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
     /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below. Beyond, a
@@ -132,6 +136,7 @@ impl Recurrence {
         blocks: 0,
         steps: 64,
         chunks: 1,
+        inputs: 0,
         step: None,
         stack_to: 0,
     };
@@ -146,6 +151,7 @@ impl Recurrence {
         blocks: 10,
         steps: 256,
         chunks: 2,
+        inputs: 4,
         step: Some(StepTiles::HARDWARE),
         stack_to: 256,
     };

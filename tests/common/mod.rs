@@ -71,6 +71,7 @@ pub const STEPS: Recurrence = Recurrence {
     blocks: 0,
     steps: 1,
     chunks: 0,
+    inputs: 0,
     step: None,
     stack_to: 0,
 };
@@ -85,9 +86,9 @@ pub fn stacked(units: usize, groups: usize, quads: usize) -> Recurrence {
     Recurrence { stack_to: usize::MAX, ..tiled(units, groups, quads) }
 }
 
-/// All time steps in one dispatch in tiles of this kind, whatever the size.
+/// All time steps in one dispatch in tiles of this kind, whatever the size, narrow inputs too where the tiles allow it.
 pub fn persistent(threads: usize, sequences: usize, blocks: usize, steps: usize) -> Recurrence {
-    Recurrence { persistent_to: usize::MAX, threads, sequences, blocks, steps, ..STEPS }
+    Recurrence { persistent_to: usize::MAX, threads, sequences, blocks, steps, inputs: 4, ..STEPS }
 }
 
 /// Every kind of tile, each with sums cut into many parts and with whole ones.

@@ -16,8 +16,7 @@ const BATCH: usize = 64;
 fn main() -> Result<(), Box<dyn Error>> {
     let recurrence = Tuning::HARDWARE.recurrence;
     for hidden_size in [64, 128, 192, 256, 512, 1024] {
-        let plain =
-            LstmShape { input_size: hidden_size, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
+        let plain = LstmShape { input_size: 1, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
         let normed = LstmShape { layer_norm: true, ..plain.clone() };
         let shapes = if hidden_size <= recurrence.persistent_to { vec![plain, normed] } else { vec![plain] };
         for shape in shapes {

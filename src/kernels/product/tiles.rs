@@ -22,8 +22,8 @@ pub struct TileKernels {
 macro_rules! tile_kernels {
     ($name:literal, $params:ty, $storage:tt) => {{
         const SINGLE: $crate::device::Kernel =
-        kernel!($name + "product_loads" + "product_tiles" + "product_single", $params, $storage);
-        const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
+            kernel!($name + "product_loads" + "product_tiles" + "product_single", $params, $storage);
+    const DIRECT: &[(&str, &str)] = &[("product_direct", kernel!(@ file "product_direct"))];
         #[cfg(not(target_arch = "wasm32"))]
         const HALF: $crate::device::Kernel =
             kernel!($name + "product_loads" + "product_tiles" + "product_half", $params, $storage);

@@ -23,7 +23,8 @@ params! {
 params! {
     struct ForwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, masked: u32,
+        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
+        x: u32, w_ih: u32, b_ih: u32, b_hh: u32, biases: u32, parameters_apart: u32, masked: u32,
         outputs: u32, shared_output: u32, has_start: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
@@ -79,7 +80,8 @@ impl Tiles {
         self.threads.min(INVOCATIONS)
     }
 
-    fn forward(&self, shape: &LstmShape) -> Tiled {
+    /// `inputs` is what is multiplied along with h, of a first layer.
+    fn forward(&self, shape: &LstmShape, inputs: usize) -> Tiled {
         if is_full(shape) {
             return self.full_forward(shape);
         }
@@ -94,9 +96,19 @@ impl Tiles {
             ("PARTS", parts),
             ("QUADS", quads),
             ("RESIDENT", quads.min(self.blocks / units)),
+            ("INPUTS", inputs),
             ("ZONEOUT", usize::from(shape.zones())),
         ];
         Tiled { kernel: unrolled(&FORWARD, &constants), sequences }
+    }
+
+    /// The inputs of the first layer if they are multiplied along with h, from a start state of zero; else none.
+    fn inputs(&self, shape: &LstmShape) -> usize {
+        let padded = padded(shape.hidden_size);
+        let [threads, _, parts, _] = split(padded, padded / 4, self.invocations());
+        let pairs = (padded * self.forward(shape, 0).sequences).div_ceil(threads * parts);
+        let few = shape.input_size <= self.inputs.min(4) && pairs <= 2;
+        if few && !is_full(shape) { shape.input_size } else { 0 }
     }
 
     fn backward(&self, shape: &LstmShape) -> Tiled {
@@ -120,8 +132,11 @@ impl Tiles {
     }
 
     /// The kernels that these tiles make for a shape.
-    pub fn kernels(&self, shape: &LstmShape) -> [&'static Kernel; 2] {
-        [self.forward(shape).kernel, self.backward(shape).kernel]
+    pub fn kernels(&self, shape: &LstmShape) -> Vec<&'static Kernel> {
+        let mut kernels = vec![self.forward(shape, 0).kernel, self.backward(shape).kernel];
+        let inputs = self.inputs(shape);
+        kernels.extend((inputs > 0).then(|| self.forward(shape, inputs).kernel));
+        kernels
     }
 }
 
@@ -217,13 +232,14 @@ impl<'a> Recurrences<'a> {
         tape: &mut Tape,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let inputs = if start.is_none() && !self.apart() { self.tiles.inputs(shape) } else { 0 };
         self.prepare(params, tape);
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
             if direction == 0 {
                 before_layer(gpu, pass, layer, tape);
             }
-            if layer == 0 || self.company != Company::Layers {
+            if if layer == 0 { inputs == 0 } else { self.company != Company::Layers } {
                 input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), shape.layer_norm, tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
@@ -235,7 +251,7 @@ impl<'a> Recurrences<'a> {
             }
             match is_full(shape) {
                 true => self.full_forward(cell, start, tape),
-                false => self.plain_forward(&cells, start, params, x, tape),
+                false => self.plain_forward(&cells, start, params, x, inputs, tape),
             }
         }
     }
@@ -287,6 +303,11 @@ impl<'a> Recurrences<'a> {
         self.pass.packing.steps().div_ceil(self.chunk(back)) + more
     }
 
+    /// Whether a dispatch on the way forward takes several layers.
+    fn apart(&self) -> bool {
+        self.company == Company::Layers && self.pass.packing.steps() > self.chunk(false)
+    }
+
     /// The rows of a chunk.
     fn rows(&self, begin: usize, back: bool) -> Range<usize> {
         let packing = self.pass.packing;
@@ -299,14 +320,19 @@ impl<'a> Recurrences<'a> {
         start: Option<&LstmState<GpuBuffer>>,
         params_of: &GpuBuffer,
         x: (&GpuBuffer, usize),
+        inputs: usize,
         tape: &mut Tape,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
-        let Tiled { kernel, sequences } = self.tiles.forward(shape);
         for index in 0..self.turns(false) {
             let turn = self.turn(cells, index, false);
+            let inputs = if turn.cell < shape.directions() { inputs } else { 0 };
+            let Tiled { kernel, sequences } = self.tiles.forward(shape, inputs);
+            let h_0 = if inputs > 0 { x.0 } else { h_0 };
+            let places = shape.cell(0, 0);
+            let (b_ih, b_hh) = places.bias.unwrap_or_default();
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
                 input_products(gpu, pass, (layer, 0), params_of, x, self.rows(begin, false), false, tape);
             }
@@ -329,6 +355,12 @@ impl<'a> Recurrences<'a> {
                 table: packed.table() as u32,
                 weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
                 weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+                x: x.1 as u32,
+                w_ih: places.weight_ih as u32,
+                b_ih: b_ih as u32,
+                b_hh: b_hh as u32,
+                biases: u32::from(shape.bias),
+                parameters_apart: shape.cell_len(0) as u32,
                 masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
                 outputs: shape.output_size() as u32,
                 shared_output: u32::from(shape.shares_output()),

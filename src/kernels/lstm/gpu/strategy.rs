@@ -28,6 +28,8 @@ pub struct Tiles {
     pub steps: usize,
     /// As in [`Recurrence`].
     pub chunks: usize,
+    /// As in [`Recurrence`].
+    pub inputs: usize,
 }
 
 impl Strategy {
@@ -35,7 +37,7 @@ impl Strategy {
     pub fn kernels(self, shape: &LstmShape) -> Vec<&'static Kernel> {
         match self {
             Self::Steps(steps) => made(steps, shape),
-            Self::Persistent(tiles) => tiles.kernels(shape).into(),
+            Self::Persistent(tiles) => tiles.kernels(shape),
         }
     }
 
@@ -52,13 +54,13 @@ impl Strategy {
 impl Tiles {
     /// Those for a shape.
     pub fn of(
-        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, .. }: &Recurrence,
+        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, inputs, .. }: &Recurrence,
         shape: &LstmShape,
     ) -> Self {
         let wanted = if units == 0 { threads } else { shape.hidden_size.div_ceil(units).next_multiple_of(8) };
         let together = shape.batch.checked_div(groups).unwrap_or(sequences);
         let threads = wanted.clamp(1, threads.max(1));
         let sequences = together.clamp(1, sequences.max(1));
-        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1) }
+        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1), inputs }
     }
 }
