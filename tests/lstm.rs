@@ -342,7 +342,8 @@ fn a_strategy_takes_its_dispatches() {
     assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     // A narrow input is multiplied where the steps are walked.
-    let [apart, along] = [0, 4].map(|inputs| common::recurring(Recurrence { inputs, ..self::persistent(8, 2, 1, 256) }));
+    let [apart, along] =
+        [0, 4].map(|inputs| common::recurring(Recurrence { inputs, ..self::persistent(8, 2, 1, 256) }));
     assert_eq!(dispatches(&apart, 9) - dispatches(&along, 9), 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
         assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
