@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 _ => Strategy::Persistent(Tiles::of(&recurrence, &shape)),
             };
             for kernel in strategy.kernels(&shape) {
-                print(kernel, &format!("H={hidden_size}, N={BATCH}"))?;
+                let inputs = if kernel.name.contains(" INPUTS=1 ") { ", D=1" } else { "" };
+                print(kernel, &format!("H={hidden_size}, N={BATCH}{inputs}"))?;
             }
         }
     }
