@@ -92,13 +92,14 @@ fn step(group: vec3u, local: u32, kind: u32) {
     let share = TERMS / PARTS;
     for (var begin = skipped; begin < terms; begin += TERMS) {
         let lead = begin + part * share;
-        // All asked for together.
+        // All asked for together. Beyond the last term lies what is not multiplied.
         // repeat K in AHEAD
         var w_K = weights[w + min(lead + K, terms - 1u) * quads];
         // end
         // repeat F in FILLS
         let index_F = local + F * THREADS;
-        let d_F = d_gate_of(begin / 4u + unit_of(index_F), gate_of(index_F), row, first + 4u * (index_F / TERMS), present);
+        let unit_F = min(begin / 4u + unit_of(index_F), terms / 4u - 1u);
+        let d_F = d_gate_of(unit_F, gate_of(index_F), row, first + 4u * (index_F / TERMS), present);
         // end
         workgroupBarrier();
         // repeat F in FILLS

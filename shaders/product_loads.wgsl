@@ -1,11 +1,12 @@
 // What an invocation brings from A [M, K] and B [K, N] into workgroup memory, TERMS terms at a time, and asks for while the terms
-// before are multiplied. Appended to the kernels that name this file, with tiles that have TERMS; they say where A and B lie:
+// before are multiplied. Appended to the kernels that name this file, with tiles that say how many TERMS, and where
+//   placed(k, q, …)    a tile keeps quad q of term k, `quads` of which a term has
+// The kernels say where A and B lie:
 //   a_at(i)            the places of A[i, 0] to A[i + 3, 0], from one term to the next a_apart()
 //   a_four(at)         what lies at four places of A
 //   b_at(part, j)      the places of B[0, j] to B[0, j + 3], from one term to the next b_apart(part)
 //   b_four(part, at)   what lies at four places of B
 //   part_of(j)         which part of B a column is in, the same for 8 columns
-//   placed(k, q, …)    where a tile keeps quad q of term k, `quads` of which a term has
 //   along_k()          whether neighbours in A, and in B, are neighbours in memory along K
 
 // A quad of A's rows and one of B's columns, each at one of the TERMS.

@@ -70,8 +70,8 @@ pub struct Recurrence {
     /// layers follow one another as far as a dispatch walks.
     #[serde(default)] // A run that was begun before there were any goes on without.
     pub chunks: usize,
-    /// The widest input of a first layer, at most 4, that is multiplied where the steps are walked; wider ones, and those of more
-    /// than two units an invocation, in a product over all time steps before.
+    /// The widest input of a first layer, at most 4, that is multiplied where the steps are walked; wider ones, and those of
+    /// invocations with more than two pairs of a unit and a sequence, in a product over all time steps before.
     #[serde(default)] // Likewise.
     pub inputs: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.

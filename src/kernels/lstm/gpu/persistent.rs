@@ -186,7 +186,8 @@ impl Packed {
 /// Elements of [`Tape::packed`].
 pub(super) fn packed_len(shape: &LstmShape) -> usize {
     let packed = Packed::of(shape);
-    4 * (packed.table() + packed.table)
+    // The plain kernels read whole rows of a matrix.
+    4 * (packed.table() + packed.table.next_multiple_of(padded(shape.hidden_size)))
 }
 
 /// What one dispatch takes: of its first cell the steps from `begin` on, and how much more the number of each other cell and its
@@ -474,5 +475,21 @@ impl<'a> Recurrences<'a> {
 
     fn grid(&self, sequences: usize, cells: usize) -> [u32; 3] {
         [self.pass.batch().div_ceil(sequences) as u32, 1, cells as u32]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LstmShape, Packed, packed_len, padded};
+
+    #[test]
+    fn the_table_of_steps_is_in_whole_rows() {
+        for (hidden_size, steps) in [(1, 1), (4, 9), (9, 37), (18, 3), (64, 256), (191, 4000)] {
+            let shape = LstmShape { hidden_size, steps, num_layers: 2, bidirectional: true, ..LstmShape::default() };
+            let (row, packed) = (4 * padded(hidden_size), Packed::of(&shape));
+            assert!(packed_len(&shape).is_multiple_of(row), "{hidden_size} units, {steps} steps");
+            assert!(packed_len(&shape) > 4 * packed.table() + steps, "{hidden_size} units, {steps} steps");
+            assert!((4 * packed.table()).is_multiple_of(row), "{hidden_size} units, {steps} steps");
+        }
     }
 }
