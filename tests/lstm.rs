@@ -228,6 +228,8 @@ fn layers_and_directions_go_together() {
         let drop = Noise { weight_drop: 0.2, seed: 7, ..Noise::default() };
         cases.push(LstmCase { shape: LstmShape { noise: drop, ..plain.shape }, draw: Some(2), ..plain.clone() });
         cases.push(LstmCase { states: false, inputs: false, ..plain.clone() });
+        let kept = Noise { dropout: 0.3, locked: index == 1, zoneout_h: 0.15, zoneout_c: 0.1, ..drop };
+        cases.push(LstmCase { shape: LstmShape { noise: kept, ..plain.shape }, draw: Some(4), ..plain.clone() });
         cases.push(LstmCase { capacity: sizes[1] + 3, ..plain.clone() });
         let both = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape: both, ..plain.clone() });
@@ -317,13 +319,17 @@ fn checks_change_no_bit_of_16() {
 #[test]
 fn a_strategy_takes_its_dispatches() {
     let [step_by_step, persistent] = [STEPS, persistent(8, 2, 1, 4)].map(common::recurring);
-    let with = |gpu: &Gpu, steps, layer_norm, proj_size| {
+    let count = |gpu: &Gpu, steps, shape: LstmShape| {
         let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
-        let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
-        let case = LstmCase { shape: LstmShape { layer_norm, proj_size, noise, ..plain.shape }, ..plain };
+        let LstmShape { layer_norm, proj_size, noise, .. } = shape;
+        let shape = LstmShape { layer_norm, proj_size, noise, ..plain.shape };
         let before = gpu.counts().dispatches;
-        case.run(gpu);
+        LstmCase { shape, draw: Some(1), ..plain }.run(gpu);
         gpu.counts().dispatches - before
+    };
+    let with = |gpu: &Gpu, steps, layer_norm, proj_size| {
+        let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
+        count(gpu, steps, LstmShape { layer_norm, proj_size, noise, ..LstmShape::default() })
     };
     let dispatches = |gpu, steps| with(gpu, steps, false, 0);
     // Two passes over two layers, forward and back.
@@ -340,6 +346,10 @@ fn a_strategy_takes_its_dispatches() {
     // Back in two chunks of at least 16 steps: one more for all layers together, and one more product between two layers.
     let in_chunks = common::recurring(Recurrence { chunks: 2, ..self::persistent(8, 2, 1, 256) });
     assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
+    // And once more dropout between them.
+    let noise = Noise { dropout: 0.3, zoneout_h: 0.1, ..Noise::default() };
+    let [many, few] = [40, 16].map(|steps| count(&in_chunks, steps, LstmShape { noise, ..LstmShape::default() }));
+    assert_eq!(many - few, 2 * (1 + 1 + 1));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     // A narrow input is multiplied where the steps are walked.
     let [apart, along] =

@@ -39,7 +39,7 @@ impl<F: Real> Lstm for Cpu<F> {
     ) {
         in_pool(|| {
             for layer in 0..pass.shape.num_layers {
-                before_layer(self, pass, layer, tape);
+                before_layer(self, pass, layer, 0..pass.rows(), tape);
                 for direction in 0..pass.shape.directions() {
                     drop_weights(self, pass, (layer, direction), params, tape);
                     Recurrence::new(pass, layer, direction, params).forward(self, x, start, tape);
@@ -137,7 +137,7 @@ impl<F: Real> Cpu<F> {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
                 after_recurrence(self, pass, (layer, direction), params, tape, d_params, (d_x, false));
             }
-            after_layer(self, pass, layer, tape);
+            after_layer(self, pass, layer, 0..pass.rows(), tape);
         }
         weight_gradients(self, pass, x, tape, d_params);
     }

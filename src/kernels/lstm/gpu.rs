@@ -115,7 +115,9 @@ impl Lstm for Gpu {
                 let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
                 after_recurrence(self, pass, (layer, direction), params, tape, d_params, (d_x, handed_down));
             }
-            after_layer(self, pass, layer, tape);
+            if !handed_down {
+                after_layer(self, pass, layer, 0..pass.rows(), tape);
+            }
         }
         weight_gradients(self, pass, x, tape, d_params);
     }

@@ -198,16 +198,19 @@ impl Pass<'_> {
     fn weight_drop(&self, cell: usize) -> Option<Drop> {
         self.drop(self.shape.noise.weight_drop, Purpose::Weight, cell)
     }
-    /// Dropout on the input of `layer`, and its elements.
-    fn input_drop(&self, layer: usize) -> Option<(Drop, DropShape)> {
-        let drop = self.drop(self.shape.noise.dropout, Purpose::Input, layer).filter(|_| layer > 0)?;
+    /// Dropout on the input of `layer`.
+    fn input_drop(&self, layer: usize) -> Option<Drop> {
+        self.drop(self.shape.noise.dropout, Purpose::Input, layer).filter(|_| layer > 0)
+    }
+    /// Its elements in some of the rows: those of whole time steps, and all where sequences differ in length.
+    fn input_elements(&self, rows: &Range<usize>) -> DropShape {
         let columns = self.shape.output_size();
         let (masks, first) = match (self.shape.noise.locked, self.packing.is_even()) {
-            (false, _) => (Masks::Each, self.first_step * self.batch() * columns),
+            (false, _) => (Masks::Each, (self.first_step * self.batch() + rows.start) * columns),
             (true, true) => (Masks::Every(self.batch()), 0),
             (true, false) => (Masks::Listed, 0),
         };
-        Some((drop, DropShape { rows: self.rows(), columns, first, masks }))
+        DropShape { rows: rows.len(), columns, first, masks }
     }
     /// Elements of one recurrent matrix.
     fn weight_elements(&self) -> DropShape {
@@ -242,13 +245,20 @@ fn input_of<'a, B>(
     }
 }
 
-/// Before a layer's recurrences: dropout on its input.
-fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmTape<D::Buffer, D::Indices>) {
-    if let Some((drop, shape)) = pass.input_drop(layer) {
+/// Before a layer's recurrences: dropout on its input in those `rows`.
+fn before_layer<D: Lstm>(
+    device: &D,
+    pass: &Pass,
+    layer: usize,
+    rows: Range<usize>,
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
+) {
+    if let Some(drop) = pass.input_drop(layer) {
         let (below, above) = tape.layers.split_at_mut(layer);
         let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
-        let from = Source::Values(input, place.offset);
-        device.dropout(&drop, &shape, &tape.sequences, from, (&mut above[0].x, 0), false);
+        let (elements, at) = (pass.input_elements(&rows), rows.start * place.row);
+        let from = Source::Values(input, place.offset + at);
+        device.dropout(&drop, &elements, &tape.sequences, from, (&mut above[0].x, at), false);
     }
 }
 
@@ -415,9 +425,17 @@ fn input_gradient<D: Lstm>(
     device.product(&product, d_ih, params, onto, to);
 }
 
-/// After a layer's recurrences: the gradient of its input before dropout.
-fn after_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, tape: &mut LstmTape<D::Buffer, D::Indices>) {
-    if let Some((drop, shape)) = pass.input_drop(layer) {
-        device.dropout(&drop, &shape, &tape.sequences, Source::Itself, (&mut tape.between, 0), false);
+/// After a layer's recurrences: the gradient of its input before dropout in those `rows`.
+fn after_layer<D: Lstm>(
+    device: &D,
+    pass: &Pass,
+    layer: usize,
+    rows: Range<usize>,
+    tape: &mut LstmTape<D::Buffer, D::Indices>,
+) {
+    if let Some(drop) = pass.input_drop(layer) {
+        let elements = pass.input_elements(&rows);
+        let to = (&mut tape.between, rows.start * elements.columns);
+        device.dropout(&drop, &elements, &tape.sequences, Source::Itself, to, false);
     }
 }

@@ -11,7 +11,7 @@ use super::strategy::Tiles;
 use super::waves::Company;
 use super::weights::{Layout, padded};
 use super::{
-    LayerTape, LstmShape, LstmState, Pass, Tape, before_layer, drop_weights, give_start, input_gradient,
+    LayerTape, LstmShape, LstmState, Pass, Tape, after_layer, before_layer, drop_weights, give_start, input_gradient,
     input_products, take_final,
 };
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
@@ -237,10 +237,11 @@ impl<'a> Recurrences<'a> {
         self.prepare(params, tape);
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
-            if direction == 0 {
-                before_layer(gpu, pass, layer, tape);
+            let by_itself = self.company != Company::Layers;
+            if direction == 0 && by_itself {
+                before_layer(gpu, pass, layer, 0..pass.rows(), tape);
             }
-            if if layer == 0 { inputs == 0 } else { self.company != Company::Layers } {
+            if if layer == 0 { inputs == 0 } else { by_itself } {
                 input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), shape.layer_norm, tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
@@ -335,7 +336,9 @@ impl<'a> Recurrences<'a> {
             let places = shape.cell(0, 0);
             let (b_ih, b_hh) = places.bias.unwrap_or_default();
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
-                input_products(gpu, pass, (layer, 0), params_of, x, self.rows(begin, false), false, tape);
+                let rows = self.rows(begin, false);
+                before_layer(gpu, pass, layer, rows.clone(), tape);
+                input_products(gpu, pass, (layer, 0), params_of, x, rows, false, tape);
             }
             let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
             let cell = &of_layer[cells.start % shape.directions()];
@@ -468,7 +471,10 @@ impl<'a> Recurrences<'a> {
             let buffers = [&*packed_weights, d_y, &*between, c, mask, gates, d_state];
             gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && stacked) {
-                input_gradient(gpu, pass, (layer, 0), params_of, self.rows(begin, true), layers, (between, 0));
+                let Tape { layers, between, .. } = &mut *tape;
+                let rows = self.rows(begin, true);
+                input_gradient(gpu, pass, (layer, 0), params_of, rows.clone(), layers, (between, 0));
+                after_layer(gpu, pass, layer, rows, tape);
             }
         }
     }

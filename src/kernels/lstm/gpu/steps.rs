@@ -88,7 +88,7 @@ impl<'a> Recurrences<'a> {
         for cell in 0..pass.shape.cells() {
             let (layer, direction) = (cell / directions, cell % directions);
             if direction == 0 {
-                before_layer(gpu, pass, layer, tape);
+                before_layer(gpu, pass, layer, 0..pass.rows(), tape);
             }
             if layer > 0 && self.are_stacked() {
                 self.prepare_gates(layer, params, tape);
