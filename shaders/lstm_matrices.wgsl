@@ -41,12 +41,13 @@ fn multiply(skipped: u32, terms: u32, place: u32, row: u32, column: u32, local: 
         let b_K = coopLoadT<Right>(&packed[weights + min(begin + lead + K * SIDE, terms - SIDE) * row / 4u], row / 4u);
         // end
         // repeat F in FILLS
-        let four_F = left_or_zero(begin, terms, local + F * 256u);
+        let index_F = local + F * 256u;
+        let four_F = left_or_zero(begin, terms, index_F);
         // end
         workgroupBarrier();
         // repeat F in FILLS
-        if local + F * 256u < SEQUENCES * TERMS / 4u {
-            left[(local + F * 256u) / (TERMS / 4u) * STRIDE + (local + F * 256u) % (TERMS / 4u)] = vec4<f16>(four_F);
+        if index_F < SEQUENCES * TERMS / 4u {
+            left[index_F / (TERMS / 4u) * STRIDE + index_F % (TERMS / 4u)] = vec4<f16>(four_F);
         }
         // end
         workgroupBarrier();

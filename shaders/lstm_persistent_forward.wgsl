@@ -2,7 +2,8 @@
 // registers:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
-// With INPUTS the product of x, which has so many columns, is made here too. With ZONEOUT, elements of c_t and h_t keep their value from the step before.
+// With INPUTS the product of x, which has so many columns, is made here too. With ZONEOUT, elements of c_t and h_t keep their
+// value from the step before.
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
 // of its units u, u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)

@@ -465,10 +465,6 @@ fn go_up(local: u32) {
     // end
 }
 
-fn packed_four(at: u32) -> vec4f {
-    return packed[at];
-}
-
 // The block of four columns of h and four units: a column for each of h's, a row for each unit.
 fn projection(columns: u32, quad: u32) -> mat4x4f {
     if 4u * columns >= WIDE || quad >= UP_COUNT {

@@ -526,10 +526,6 @@ fn project(local: u32) {
     // end
 }
 
-fn packed_four(at: u32) -> vec4f {
-    return packed[at];
-}
-
 // The block of four units and four columns of h: a column for each unit, a row for each of h's.
 fn projection(quad: u32, column: u32) -> mat4x4f {
     if 4u * quad >= PADDED || column >= FOUR_COUNT {

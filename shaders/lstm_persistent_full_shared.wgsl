@@ -28,6 +28,10 @@ fn hidden_count(count: u32) -> u32 {
     return min(count, count * arrayLength(&packed));
 }
 
+fn packed_four(at: u32) -> vec4f {
+    return packed[at];
+}
+
 fn unit_at(slot: u32, turn: u32, local: u32, first: u32) -> Pair {
     let j = slot * THREADS + local % PADDED;
     let s = turn * SIDE + local / PADDED;

@@ -77,8 +77,8 @@ fn step(group: vec3u, local: u32, alone: bool) {
     let wide = (params.width + 3u) / 4u * 4u;
     let weights = params.w_hh_t + group.z * params.w_hh_t_apart + min(group.x * UNITS + column, padded - 1u);
     let terms = select(wide, 2u * wide, params.layers > 0u && own.cell > 0u);
-    // Sequences that only join have no h yet.
     let share = TERMS / PARTS;
+    // Sequences that only join have no h yet.
     for (var begin = 0u; begin < select(0u, terms, first < own.present); begin += TERMS) {
         let lead = begin + part * share;
         // All asked for together. Terms beyond the last are multiplied by zero.

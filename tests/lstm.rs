@@ -319,9 +319,8 @@ fn checks_change_no_bit_of_16() {
 #[test]
 fn a_strategy_takes_its_dispatches() {
     let [step_by_step, persistent] = [STEPS, persistent(8, 2, 1, 4)].map(common::recurring);
-    let count = |gpu: &Gpu, steps, shape: LstmShape| {
+    let count = |gpu: &Gpu, steps, layer_norm, proj_size, noise| {
         let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 2], true, 0) };
-        let LstmShape { layer_norm, proj_size, noise, .. } = shape;
         let shape = LstmShape { layer_norm, proj_size, noise, ..plain.shape };
         let before = gpu.counts().dispatches;
         LstmCase { shape, draw: Some(1), ..plain }.run(gpu);
@@ -329,7 +328,7 @@ fn a_strategy_takes_its_dispatches() {
     };
     let with = |gpu: &Gpu, steps, layer_norm, proj_size| {
         let noise = Noise { zoneout_c: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
-        count(gpu, steps, LstmShape { layer_norm, proj_size, noise, ..LstmShape::default() })
+        count(gpu, steps, layer_norm, proj_size, noise)
     };
     let dispatches = |gpu, steps| with(gpu, steps, false, 0);
     // Two passes over two layers, forward and back.
@@ -348,7 +347,7 @@ fn a_strategy_takes_its_dispatches() {
     assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
     // And once more dropout between them.
     let noise = Noise { dropout: 0.3, zoneout_h: 0.1, ..Noise::default() };
-    let [many, few] = [40, 16].map(|steps| count(&in_chunks, steps, LstmShape { noise, ..LstmShape::default() }));
+    let [many, few] = [40, 16].map(|steps| count(&in_chunks, steps, false, 0, noise));
     assert_eq!(many - few, 2 * (1 + 1 + 1));
     assert_eq!(dispatches(&persistent, 9) - dispatches(&persistent, 8), 2 * 2 * 2);
     // A narrow input is multiplied where the steps are walked.

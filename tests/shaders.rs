@@ -139,11 +139,10 @@ fn every_kernel_is_valid_and_as_rust_declares_it() {
 /// The kernels that are made for a size and a device: all weights in registers, some, none; in one part and in several.
 #[test]
 fn every_unrolled_kernel_is_valid() {
-    let tiles = |threads, sequences, blocks| {
-        Strategy::Persistent(Tiles { threads, sequences, blocks, steps: 256, chunks: 1, inputs: 0 })
-    };
+    let tiles = |threads, sequences, blocks| Tiles { threads, sequences, blocks, steps: 256, chunks: 1, inputs: 0 };
     let strategies =
-        [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
+        [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)]
+            .map(Strategy::Persistent);
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
     for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
@@ -157,8 +156,7 @@ fn every_unrolled_kernel_is_valid() {
     // Inputs that are multiplied along with h.
     for (input_size, bidirectional) in [(1, false), (4, true)] {
         let shape = LstmShape { input_size, hidden_size: 65, bidirectional, ..LstmShape::default() };
-        let Strategy::Persistent(tiles) = tiles(256, 1, 10) else { unreachable!("tiles are of that kind") };
-        let along = Strategy::Persistent(Tiles { inputs: 4, ..tiles }).kernels(&shape);
+        let along = Strategy::Persistent(Tiles { inputs: 4, ..tiles(256, 1, 10) }).kernels(&shape);
         assert_eq!(along.len(), 3);
         kernels.extend(along);
     }

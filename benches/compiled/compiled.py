@@ -23,12 +23,14 @@ BUILTINS = {
     "threadgroup_position_in_grid": "(blockIdx.x, blockIdx.y, blockIdx.z)",
     "threadgroups_per_grid": "(gridDim.x, gridDim.y, gridDim.z)",
     "thread_index_in_threadgroup": " = threadIdx.x",
+    "thread_position_in_grid": "({})".format(", ".join(f"blockIdx.{d} * blockDim.{d} + threadIdx.{d}" for d in "xyz")),
 }
 
 
 def packaged(name):
     """A file of NVIDIA's Python packages."""
-    for place in importlib.util.find_spec("nvidia").submodule_search_locations:
+    found = importlib.util.find_spec("nvidia")
+    for place in found.submodule_search_locations if found else []:
         for path in sorted(Path(place).rglob(name)):
             return path
     raise SystemExit(f"no {name}: pip install nvidia-cuda-nvrtc nvidia-cuda-nvdisasm")
@@ -48,16 +50,18 @@ def cuda(metal):
     given, own = [], []
     for argument in re.split(r"\n, |\n  ", arguments.strip()):
         kind, variable, attribute = re.match(r"(.*?)(\w+)(?: \[\[(.*)\]\])?$", argument.strip()).groups()
-        space, _, kind = kind.strip().rstrip("& ").rpartition(" ") if " const" not in kind else \
-            ("device const", "", kind.split()[1])
+        # `uint`, or the address space, the type and perhaps `const`.
+        space, *rest = kind.replace("&", "").split()
         if attribute in BUILTINS:
-            own.append(f"{kind} {variable}{BUILTINS[attribute]};")
-        elif space == "threadgroup":
+            own.append(f"{space} {variable}{BUILTINS[attribute]};")
+            continue
+        kind = rest[0]
+        if space == "threadgroup":
             own.append(f"__shared__ {kind} {variable};")
         elif space == "constant":
             given.append(f"const __grid_constant__ {kind} {variable}")
         else:
-            const = "const " if space.endswith("const") else ""
+            const = "const " if "const" in rest else ""
             given.append(f"{const}{kind}* __restrict__ {variable}_")
             own.append(f"{const}{kind}& {variable} = *{variable}_;")
     head = f'extern "C" __global__ void __launch_bounds__({threads}) {name}({", ".join(given)}) {{\n'
@@ -118,7 +122,7 @@ def main():
     cargo = ["cargo", "run", "--quiet", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
     print("| kernel | | registers | spilled | workgroup memory | loops: instructions (multiply-adds) |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for line in subprocess.run(cargo, check=True, capture_output=True, text=True).stdout.splitlines():
+    for line in subprocess.run(cargo, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines():
         kernel = json.loads(line)
         if options.filter and not any(part in kernel["kernel"] for part in options.filter):
             continue

@@ -512,6 +512,7 @@ impl Device for Gpu {
 }
 
 impl Gpu {
+    /// A buffer that is not counted yet.
     fn room(&self, name: &'static str, len: usize) -> GpuBuffer {
         let size = len.max(1) as u64 * 4;
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {

@@ -66,8 +66,9 @@ pub struct Recurrence {
     /// long.
     pub steps: usize,
     /// In how many chunks the steps of a stack are walked back, a layer one chunk after the one above it, so that layers walk side
-    /// by side; 1 for one layer after the other. Chunks have at least 16 steps, and no more than a dispatch walks. Each chunk is a dispatch more, and a product between two layers; on the way forward, whose steps are shorter,
-    /// layers follow one another as far as a dispatch walks.
+    /// by side; 1 for one layer after the other. Chunks have at least 16 steps, and no more than a dispatch walks. Each chunk is
+    /// a dispatch more, and a product between two layers; on the way forward, whose steps are shorter, layers follow one another
+    /// as far as a dispatch walks.
     #[serde(default)] // A run that was begun before there were any goes on without.
     pub chunks: usize,
     /// The widest input of a first layer, at most 4, that is multiplied where the steps are walked; wider ones, and those of

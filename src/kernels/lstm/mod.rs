@@ -68,6 +68,7 @@ pub(super) use gpu::KERNELS;
 use std::ops::Range;
 
 use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
+use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
 use crate::rng::{MaskKey, Purpose};
@@ -230,6 +231,9 @@ impl Pass<'_> {
     }
 }
 
+/// The tape of a device.
+type TapeOf<D> = LstmTape<<D as Device>::Buffer, <D as Device>::Indices>;
+
 /// A layer's input: `x`, or the output of the layer below, after dropout if that is on.
 fn input_of<'a, B>(
     pass: &Pass,
@@ -246,13 +250,7 @@ fn input_of<'a, B>(
 }
 
 /// Before a layer's recurrences: dropout on its input in those `rows`.
-fn before_layer<D: Lstm>(
-    device: &D,
-    pass: &Pass,
-    layer: usize,
-    rows: Range<usize>,
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
-) {
+fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut TapeOf<D>) {
     if let Some(drop) = pass.input_drop(layer) {
         let (below, above) = tape.layers.split_at_mut(layer);
         let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
@@ -272,7 +270,7 @@ fn input_products<D: Lstm>(
     x: (&D::Buffer, usize),
     rows: Range<usize>,
     normed: bool,
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
+    tape: &mut TapeOf<D>,
 ) {
     let places = pass.shape.cell(layer, direction);
     let (below, above) = tape.layers.split_at_mut(layer);
@@ -297,7 +295,7 @@ fn drop_weights<D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),
     params: &D::Buffer,
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
+    tape: &mut TapeOf<D>,
 ) {
     let cell = layer * pass.shape.directions() + direction;
     if let Some(drop) = pass.weight_drop(cell) {
@@ -361,7 +359,7 @@ fn weight_gradients<D: Lstm>(
     device: &D,
     pass: &Pass,
     x: (&D::Buffer, usize),
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
+    tape: &mut TapeOf<D>,
     d_params: &mut D::Buffer,
 ) {
     let cells = (0..pass.shape.cells()).map(|cell| (cell / pass.shape.directions(), cell % pass.shape.directions()));
@@ -377,7 +375,7 @@ fn after_recurrence<D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),
     params: &D::Buffer,
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
+    tape: &mut TapeOf<D>,
     d_params: &mut D::Buffer,
     (d_x, handed_down): (Option<(&mut D::Buffer, usize)>, bool),
 ) {
@@ -426,13 +424,7 @@ fn input_gradient<D: Lstm>(
 }
 
 /// After a layer's recurrences: the gradient of its input before dropout in those `rows`.
-fn after_layer<D: Lstm>(
-    device: &D,
-    pass: &Pass,
-    layer: usize,
-    rows: Range<usize>,
-    tape: &mut LstmTape<D::Buffer, D::Indices>,
-) {
+fn after_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut TapeOf<D>) {
     if let Some(drop) = pass.input_drop(layer) {
         let elements = pass.input_elements(&rows);
         let to = (&mut tape.between, rows.start * elements.columns);

@@ -80,16 +80,21 @@ impl Tiles {
         self.threads.min(INVOCATIONS)
     }
 
+    /// How the plain kernel's work is cut on the way forward, and the sequences of a workgroup.
+    fn cut(&self, shape: &LstmShape) -> ([usize; 4], usize) {
+        let padded = padded(shape.hidden_size);
+        let cut @ [_, _, parts, quads] = split(padded, padded / 4, self.invocations());
+        (cut, self.sequences_of(16 * parts * (quads + padded), 0))
+    }
+
     /// `inputs` is what is multiplied along with h, of a first layer.
     fn forward(&self, shape: &LstmShape, inputs: usize) -> Tiled {
         if is_full(shape) {
             return self.full_forward(shape);
         }
-        let (hidden, padded) = (shape.hidden_size, padded(shape.hidden_size));
-        let [threads, units, parts, quads] = split(padded, padded / 4, self.invocations());
-        let sequences = self.sequences_of(16 * parts * (quads + padded), 0);
+        let ([threads, units, parts, quads], sequences) = self.cut(shape);
         let constants = [
-            ("HIDDEN", hidden),
+            ("HIDDEN", shape.hidden_size),
             ("SEQUENCES", sequences),
             ("UNIT_THREADS", threads),
             ("UNITS", units),
@@ -104,9 +109,8 @@ impl Tiles {
 
     /// The inputs of the first layer if they are multiplied along with h, from a start state of zero; else none.
     fn inputs(&self, shape: &LstmShape) -> usize {
-        let padded = padded(shape.hidden_size);
-        let [threads, _, parts, _] = split(padded, padded / 4, self.invocations());
-        let pairs = (padded * self.forward(shape, 0).sequences).div_ceil(threads * parts);
+        let ([threads, _, parts, _], sequences) = self.cut(shape);
+        let pairs = (padded(shape.hidden_size) * sequences).div_ceil(threads * parts);
         let few = shape.input_size <= self.inputs.min(4) && pairs <= 2;
         if few && !is_full(shape) { shape.input_size } else { 0 }
     }
@@ -234,14 +238,15 @@ impl<'a> Recurrences<'a> {
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let inputs = if start.is_none() && !self.apart() { self.tiles.inputs(shape) } else { 0 };
+        let by_itself = self.company != Company::Layers;
         self.prepare(params, tape);
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
-            let by_itself = self.company != Company::Layers;
             if direction == 0 && by_itself {
                 before_layer(gpu, pass, layer, 0..pass.rows(), tape);
             }
-            if if layer == 0 { inputs == 0 } else { by_itself } {
+            let apart = if layer == 0 { inputs == 0 } else { by_itself };
+            if apart {
                 input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), shape.layer_norm, tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
@@ -328,13 +333,13 @@ impl<'a> Recurrences<'a> {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
+        let places = shape.cell(0, 0);
+        let (b_ih, b_hh) = places.bias.unwrap_or_default();
         for index in 0..self.turns(false) {
             let turn = self.turn(cells, index, false);
             let inputs = if turn.cell < shape.directions() { inputs } else { 0 };
             let Tiled { kernel, sequences } = self.tiles.forward(shape, inputs);
             let h_0 = if inputs > 0 { x.0 } else { h_0 };
-            let places = shape.cell(0, 0);
-            let (b_ih, b_hh) = places.bias.unwrap_or_default();
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
                 let rows = self.rows(begin, false);
                 before_layer(gpu, pass, layer, rows.clone(), tape);
