@@ -160,17 +160,17 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
         for panel in 0..n.div_ceil(width) {
             let columns = panel * width..n.min((panel + 1) * width);
             let mut onto = onto.map(|row| &row[columns.clone()]);
-            let mut chains = Chains::<F, S> { terms, from: 0, panel, lanes: PhantomData };
-            while let Some(links) = chains.next() {
+            let mut chains = Chain::<F, S>::new(terms, panel);
+            while let Some(chain) = chains.next() {
                 for (first, rows) in blocks(m) {
                     let part = Part::<F, S> { simd, first, n, columns: columns.clone(), onto };
                     match rows {
-                        6 if ROWS > 5 => part.add::<6>(&links, c),
-                        5 if ROWS > 4 => part.add::<5>(&links, c),
-                        4 => part.add::<4>(&links, c),
-                        3 => part.add::<3>(&links, c),
-                        2 => part.add::<2>(&links, c),
-                        _ => part.add::<1>(&links, c),
+                        6 if ROWS > 5 => part.add::<6>(chain, c),
+                        5 if ROWS > 4 => part.add::<5>(chain, c),
+                        4 => part.add::<4>(chain, c),
+                        3 => part.add::<3>(chain, c),
+                        2 => part.add::<2>(chain, c),
+                        _ => part.add::<1>(chain, c),
                     }
                 }
                 onto = None;
@@ -186,31 +186,43 @@ struct Link<'a, F: Real, S: Simd> {
     b: &'a [[F::Lanes<S>; 2]], // [terms]
 }
 
-/// The terms of all products in chains, each of one product or of the last of one and the first of the next.
-struct Chains<'a, F, S> {
+/// The terms of some products one after the other, `left` of them.
+#[derive(Clone, Copy)]
+struct Chain<'a, F, S> {
     terms: &'a [Term<'a, F>],
-    from: usize, // term of the first that is left
+    from: usize, // term of the first product
+    left: usize,
     panel: usize,
     lanes: PhantomData<S>,
 }
 
-impl<'a, F: Real, S: Simd> Chains<'a, F, S> {
-    #[inline(always)]
-    fn next(&mut self) -> Option<[Link<'a, F, S>; 2]> {
-        let first = self.take(CHAIN)?;
-        let rest = CHAIN - first.b.len();
-        let second = if rest > 0 { self.take(rest) } else { None };
-        let second = second.unwrap_or(Link { b: &[], ..first });
-        Some([first, second])
+impl<'a, F: Real, S: Simd> Chain<'a, F, S> {
+    /// All that there are.
+    fn new(terms: &'a [Term<F>], panel: usize) -> Self {
+        Self { terms, from: 0, left: terms.iter().map(|term| term.k).sum(), panel, lanes: PhantomData }
     }
 
-    /// At most so many terms of the product that is next.
+    /// Cuts off a chain of at most [`CHAIN`] terms.
     #[inline(always)]
-    fn take(&mut self, most: usize) -> Option<Link<'a, F, S>> {
+    fn next(&mut self) -> Option<Self> {
+        let chain = Self { left: self.left.min(CHAIN), ..*self };
+        let mut passed = chain;
+        while passed.link().is_some() {}
+        *self = Self { left: self.left - chain.left, ..passed };
+        (chain.left > 0).then_some(chain)
+    }
+
+    /// Those that are of the first product.
+    #[inline(always)]
+    fn link(&mut self) -> Option<Link<'a, F, S>> {
+        if self.left == 0 {
+            return None;
+        }
         let (&Term { k, a, panels }, rest) = self.terms.split_first()?;
         let (from, width) = (self.from, panel_width::<F, S>());
-        let terms = most.min(k - from);
+        let terms = self.left.min(k - from);
         let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
+        self.left -= terms;
         (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
         Some(Link { a, from, b })
     }
@@ -228,10 +240,10 @@ struct Part<'a, F: Real, S: Simd> {
 
 impl<F: Real, S: Simd> Part<'_, F, S> {
     #[inline(always)]
-    fn add<const M: usize>(self, links: &[Link<F, S>; 2], c: &mut [F]) {
+    fn add<const M: usize>(self, mut chain: Chain<F, S>, c: &mut [F]) {
         let Self { simd, first, n, columns, onto } = self;
         let mut sums = [[F::splat(simd, F::zero()); 2]; M];
-        for link in links {
+        while let Some(link) = chain.link() {
             match link.a {
                 Left::Rows(a, row) => {
                     let terms = link.b.len();
