@@ -142,26 +142,54 @@ impl<F: Real> Dropout for Cpu<F> {
         (out, at): (&mut Vec<F>, usize),
         add: bool,
     ) {
-        let columns = shape.columns;
-        let out = &mut out[at..][..shape.rows * columns];
-        out.par_chunks_mut(16 * columns).enumerate().for_each(|(block, rows)| {
-            let mut words = vec![0; columns];
-            for (row, out) in (16 * block..).zip(rows.chunks_exact_mut(columns)) {
-                let first = columns
-                    * match shape.masks {
-                        Masks::Each => row,
-                        Masks::Every(period) => row % period,
-                        Masks::Listed => sequences[row] as usize,
-                    };
-                let x = match source {
-                    Source::Values(x, place) => Some(&x[place + row * columns..][..columns]),
-                    _ => None,
-                };
-                let itself = matches!(source, Source::Itself);
-                let words = &mut words[..];
-                dispatch(DropRow { drop, first: shape.first + first, words, x, itself, out, add });
-            }
+        let out = &mut out[at..][..shape.rows * shape.columns];
+        out.par_chunks_mut(16 * shape.columns).enumerate().for_each(|(block, rows)| {
+            let source = match source {
+                Source::Ones => RowSource::Ones,
+                Source::Values(x, place) => RowSource::Values(&x[place + 16 * block * shape.columns..]),
+                Source::Itself => RowSource::Itself,
+            };
+            drop_rows(drop, shape, 16 * block, sequences, source, rows, add);
         });
+    }
+}
+
+/// What the masks of some rows are multiplied with.
+#[derive(Clone, Copy)]
+pub enum RowSource<'a, F> {
+    /// One.
+    Ones,
+    /// Elements from the first row's on.
+    Values(&'a [F]),
+    /// What the rows hold.
+    Itself,
+}
+
+/// Dropout of the rows from number `first` on, `out`, on this thread.
+pub fn drop_rows<F: Real>(
+    drop: &Drop,
+    shape: &DropShape,
+    first: usize,
+    sequences: &[u32],
+    source: RowSource<F>,
+    out: &mut [F],
+    add: bool,
+) {
+    let columns = shape.columns;
+    let mut words = vec![0; columns];
+    for (index, out) in out.chunks_exact_mut(columns).enumerate() {
+        let row = first + index;
+        let masks = match shape.masks {
+            Masks::Each => row,
+            Masks::Every(period) => row % period,
+            Masks::Listed => sequences[row] as usize,
+        };
+        let x = match source {
+            RowSource::Values(x) => Some(&x[index * columns..][..columns]),
+            _ => None,
+        };
+        let itself = matches!(source, RowSource::Itself);
+        dispatch(DropRow { drop, first: shape.first + masks * columns, words: &mut words, x, itself, out, add });
     }
 }
 

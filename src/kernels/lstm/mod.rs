@@ -159,6 +159,11 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
     /// Elements of the device's own arrangement of the weights.
     fn packed_len(&self, shape: &LstmShape) -> usize;
 
+    /// Elements of the scratch that the backward pass sums weights' gradients in, beside what [`WeightGradients`] asks for.
+    fn sums_len(&self, _shape: &LstmShape) -> usize {
+        0
+    }
+
     /// Elements of the device's own for the layer normalisation of one layer and direction.
     fn norm_len(&self, shape: &LstmShape) -> usize;
 
@@ -185,6 +190,11 @@ impl Pass<'_> {
     /// Place of the cell's number `cell`'s c in a state.
     fn c_at(&self, cell: usize) -> usize {
         cell * self.batch() * self.shape.hidden_size
+    }
+    /// Places of its h and of its c.
+    fn state_places(&self, cell: usize) -> (Range<usize>, Range<usize>) {
+        let [h, c] = [self.shape.width(), self.shape.hidden_size].map(|width| self.batch() * width);
+        (cell * h..(cell + 1) * h, cell * c..(cell + 1) * c)
     }
     fn key(&self, purpose: Purpose, cell: usize) -> Option<MaskKey> {
         self.draw.map(|draw| MaskKey { seed: self.shape.noise.seed, draw, purpose, cell: cell as u32 })
@@ -239,13 +249,13 @@ fn input_of<'a, B>(
     pass: &Pass,
     layer: usize,
     (x, offset): (&'a B, usize),
-    below: &'a [LayerTape<B>],
+    below: impl FnOnce() -> (&'a B, Matrix),
     dropped: &'a B,
 ) -> (&'a B, Matrix) {
     match layer {
         0 => (x, Matrix::rows(offset, pass.shape.input_size)),
         _ if pass.input_drop(layer).is_some() => (dropped, Matrix::rows(0, pass.shape.output_size())),
-        _ => output(&below[layer - 1], pass.shape, pass.packing),
+        _ => below(),
     }
 }
 
@@ -275,7 +285,7 @@ fn input_products<D: Lstm>(
     let places = pass.shape.cell(layer, direction);
     let (below, above) = tape.layers.split_at_mut(layer);
     let LayerTape { cells, x: dropped, .. } = &mut above[0];
-    let (input, a) = input_of(pass, layer, x, below, dropped);
+    let (input, a) = input_of(pass, layer, x, || output(&below[layer - 1], pass.shape, pass.packing), dropped);
     let product = ProductShape {
         m: rows.len(),
         n: pass.shape.gates(),
@@ -330,7 +340,8 @@ fn affine_maps<'a, D: Lstm>(
     let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
     let tape = &layers[layer].cells[direction];
     let [d_ih, d_hh] = gate_gradients::<D>(shape, pass.packing, tape);
-    let (values, rows) = input_of(pass, layer, x, layers, &layers[layer].x);
+    let below = || output(&layers[layer - 1], shape, pass.packing);
+    let (values, rows) = input_of(pass, layer, x, below, &layers[layer].x);
     let input = AffineInput { values, rows, width: places.input_size, weight: places.weight_ih };
     let width = shape.width();
     let recurrent = AffineInput { values: &tape.h_in, rows: Matrix::rows(0, width), width, weight: places.weight_hh };
@@ -362,8 +373,7 @@ fn weight_gradients<D: Lstm>(
     tape: &mut TapeOf<D>,
     d_params: &mut D::Buffer,
 ) {
-    let cells = (0..pass.shape.cells()).map(|cell| (cell / pass.shape.directions(), cell % pass.shape.directions()));
-    let maps: Vec<_> = cells.flat_map(|cell| affine_maps::<D>(pass, cell, x, &tape.layers)).collect();
+    let maps: Vec<_> = pass.shape.places().flat_map(|cell| affine_maps::<D>(pass, cell, x, &tape.layers)).collect();
     device.weight_gradients(&maps, d_params, &mut tape.scratch);
 }
 

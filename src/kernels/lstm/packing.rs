@@ -87,6 +87,10 @@ impl Packing {
     pub fn active(&self, t: usize) -> usize {
         if t < self.steps() { self.first[t + 1] - self.first[t] } else { 0 }
     }
+    /// Those of each step.
+    pub(super) fn actives(&self) -> Vec<usize> {
+        (0..self.steps()).map(|t| self.active(t)).collect()
+    }
     /// Whether all sequences are equally long.
     pub fn is_even(&self) -> bool {
         self.rows() == self.steps() * self.batch()

@@ -133,6 +133,11 @@ impl LstmShape {
     pub fn cells(&self) -> usize {
         self.num_layers * self.directions()
     }
+    /// Each cell's layer and direction.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let directions = self.directions();
+        (0..self.cells()).map(move |cell| (cell / directions, cell % directions))
+    }
     /// The most rows of a batch: T · N.
     pub fn rows(&self) -> usize {
         self.steps * self.batch

@@ -182,6 +182,7 @@ impl LstmShape {
         let drops = self.noise.weight_drop > 0.0;
         let only = |wanted: bool, m, n, k| if wanted { device.scratch_len(m, n, k) } else { 0 };
         [
+            device.sums_len(self),
             device.weight_scratch_len(&maps(self.width()), span),
             if drops { device.weight_scratch_len(&maps(0), span) } else { 0 },
             only(drops, gates, self.width(), rows),
@@ -238,8 +239,13 @@ impl<B, I> LstmTape<B, I> {
 
 /// The output of one layer.
 pub(super) fn output<'a, B>(layer: &'a LayerTape<B>, shape: &LstmShape, packing: &Packing) -> (&'a B, Matrix) {
+    output_in(shape, packing, &layer.cells[0].h_in, &layer.y)
+}
+
+/// Likewise, in one of the two buffers.
+pub(super) fn output_in<'a, B>(shape: &LstmShape, packing: &Packing, h_in: &'a B, y: &'a B) -> (&'a B, Matrix) {
     match shape.shares_output() {
-        true => (&layer.cells[0].h_in, Matrix::rows(packing.batch() * shape.width(), shape.width())),
-        false => (&layer.y, Matrix::rows(0, shape.output_size())),
+        true => (h_in, Matrix::rows(packing.batch() * shape.width(), shape.width())),
+        false => (y, Matrix::rows(0, shape.output_size())),
     }
 }

@@ -1,4 +1,5 @@
-//! On the CPU: blocks of the outputs of all maps, in shares of equal work for the threads.
+//! On the CPU: sums over rows that come a chain at a time, for blocks of the outputs of all maps in shares of equal work for the
+//! threads, or for a whole map as its rows come to be.
 
 use std::ops::Range;
 
@@ -9,24 +10,71 @@ use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
-use crate::kernels::product::{Right, Rows, multiply_add};
+use crate::kernels::product::{CHAIN, Left, Term, add_products, pack, panels_len};
 use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
     fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
-        // All maps in one go, so that no thread waits for another between them.
-        let shares = shares(maps.iter().flat_map(OutputBlock::of).collect());
-        let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
-        let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
-        for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
-            block.add(sums, d_params);
-        }
+        let maps: Vec<_> = maps.iter().map(|map| (map.clone(), RowOrder::of(map.rows))).collect();
+        weight_gradients_in_order(&maps, d_params);
     }
 
     fn weight_scratch_len(&self, _sizes: &[AffineSize], _span: usize) -> usize {
         0
     }
 }
+
+/// The order in which rows are summed: groups that are each summed by themselves, of chains of at most [`CHAIN`] rows.
+pub struct RowOrder(pub Vec<Vec<Vec<Range<usize>>>>);
+
+impl RowOrder {
+    /// From the first row to the last.
+    pub fn of(rows: usize) -> Self {
+        Self(vec![(0..rows).step_by(CHAIN).map(|first| vec![first..rows.min(first + CHAIN)]).collect()])
+    }
+}
+
+/// Adds the gradients of all maps, each summed in its own order, to `d_params`.
+pub fn weight_gradients_in_order<F: Real>(maps: &[(Affine<Vec<F>>, RowOrder)], d_params: &mut [F]) {
+    // All maps in one go, so that no thread waits for another between them.
+    let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(map, order)).collect());
+    let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
+    let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
+    for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
+        let size = block.map.size();
+        for sums in sums.chunks_exact(size.sums_len(block.outputs.len())) {
+            for (place, part) in block.map.destinations(&block.outputs) {
+                d_params[place..].iter_mut().zip(&sums[part]).for_each(|(d, &sum)| *d = *d + sum);
+            }
+        }
+    }
+}
+
+/// Adds the gradients of all maps to `d_params`: those of so many `groups` one after the other in `sums`, in each one map's behind
+/// those of the map before.
+pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d_params: &mut [F]) {
+    let (mut destinations, mut len) = (Vec::new(), 0);
+    for map in maps {
+        let outputs = 0..map.outputs;
+        destinations.extend(map.destinations(&outputs).into_iter().map(|(place, part)| (place, len + part.start, part.len())));
+        len += map.size().sums_len(map.outputs);
+    }
+    let (mut parts, mut rest, mut passed) = (Vec::new(), d_params, 0);
+    for index in order::by_key(destinations.len(), |index| destinations[index].0 as u64) {
+        let (place, first, len) = destinations[index];
+        let (own, after) = std::mem::take(&mut rest)[place - passed..].split_at_mut(len);
+        (rest, passed) = (after, place + len);
+        parts.extend(own.chunks_mut(PART).zip((first..).step_by(PART)));
+    }
+    parts.into_par_iter().for_each(|(d, first)| {
+        for group in sums.chunks_exact(len).take(groups) {
+            d.iter_mut().zip(&group[first..]).for_each(|(d, &sum)| *d = *d + sum);
+        }
+    });
+}
+
+/// Elements of the sums that one thread adds up in one go.
+const PART: usize = 4096;
 
 /// The blocks in shares of about equal work, two for each thread: the largest first, each where there is least so far.
 fn shares<F: Real>(blocks: Vec<OutputBlock<F>>) -> Vec<Vec<OutputBlock<F>>> {
@@ -47,94 +95,163 @@ const NARROW: usize = 4;
 /// Some of the outputs of one map, for one thread.
 struct OutputBlock<'a, F> {
     map: &'a Affine<'a, Vec<F>>,
+    order: &'a RowOrder,
     outputs: Range<usize>,
 }
 
 impl<'a, F: Real> OutputBlock<'a, F> {
     /// Two blocks for each thread, and not so small that packing the inputs for each of them counts. Whole registers but for the
     /// last outputs, so that however many threads there are the same ones are reckoned one by one.
-    fn of(map: &'a Affine<'a, Vec<F>>) -> impl Iterator<Item = Self> {
+    fn of(map: &'a Affine<'a, Vec<F>>, order: &'a RowOrder) -> impl Iterator<Item = Self> {
         let size = map.outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
-        (0..map.outputs).step_by(size).map(move |first| Self { map, outputs: first..map.outputs.min(first + size) })
-    }
-
-    fn inputs(&self) -> impl Iterator<Item = &AffineInput<'a, Vec<F>>> {
-        [&self.map.x, &self.map.h].into_iter().flatten()
+        let firsts = (0..map.outputs).step_by(size);
+        firsts.map(move |first| Self { map, order, outputs: first..map.outputs.min(first + size) })
     }
 
     /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
     fn work(&self) -> usize {
-        let columns = |input: &AffineInput<Vec<F>>| if input.width > NARROW { input.width } else { 2 };
-        self.map.rows * self.outputs.len() * self.inputs().map(columns).sum::<usize>().max(1)
+        let columns = |width: usize| if width > NARROW { width } else { width.min(1) * 2 };
+        self.map.rows * self.outputs.len() * self.map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }
 
-    /// d_W_x, d_W_h and d_b of the block's outputs, one behind the other.
+    /// The sums of each group, one behind the other.
     fn sums(&self) -> Vec<F> {
-        let ((d, rows), outputs) = (self.map.d, self.outputs.len());
-        let biases = if self.map.biases.is_empty() { 0 } else { outputs };
-        let mut sums = vec![F::zero(); self.inputs().map(|input| outputs * input.width).sum::<usize>() + biases];
-        let mut rest = &mut sums[..];
-        // An input of few columns would take up a whole panel.
-        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
-        for input in self.inputs() {
-            let (c, after) = rest.split_at_mut(outputs * input.width);
-            rest = after;
-            match input.width {
-                ..=NARROW => narrow.push((input, c)),
-                n => wide.push(Right { n, place: input.rows, values: input.values, c }),
+        let (size, (d, place)) = (self.map.size(), self.map.d);
+        let len = size.sums_len(self.outputs.len());
+        let mut sums = vec![F::zero(); self.order.0.len() * len];
+        for (group, sums) in self.order.0.iter().zip(sums.chunks_exact_mut(len)) {
+            let mut block = WeightSums::new(size, self.outputs.clone(), sums);
+            for chain in group {
+                let pieces = chain.iter().map(|rows| Piece {
+                    rows: rows.len(),
+                    d: (&d[place.offset + rows.start * place.row..], place.row),
+                    inputs: [&self.map.x, &self.map.h].map(|input| match input {
+                        Some(AffineInput { values, rows: place, .. }) => {
+                            (&values[place.offset + rows.start * place.row..], place.row)
+                        }
+                        None => (&[][..], 0),
+                    }),
+                });
+                block.add(&pieces.collect::<Vec<_>>());
             }
+            block.finish();
         }
-        let (mut totals, mut column_sums) = (vec![0.0; biases], vec![F::zero(); outputs]);
-        let place = Matrix { offset: rows.offset + self.outputs.start * rows.column, ..rows }.transposed();
-        multiply_add(&Rows { m: outputs, k: self.map.rows, place, values: d }, &mut wide, |chain| {
-            for (AffineInput { values, rows, width, .. }, c) in &mut narrow {
-                for column in 0..*width {
-                    self.weighted_sums(&chain, (&values[rows.offset + column..], rows.row), &mut column_sums);
-                    let c = c[column..].iter_mut().step_by(*width);
-                    c.zip(&column_sums).for_each(|(c, &sum)| *c = *c + sum);
-                }
-            }
-            if biases > 0 {
-                self.weighted_sums(&chain, (&[F::one()], 0), &mut column_sums);
-                totals.iter_mut().zip(&column_sums).for_each(|(total, sum)| *total += sum.double());
-            }
-        });
-        rest.iter_mut().zip(totals).for_each(|(sum, total)| *sum = F::of(total));
         sums
     }
+}
 
-    /// The sums over a chain of rows of d times x, whose rows are `x_row` apart.
-    fn weighted_sums(&self, chain: &Range<usize>, (x, x_row): (&[F], usize), sums: &mut [F]) {
-        let (d, rows) = self.map.d;
-        assert_eq!(rows.column, 1, "d in pieces");
-        let (d, x) = (&d[rows.offset + chain.start * rows.row + self.outputs.start..], &x[chain.start * x_row..]);
-        dispatch(Weighted { terms: chain.len(), d, d_row: rows.row, x, x_row, sums });
+impl AffineSize {
+    /// Elements of the sums of so many of a map's outputs.
+    pub fn sums_len(&self, outputs: usize) -> usize {
+        outputs * (self.widths[0] + self.widths[1] + usize::from(self.bias))
+    }
+}
+
+impl<F> Affine<'_, Vec<F>> {
+    /// Places of the parameters of some outputs, and which of the sums are added to them.
+    pub fn destinations(&self, outputs: &Range<usize>) -> Vec<(usize, Range<usize>)> {
+        let mut destinations = Vec::new();
+        let mut first = 0;
+        for input in [&self.x, &self.h].into_iter().flatten() {
+            let len = outputs.len() * input.width;
+            destinations.push((input.weight + outputs.start * input.width, first..first + len));
+            first += len;
+        }
+        destinations.extend(self.biases.iter().map(|place| (place + outputs.start, first..first + outputs.len())));
+        destinations
+    }
+}
+
+/// Rows of a map that lie equally far apart.
+pub struct Piece<'a, F> {
+    pub rows: usize,
+    /// The gradients of the outputs, and how far apart their rows are.
+    pub d: (&'a [F], usize),
+    /// x and h likewise.
+    pub inputs: [(&'a [F], usize); 2],
+}
+
+/// d_W_x, d_W_h and d_b of some outputs, one behind the other, while their rows come.
+pub struct WeightSums<'a, F> {
+    size: AffineSize,
+    outputs: Range<usize>,
+    sums: &'a mut [F],
+    totals: Vec<f64>, // of d_b
+    panels: Vec<F>,
+    columns: Vec<F>, // [outputs]
+}
+
+impl<'a, F: Real> WeightSums<'a, F> {
+    /// Sums of no row.
+    pub fn new(size: AffineSize, outputs: Range<usize>, sums: &'a mut [F]) -> Self {
+        sums.fill(F::zero());
+        let columns = vec![F::zero(); outputs.len()];
+        Self { size, totals: vec![0.0; outputs.len()], outputs, sums, panels: Vec::new(), columns }
     }
 
-    fn add(&self, sums: &[F], d_params: &mut [F]) {
-        let (first, outputs) = (self.outputs.start, self.outputs.len());
-        let mut add = |place: usize, sums: &[F]| {
-            d_params[place..].iter_mut().zip(sums).for_each(|(d, &sum)| *d = *d + sum);
+    /// Adds a chain of rows, at most [`CHAIN`]. First what reads them from front to back: that waits least for them.
+    pub fn add(&mut self, pieces: &[Piece<F>]) {
+        let outputs = self.outputs.len();
+        let first = |input: usize| if input == 0 { 0 } else { outputs * self.size.widths[0] };
+        let places = [0, 1].map(first);
+        for (input, width) in self.size.widths.into_iter().enumerate().filter(|&(_, width)| width <= NARROW) {
+            for column in 0..width {
+                self.weighted_sums(pieces, |piece| (&piece.inputs[input].0[column..], piece.inputs[input].1));
+                let sums = self.sums[places[input] + column..].iter_mut().step_by(width);
+                sums.zip(&self.columns).for_each(|(sum, &column)| *sum = *sum + column);
+            }
+        }
+        if self.size.bias {
+            let one = [F::one()];
+            self.weighted_sums(pieces, |_| (&one, 0));
+            self.totals.iter_mut().zip(&self.columns).for_each(|(total, sum)| *total += sum.double());
+        }
+        // An input of few columns would take up a whole panel.
+        for (input, n) in self.size.widths.into_iter().enumerate().filter(|&(_, width)| width > NARROW) {
+            self.panels.resize(pieces.iter().map(|piece| panels_len::<F>(piece.rows, n)).sum(), F::zero());
+            let mut rest = &mut self.panels[..];
+            let mut terms = Vec::with_capacity(pieces.len());
+            for Piece { rows, d, inputs } in pieces {
+                let (panels, after) = rest.split_at_mut(panels_len::<F>(*rows, n));
+                rest = after;
+                let (values, row) = inputs[input];
+                pack(*rows, n, Matrix::rows(0, row), values, panels);
+                terms.push(Term { k: *rows, a: Left::Columns(&d.0[self.outputs.start..], d.1), panels });
+            }
+            add_products(outputs, n, &terms, None, &mut self.sums[places[input]..][..outputs * n]);
+        }
+    }
+
+    /// Puts the sums of d_b to the others.
+    pub fn finish(self) {
+        if self.size.bias {
+            let first = self.sums.len() - self.outputs.len();
+            self.sums[first..].iter_mut().zip(self.totals).for_each(|(sum, total)| *sum = F::of(total));
+        }
+    }
+
+    /// The sums over the rows of d times x, whose rows are as far apart as it says.
+    fn weighted_sums<'b>(&mut self, pieces: &'b [Piece<F>], x: impl Fn(&'b Piece<F>) -> (&'b [F], usize)) {
+        let rows = |piece: &'b Piece<F>| {
+            let (d, (x, x_row)) = (&piece.d.0[self.outputs.start..], x(piece));
+            WeightedRows { rows: piece.rows, d, d_row: piece.d.1, x, x_row }
         };
-        let mut rest = sums;
-        for input in self.inputs() {
-            let (weights, after) = rest.split_at(outputs * input.width);
-            rest = after;
-            add(input.weight + first * input.width, weights);
-        }
-        for &place in &self.map.biases {
-            add(place + first, rest);
-        }
+        dispatch(Weighted { pieces: &pieces.iter().map(rows).collect::<Vec<_>>(), sums: &mut self.columns });
     }
+}
+
+/// Rows of d, each with its x.
+struct WeightedRows<'a, F> {
+    rows: usize,
+    d: &'a [F], // d_row apart
+    d_row: usize,
+    x: &'a [F], // x_row apart
+    x_row: usize,
 }
 
 /// The sums of rows of d, each times its x.
 struct Weighted<'a, F> {
-    terms: usize,
-    d: &'a [F], // rows d_row apart
-    d_row: usize,
-    x: &'a [F], // x_row apart
-    x_row: usize,
+    pieces: &'a [WeightedRows<'a, F>],
     sums: &'a mut [F], // written
 }
 
@@ -163,11 +280,13 @@ impl<F: Real> Weighted<'_, F> {
     fn columns<S: Simd, const N: usize>(&mut self, simd: S, first: usize) {
         let len = N * lanes::<F, S>();
         let mut sums = [Wide::<F, S>::splat(simd, F::zero()); N];
-        for row in 0..self.terms {
-            let x = Wide::splat(simd, self.x[row * self.x_row]);
-            let [d] = registers::<F, S, 1>([&self.d[row * self.d_row + first..][..len]], &(0..len));
-            for (sum, &d) in sums.iter_mut().zip(d) {
-                *sum = Wide::of(simd, d).mul_add(x, *sum);
+        for piece in self.pieces {
+            for row in 0..piece.rows {
+                let x = Wide::splat(simd, piece.x[row * piece.x_row]);
+                let [d] = registers::<F, S, 1>([&piece.d[row * piece.d_row + first..][..len]], &(0..len));
+                for (sum, &d) in sums.iter_mut().zip(d) {
+                    *sum = Wide::of(simd, d).mul_add(x, *sum);
+                }
             }
         }
         let [to] = registers_mut::<F, S, 1>([&mut self.sums[first..][..len]], &(0..len));

@@ -12,6 +12,7 @@
 mod cpu;
 mod gpu;
 
+pub(super) use cpu::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
 pub(super) use gpu::WEIGHTS;
 
 use std::ops::Range;
@@ -62,7 +63,11 @@ pub struct AffineSize {
 }
 
 impl<B> Affine<'_, B> {
-    fn size(&self) -> AffineSize {
+    pub(super) fn has_input(&self) -> bool {
+        self.x.is_some() || self.h.is_some()
+    }
+
+    pub(super) fn size(&self) -> AffineSize {
         let width = |input: &Option<AffineInput<B>>| input.as_ref().map_or(0, |input| input.width);
         let Self { rows, outputs, .. } = *self;
         AffineSize { rows, outputs, widths: [width(&self.x), width(&self.h)], bias: !self.biases.is_empty() }

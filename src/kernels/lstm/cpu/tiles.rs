@@ -1,18 +1,102 @@
 //! A batch cut into tiles of sequences, one a thread.
 
+use std::ops::Range;
+
 use super::norm::Normed;
 use crate::device::threads::current_num_threads;
 use crate::device::{Cpu, Real};
+use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::NormPlaces;
+use crate::kernels::product::CHAIN;
+use crate::kernels::weight_gradients::RowOrder;
 use crate::kernels::{Lstm, LstmShape, Pass};
 
 /// Sequences that one thread takes through time together: as many as make every thread busy, at most so many that their rows
-/// of a time step stay in a core's own cache. A multiple of four, as the masks are drawn. A sequence's bits do not depend
-/// on it.
+/// of a time step stay in a core's own cache. A sequence's bits do not depend on it.
 pub fn tile_size(pass: &Pass) -> usize {
-    // Tiles of sequences of unequal length have unequal work: smaller ones can be shared out more evenly.
-    let most = if pass.packing.is_even() { 32 } else { 16 };
-    pass.packing.batch().div_ceil(current_num_threads()).next_multiple_of(4).min(most)
+    tile_for(pass, current_num_threads())
+}
+
+/// With `threads` of them. A multiple of four, as the masks are drawn.
+fn tile_for(pass: &Pass, threads: usize) -> usize {
+    let (batch, most) = (pass.packing.batch(), most(!pass.packing.is_even()));
+    batch.div_ceil(threads.max(batch.div_ceil(most))).next_multiple_of(4)
+}
+
+/// Tiles of sequences of unequal length have unequal work: smaller ones can be shared out more evenly.
+fn most(ragged: bool) -> usize {
+    if ragged { 16 } else { 32 }
+}
+
+/// Sequences whose gradients of the weights are summed by themselves, before the sums of all of them are added up: the same ones
+/// however many threads there are.
+#[derive(Clone, Copy)]
+pub struct Groups {
+    pub count: usize,
+    tile: usize,
+    /// Tiles of one group.
+    pub together: usize,
+}
+
+impl Groups {
+    /// So many groups at most, as each has sums of its own.
+    const MOST: usize = 16;
+    /// Elements of the sums of one layer and direction that stay in a core's own cache while rows pass by.
+    const CACHED: usize = 1 << 16;
+
+    /// None where one would be all.
+    pub fn of(pass: &Pass) -> Option<Self> {
+        let tile = tile_for(pass, 1);
+        let tiles = pass.packing.batch().div_ceil(tile);
+        let together = tiles.div_ceil(Self::MOST);
+        Some(Self { count: tiles.div_ceil(together), tile, together }).filter(|groups| groups.count > 1)
+    }
+
+    /// Whether there is one for each thread, so that each may sum on its way back.
+    pub fn busy_all_threads(&self) -> bool {
+        self.count >= current_num_threads()
+    }
+
+    /// Whether the gradients of a layer's weights are summed in groups.
+    pub fn sum(shape: &LstmShape, layer: usize) -> bool {
+        shape.gates() * (shape.layer_inputs(layer) + shape.width()) <= Self::CACHED
+    }
+
+    /// Elements of the sums of all groups of the largest batch.
+    pub fn sums_len(shape: &LstmShape) -> usize {
+        let groups = shape.batch.div_ceil(most(shape.ragged)).min(Self::MOST);
+        let columns = |layer| shape.layer_inputs(layer) + shape.width() + usize::from(shape.bias);
+        let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::sum(shape, layer)).map(columns);
+        groups * shape.directions() * shape.gates() * layers.sum::<usize>()
+    }
+
+    /// The order in which rows are summed.
+    pub fn order(&self, pass: &Pass, reverse: bool) -> RowOrder {
+        let batch = pass.packing.batch();
+        let tiles: Vec<usize> = (0..batch).step_by(self.tile).collect();
+        let chains_of = |&first: &usize| chains(pass, first..batch.min(first + self.tile), reverse);
+        let rows_of = |first: usize, step: &Step| step.row + first..step.row + batch.min(first + self.tile).min(step.present);
+        let chain = |first: usize, chain: Vec<Step>| chain.iter().map(|step| rows_of(first, step)).collect::<Vec<_>>();
+        let group = |tiles: &[usize]| {
+            tiles.iter().flat_map(|first| chains_of(first).into_iter().map(move |steps| chain(*first, steps))).collect()
+        };
+        RowOrder(tiles.chunks(self.together).map(group).collect())
+    }
+}
+
+/// The steps that some sequences have, from the last walked to the first, in chains of rows that are summed in one go.
+pub fn chains(pass: &Pass, sequences: Range<usize>, reverse: bool) -> Vec<Vec<Step>> {
+    let (mut chains, mut left) = (Vec::new(), 0);
+    for step in pass.packing.walk(reverse).rev().filter(|step| step.present > sequences.start) {
+        let rows = step.present.min(sequences.end) - sequences.start;
+        if rows > left {
+            chains.push(Vec::new());
+            left = CHAIN;
+        }
+        left -= rows;
+        chains.last_mut().expect("at least one").push(step);
+    }
+    chains
 }
 
 /// What one thread works on: for each of its time steps the rows of its sequences.
@@ -25,7 +109,6 @@ pub struct Tile<'a, F> {
     pub h_in: Vec<&'a mut [F]>,  // T (+ 1) of [n, P]
     pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
     pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
-    pub y: Vec<&'a mut [F]>,     // T of [n, R · P]
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
     pub sums: &'a mut [F],       // [⌈count / 4⌉, 14H], the gradients of its gains and biases
@@ -36,6 +119,19 @@ impl<F> Tile<'_, F> {
     pub fn rows(&self, active: usize) -> usize {
         active.saturating_sub(self.first).min(self.count)
     }
+
+    /// Time steps that its first sequence has.
+    pub fn steps(&self) -> usize {
+        self.c.len() - 1
+    }
+
+    /// After a step back, the gradients of x · W_ihᵀ and of h · W_hhᵀ there, `[n, 4H]`.
+    pub fn gate_gradients(&self, t: usize) -> [&[F]; 2] {
+        match self.norm.get(t) {
+            Some(kept) => [kept.ih, kept.hh],
+            None => [self.gates[t]; 2],
+        }
+    }
 }
 
 /// Cuts the buffers of one direction of one layer into tiles. An empty buffer gives tiles without it.
@@ -45,11 +141,10 @@ pub fn tiles<'a, F: Real>(
     h_in: &'a mut [F],
     c: &'a mut [F],
     u: &'a mut [F],
-    y: &'a mut [F],
     norm: &'a mut [F],
 ) -> Vec<Tile<'a, F>> {
     let (shape, batch, tile) = (pass.shape, pass.packing.batch(), tile_size(pass));
-    let steps: Vec<usize> = (0..pass.packing.steps()).map(|t| pass.packing.active(t)).collect();
+    let steps = pass.packing.actives();
     let with_start: Vec<usize> = std::iter::once(batch).chain(steps.iter().copied()).collect();
     let h_rows = if shape.shares_output() { &with_start } else { &steps };
     // The forward pass keeps o ∘ tanh(c), the backward pass the gradients of the projection.
@@ -58,7 +153,6 @@ pub fn tiles<'a, F: Real>(
     let mut h_in = cut(h_in, tile, h_rows, shape.width());
     let mut c = cut(c, tile, &with_start, shape.hidden_size);
     let mut u = cut(u, tile, &steps, u_width);
-    let mut y = cut(y, tile, &steps, shape.output_size());
     let places = pass.norm_places::<Cpu<F>>();
     let [sums, own] = if norm.is_empty() { [0; 2] } else { [places.sums, places.own] };
     let (kept, means) = norm.split_at_mut(own);
@@ -72,7 +166,6 @@ pub fn tiles<'a, F: Real>(
         h_in: h_in.next().unwrap_or_default(),
         c: c.next().unwrap_or_default(),
         u: u.next().unwrap_or_default(),
-        y: y.next().unwrap_or_default(),
         norm: norm.next().unwrap_or_default(),
         sums: sums.next().unwrap_or_default(),
     };
@@ -80,7 +173,7 @@ pub fn tiles<'a, F: Real>(
 }
 
 /// `values` holds one block a time step, of `rows` rows each: the tiles of each block, gathered by tile.
-fn cut<'a, F>(values: &'a mut [F], tile: usize, rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
+pub fn cut<'a, F>(values: &'a mut [F], tile: usize, rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
     let mut tiles: Vec<Vec<&mut [F]>> = Vec::new();
     let mut rest = values;
     for &rows in rows {

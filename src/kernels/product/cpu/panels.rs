@@ -72,10 +72,25 @@ pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]
     panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, panel, to }));
 }
 
-/// Likewise, on all threads.
-pub fn pack_together<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
-    let panels = panels[..panels_len::<F>(k, n)].par_chunks_mut(k * width::<F>()).enumerate();
-    panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, panel, to }));
+/// A matrix B `[K, N]` to be packed.
+#[derive(Clone, Copy)]
+pub struct ToPack<'a, F> {
+    pub k: usize,
+    pub n: usize,
+    pub b: Matrix,
+    pub from: &'a [F],
+}
+
+/// Packs matrices one behind the other, on all threads.
+pub fn pack_together<F: Real>(all: &[ToPack<F>], mut panels: &mut [F]) {
+    let mut parts = Vec::new();
+    for &ToPack { k, n, b, from } in all {
+        let (own, rest) = panels.split_at_mut(panels_len::<F>(k, n));
+        panels = rest;
+        let own = own.chunks_mut(k * width::<F>()).enumerate();
+        parts.extend(own.map(|(panel, to)| PackPanel { n, b, from, panel, to }));
+    }
+    parts.into_par_iter().for_each(dispatch);
 }
 
 struct PackPanel<'a, F> {

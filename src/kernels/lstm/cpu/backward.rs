@@ -1,0 +1,354 @@
+//! Back through time: each thread takes a few sequences back through all layers and sums the gradients of the weights on the
+//! way, where these are few enough to stay in its core's own cache.
+
+use std::ops::Range;
+
+use super::norm::{BackwardNormStep, Sums};
+use super::steps::BackwardStep;
+use super::tiles::{Before, Groups, Tile, chains, cut, tile_size, tiles};
+use super::zone::Zone;
+use super::{Packs, Recurrence, Tape};
+use crate::device::threads::prelude::*;
+use crate::device::wide::dispatch;
+use crate::device::{Cpu, Real};
+use crate::kernels::dropout::{RowSource, drop_rows};
+use crate::kernels::lstm::packing::Step;
+use crate::kernels::lstm::tape::output_in;
+use crate::kernels::lstm::{LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_of};
+use crate::kernels::product::{Left, Term, add_products, pack_together};
+use crate::kernels::weight_gradients::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
+use crate::kernels::{Affine, AffineSize, CellTape, LayerTape, Matrix};
+
+/// Runs the stack back.
+pub fn backward<F: Real>(
+    device: &Cpu<F>,
+    pass: &Pass,
+    params: &Vec<F>,
+    x: (&Vec<F>, usize),
+    tape: &mut Tape<F>,
+    gradients: LstmGradients<Vec<F>>,
+) {
+    let LstmGradients { d_y, from, d_final, d_params, mut d_x, d_start } = gradients;
+    let places: Vec<_> = pass.shape.places().collect();
+    let groups = Groups::of(pass);
+    let on_the_way = groups.filter(Groups::busy_all_threads);
+    let mut sizes = vec![Vec::new(); places.len()];
+    for (sizes, &(layer, direction)) in sizes.iter_mut().zip(&places) {
+        if on_the_way.is_some() && Groups::sum(pass.shape, layer) {
+            let maps = affine_maps::<Cpu<F>>(pass, (layer, direction), x, &tape.layers);
+            sizes.extend(maps.iter().filter(|map| map.has_input()).map(Affine::size));
+        }
+    }
+    let together = on_the_way.map_or(1, |groups| groups.together);
+    walk(pass, params, x, tape, (d_y, from), (d_final, d_start.is_some()), (together, &sizes));
+    if let Some(state) = d_start {
+        for (cell, &(layer, direction)) in places.iter().enumerate() {
+            let (h, c) = pass.state_places(cell);
+            let (d_h, d_c) = tape.layers[layer].cells[direction].d_state.split_at(h.len());
+            state.h[h].copy_from_slice(d_h);
+            state.c[c.clone()].copy_from_slice(&d_c[..c.len()]);
+        }
+    }
+    for &place in &places {
+        let d_x = d_x.as_mut().map(|(d_x, at)| (&mut **d_x, *at));
+        after_recurrence(device, pass, place, params, tape, d_params, (d_x, true));
+    }
+    let (mut summed, mut others) = (Vec::new(), Vec::new());
+    let maps = places.iter().map(|&place| (place, affine_maps::<Cpu<F>>(pass, place, x, &tape.layers)));
+    for ((layer, direction), maps) in maps {
+        for map in maps {
+            match groups.filter(|_| map.has_input() && Groups::sum(pass.shape, layer)) {
+                Some(_) if on_the_way.is_some() => summed.push(map),
+                Some(groups) => others.push((map, groups.order(pass, direction == 1))),
+                None => {
+                    let order = RowOrder::of(map.rows);
+                    others.push((map, order));
+                }
+            }
+        }
+    }
+    add_groups(&summed, on_the_way.map_or(0, |groups| groups.count), &tape.scratch, d_params);
+    weight_gradients_in_order(&others, d_params);
+}
+
+/// A thread's sequences.
+struct Stack<'a, F> {
+    cells: Vec<CellTile<'a, F>>,
+    between: Vec<&'a mut [F]>, // T of [n, R · P], the gradient that a layer hands down
+}
+
+/// One layer and direction of them.
+struct CellTile<'a, F> {
+    tile: Tile<'a, F>,
+    d_h: &'a mut [F], // [n, P], goes from step to step
+    d_c: &'a mut [F], // [n, H]
+}
+
+/// What the threads read of one layer and direction.
+struct Cell<'a, F> {
+    recurrence: Recurrence<'a, F>,
+    weights: Weights,
+    h_in: &'a [F],         // [rows, P]
+    mask: Option<&'a [F]>, // [N, P]
+}
+
+/// Where among the packed weights those lie that backward steps multiply by.
+struct Weights {
+    hh: Range<usize>, // [4H, P]
+    hr: Range<usize>, // [P, H]
+    ih: Range<usize>, // [4H, D], not of the first layer
+}
+
+/// What the threads read of all.
+struct Walk<'a, F> {
+    pass: &'a Pass<'a>,
+    cells: Vec<Cell<'a, F>>,
+    inputs: Vec<(&'a [F], Matrix)>, // of the layers
+    packed: &'a [F],
+    sequences: &'a [u32],
+    d_y: (&'a [F], usize),
+    wants_start: bool,
+}
+
+/// Takes all sequences back through all layers. Of each layer and direction the gradients of maps of these `sizes` are summed into
+/// the tape's scratch, those of `together` tiles in one place.
+fn walk<F: Real>(
+    pass: &Pass,
+    params: &Vec<F>,
+    x: (&Vec<F>, usize),
+    tape: &mut Tape<F>,
+    (d_y, from): (&Vec<F>, usize),
+    (d_final, wants_start): (Option<&LstmState<Vec<F>>>, bool),
+    (together, sizes): (usize, &[Vec<AffineSize>]),
+) {
+    let LstmTape { layers, sequences, between, packed, dropped, scratch, .. } = tape;
+    let (shape, tile) = (pass.shape, tile_size(pass));
+    let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
+    let mut between = cut(between, tile, &pass.packing.actives(), shape.output_size());
+    let stack = |_| Stack { cells: Vec::new(), between: between.next().unwrap_or_default() };
+    let mut stacks: Vec<_> = (0..batch.div_ceil(tile)).map(stack).collect();
+    let (mut cells, mut inputs, mut below) = (Vec::new(), Vec::new(), None);
+    let mut packs = Packs::new();
+    for (layer, LayerTape { cells: tapes, y, x: after_dropout }) in layers.iter_mut().enumerate() {
+        inputs.push(input_of(pass, layer, x, || below.expect("a layer below"), &*after_dropout));
+        below = None;
+        for (direction, tape) in tapes.iter_mut().enumerate() {
+            let CellTape { gates, h_in, c, d_h, d_state, mask, norm, .. } = tape;
+            let recurrence = Recurrence::new(pass, layer, direction, params);
+            let weights = Weights::add(&recurrence, dropped, &mut packs);
+            let (d_h_t, d_c_t) = d_state[..batch * (width + hidden)].split_at_mut(batch * width);
+            match d_final {
+                Some(state) => {
+                    let (h, c) = pass.state_places(recurrence.cell);
+                    d_h_t.copy_from_slice(&state.h[h]);
+                    d_c_t.copy_from_slice(&state.c[c]);
+                }
+                None => {
+                    d_h_t.fill(F::zero());
+                    d_c_t.fill(F::zero());
+                }
+            }
+            let carried = d_h_t.chunks_mut(tile * width).zip(d_c_t.chunks_mut(tile * hidden));
+            let tiles = tiles(pass, gates, &mut [], c, d_h, norm).into_iter().zip(carried);
+            for (stack, (tile, (d_h, d_c))) in stacks.iter_mut().zip(tiles) {
+                stack.cells.push(CellTile { tile, d_h, d_c });
+            }
+            let (h_in, mask) = (&*h_in, &*mask);
+            below = below.or(Some(output_in(shape, pass.packing, h_in, &*y)));
+            let mask = pass.recurrent_drop(recurrence.cell).map(|_| &mask[1..][..batch * width]);
+            cells.push(Cell { recurrence, weights, h_in, mask });
+        }
+    }
+    pack_together(&packs.all, packed);
+    let inputs = inputs.into_iter().map(|(values, place)| (&values[..], place)).collect();
+    let walk = Walk { pass, cells, inputs, packed, sequences, d_y: (d_y, from), wants_start };
+    let len: usize = sizes.iter().flatten().map(|size| size.sums_len(size.outputs)).sum();
+    let (mut tasks, mut stacks, mut scratch) = (Vec::new(), stacks.into_iter(), &mut scratch[..]);
+    while stacks.len() > 0 {
+        let (sums, rest) = scratch.split_at_mut(len);
+        scratch = rest;
+        tasks.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
+        let mut sum = |&size: &AffineSize| {
+            let (sums, after) = std::mem::take(&mut rest).split_at_mut(size.sums_len(size.outputs));
+            rest = after;
+            WeightSums::new(size, 0..size.outputs, sums)
+        };
+        let mut sums: Vec<Vec<_>> = sizes.iter().map(|sizes| sizes.iter().map(&mut sum).collect()).collect();
+        stacks.into_iter().for_each(|stack| walk.stack(stack, &mut sums));
+        sums.into_iter().flatten().for_each(WeightSums::finish);
+    });
+}
+
+impl Weights {
+    fn add<'a, F: Real>(recurrence: &Recurrence<'a, F>, dropped: &'a [F], packs: &mut Packs<'a, F>) -> Self {
+        let shape = recurrence.pass.shape;
+        let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
+        let input = if recurrence.layer > 0 { shape.layer_inputs(recurrence.layer) } else { 0 };
+        Self {
+            hh: packs.add(gates, width, Matrix::rows(0, width), recurrence.weights(dropped)),
+            hr: recurrence.weight_hr.map_or(0..0, |w_hr| packs.add(width, hidden, Matrix::rows(0, hidden), w_hr)),
+            ih: packs.add(gates, input, Matrix::rows(0, input), recurrence.weight_ih),
+        }
+    }
+}
+
+impl<F: Real> Walk<'_, F> {
+    /// A thread's sequences through all layers.
+    fn stack(&self, stack: Stack<F>, sums: &mut [Vec<WeightSums<F>>]) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let Stack { mut cells, mut between } = stack;
+        for layer in (0..shape.num_layers).rev() {
+            let own = layer * shape.directions()..(layer + 1) * shape.directions();
+            let top = layer + 1 == shape.num_layers;
+            for cell in own.clone() {
+                self.cell(layer, cell, &mut cells[cell], if top { None } else { Some(&between) }, &mut sums[cell]);
+            }
+            if layer == 0 {
+                continue;
+            }
+            // Both directions have read the gradient from above before it is replaced by the one for below.
+            let zeros = vec![F::zero(); shape.output_size()];
+            for cell in own {
+                let onto = if cell % shape.directions() == 0 { Some(&zeros[..]) } else { None };
+                let (tile, w_ih) = (&cells[cell].tile, &self.packed[self.cells[cell].weights.ih.clone()]);
+                for (t, d_x) in between.iter_mut().enumerate() {
+                    let d_gates = Left::Rows(tile.gate_gradients(t)[0], shape.gates());
+                    let term = Term { k: shape.gates(), a: d_gates, panels: w_ih };
+                    add_products(d_x.len() / zeros.len(), zeros.len(), &[term], onto, d_x);
+                }
+            }
+            if let Some(drop) = pass.input_drop(layer) {
+                let elements = pass.input_elements(&(0..pass.rows()));
+                for (t, d_x) in between.iter_mut().enumerate() {
+                    let row = pass.packing.row(t) + cells[0].tile.first;
+                    drop_rows(&drop, &elements, row, self.sequences, RowSource::Itself, d_x, false);
+                }
+            }
+        }
+    }
+
+    /// One layer and direction of them; the gradient of its output is `above`, or at the top what the stack was given.
+    fn cell(
+        &self,
+        layer: usize,
+        cell: usize,
+        CellTile { tile, d_h, d_c }: &mut CellTile<F>,
+        above: Option<&[&mut [F]]>,
+        sums: &mut [WeightSums<F>],
+    ) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let Cell { recurrence, weights, h_in, mask } = &self.cells[cell];
+        let width = shape.width();
+        let mask = mask.map(|mask| &mask[tile.first * width..][..tile.count * width]);
+        let mut zone = Zone::new(pass, cell, tile);
+        tile.sums.fill(F::zero());
+        for chain in chains(pass, tile.first..tile.first + tile.count, recurrence.reverse()) {
+            for step in &chain {
+                let d_y = match above {
+                    Some(above) => Some(&*above[step.t]),
+                    None => self.d_y(step.t, tile),
+                };
+                let wanted = self.wants_start || tile.rows(step.ongoing) > 0;
+                recurrence.backward_step(step, tile, (weights, self.packed), d_y, wanted, mask, &mut zone, (d_h, d_c));
+            }
+            for (map, sums) in sums.iter_mut().enumerate() {
+                let ((x, place), first) = (self.inputs[layer], tile.first);
+                let pieces = chain.iter().map(|step| Piece {
+                    rows: tile.rows(step.present),
+                    d: (tile.gate_gradients(step.t)[map], shape.gates()),
+                    inputs: [
+                        (&x[place.offset + (step.row + first) * place.row..], place.row),
+                        (&h_in[(step.row + first) * width..], width),
+                    ],
+                });
+                sums.add(&pieces.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// The gradient of the top layer's output at step `t`, `[n, R · P]`.
+    fn d_y(&self, t: usize, tile: &Tile<F>) -> Option<&[F]> {
+        let ((d_y, from), packing, outputs) = (self.d_y, self.pass.packing, self.pass.shape.output_size());
+        let row = |t| packing.row(t) * outputs;
+        (t >= from).then(|| &d_y[row(t) - row(from) + tile.first * outputs..][..tile.rows(packing.active(t)) * outputs])
+    }
+}
+
+impl<F: Real> Recurrence<'_, F> {
+    /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step, to the one before only if
+    /// `wanted` there.
+    fn backward_step(
+        &self,
+        step: &Step,
+        tile: &mut Tile<F>,
+        (weights, packed): (&Weights, &[F]),
+        d_y: Option<&[F]>,
+        wanted: bool,
+        mask: Option<&[F]>,
+        zone: &mut Option<Zone<F>>,
+        (d_h, d_c): (&mut [F], &mut [F]),
+    ) {
+        let (hidden, width) = (self.pass.shape.hidden_size, self.pass.shape.width());
+        let (t, n) = (step.t, tile.rows(step.present));
+        let (d_h, d_c) = (&mut d_h[..n * width], &mut d_c[..n * hidden]);
+        if let Some(d_y) = d_y {
+            let d_y = d_y.chunks_exact(self.pass.shape.output_size());
+            for (d_h, d_y) in d_h.chunks_exact_mut(width).zip(d_y) {
+                d_h.iter_mut().zip(&d_y[self.direction * width..]).for_each(|(d_h, &d_y)| *d_h = *d_h + d_y);
+            }
+        }
+        let ongoing = tile.rows(step.ongoing);
+        let at = ongoing * hidden;
+        let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), at, n * hidden);
+        let mut c_t = &*c_t;
+        if let Some(zone) = zone {
+            zone.draw(t, n);
+            zone.split(d_h, d_c);
+            if self.norm.is_none() {
+                c_t = zone.cell_before_zoneout(&*tile.gates[t], &before);
+            }
+        }
+        let mut d_u_t = Vec::new();
+        if self.weight_hr.is_some() {
+            tile.u[t].copy_from_slice(d_h);
+            d_u_t.resize(n * hidden, F::zero());
+            let d_h = Term { k: width, a: Left::Rows(d_h, width), panels: &packed[weights.hr.clone()] };
+            add_products(n, hidden, &[d_h], None, &mut d_u_t);
+        }
+        let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
+        let (d_c_1, d_c_2) = d_c.split_at_mut(at);
+        let parts =
+            [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
+        let d_gates = match &self.norm {
+            Some(own) => {
+                let kept = tile.norm[t].split_at(ongoing, hidden).into_iter().zip([0, ongoing]);
+                for (([c_before, _], d_h, d_c), (kept, first)) in parts.into_iter().zip(kept) {
+                    let sums = Sums { values: tile.sums, first };
+                    dispatch(BackwardNormStep { own, kept, c_before, d_h, d_c, sums, hidden });
+                }
+                &*tile.norm[t].hh
+            }
+            None => {
+                let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
+                for ((c, d_h, d_c), gates) in parts.into_iter().zip(gates) {
+                    dispatch(BackwardStep { gates, c, d_h, d_c, hidden });
+                }
+                &*tile.gates[t]
+            }
+        };
+        if !wanted {
+            return;
+        }
+        d_h.fill(F::zero());
+        let d_gates = Term { k: 4 * hidden, a: Left::Rows(d_gates, 4 * hidden), panels: &packed[weights.hh.clone()] };
+        add_products(n, width, &[d_gates], None, d_h);
+        if let Some(mask) = mask {
+            d_h.iter_mut().zip(mask).for_each(|(d_h, &mask)| *d_h = *d_h * mask);
+        }
+        if let Some(zone) = zone {
+            zone.add_kept(d_h, d_c);
+        }
+    }
+}
