@@ -1,7 +1,7 @@
 //! The matrix product itself: C `[M, N]` += A `[M, K]` · B `[K, N]` on one thread, with B packed into panels.
 //!
 //! A panel is as many columns of B as two vector registers hold, [K, width], so that the innermost loop reads it from front to
-//! back. Up to [`ROWS`] rows of C and one panel's columns stay in registers while K passes by. What multiplies by the same
+//! back. A few rows of C and one panel's columns stay in registers while K passes by. What multiplies by the same
 //! matrix again and again, as each time step does, packs it once.
 
 use std::marker::PhantomData;
@@ -14,10 +14,19 @@ use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
 use crate::kernels::product::Matrix;
 
-/// Rows of C in registers: with two vectors each they are twelve of the sixteen registers that AVX2 and SSE have, and enough
-/// independent sums to hide the latency of a multiply-add. Browsers' compilers need the products and A's elements in registers,
-/// too, and with more rows than four move the sums to memory and back.
-const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
+/// Rows of C in registers, enough that their sums hide the latency of a multiply-add: with two vectors each, twelve of the
+/// sixteen registers that AVX2 and SSE have, and sixteen of AVX-512's 32. Browsers' compilers need the products and A's elements
+/// in registers, too, and with more rows than four move the sums to memory and back.
+#[inline(always)]
+const fn rows<F: Real, S: Simd>() -> usize {
+    if cfg!(target_arch = "wasm32") {
+        4
+    } else if size_of::<F::Lanes<S>>() == 64 {
+        8
+    } else {
+        6
+    }
+}
 
 /// Terms summed in one chain: sums of sums lose fewer digits than a long one, and so much of a panel stays in the nearest
 /// cache.
@@ -25,7 +34,7 @@ pub const CHAIN: usize = 128;
 
 /// The body for each row, written out: the sums stay in registers only if every index into them is a constant.
 macro_rules! each_row {
-    ($rows:expr, $i:ident => $body:block) => { each_row!(@ $rows, $i, $body, 0, 1, 2, 3, 4, 5) };
+    ($rows:expr, $i:ident => $body:block) => { each_row!(@ $rows, $i, $body, 0, 1, 2, 3, 4, 5, 6, 7) };
     (@ $rows:expr, $i:ident, $body:block, $($row:literal),*) => {
         $(if $rows > $row {
             let $i = $row;
@@ -129,9 +138,9 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
     }
 }
 
-/// Blocks of at most [`ROWS`] rows, as equal as can be: first row and rows of each.
-fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
-    let blocks = m.div_ceil(ROWS);
+/// Blocks of at most so many of the rows, as equal as can be: first row and rows of each.
+fn blocks(m: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = m.div_ceil(most);
     let mut first = 0;
     (0..blocks).map(move |block| {
         let rows = m / blocks + usize::from(block < m % blocks);
@@ -171,17 +180,19 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { m, n, terms, onto, c } = self;
-        let width = panel_width::<F, S>();
+        let (width, most) = (panel_width::<F, S>(), const { rows::<F, S>() });
         for panel in 0..n.div_ceil(width) {
             let columns = panel * width..n.min((panel + 1) * width);
             let mut onto = onto.map(|row| &row[columns.clone()]);
             let mut chains = Chain::<F, S>::new(terms, panel);
             while let Some(chain) = chains.next() {
-                for (first, rows) in blocks(m) {
+                for (first, rows) in blocks(m, most) {
                     let part = Part::<F, S> { simd, first, n, columns: columns.clone(), onto };
                     match rows {
-                        6 if ROWS > 5 => part.add::<6>(chain, c),
-                        5 if ROWS > 4 => part.add::<5>(chain, c),
+                        8 if most > 7 => part.add::<8>(chain, c),
+                        7 if most > 6 => part.add::<7>(chain, c),
+                        6 if most > 5 => part.add::<6>(chain, c),
+                        5 if most > 4 => part.add::<5>(chain, c),
                         4 => part.add::<4>(chain, c),
                         3 => part.add::<3>(chain, c),
                         2 => part.add::<2>(chain, c),
