@@ -57,7 +57,8 @@ function buildWasm() {
   const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
   const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
   const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs", "--reorder-functions"];
-  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches];
+  const unused = ["--strip-producers", "--strip-target-features"];
+  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, "--converge", ...unused];
   run(optimizer, ...smaller, ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", optimized);
 }
 

@@ -16,6 +16,7 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
 
 /// Likewise, without the code for processors that a build for simd128 does not run on: a page would load it for nothing.
 #[cfg(target_arch = "wasm32")]
+#[inline(never)]
 pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
     match Arch::new() {
         Arch::Simd128(simd) => Simd::vectorize(simd, work),

@@ -244,18 +244,18 @@ impl Pass<'_> {
 /// The tape of a device.
 type TapeOf<D> = LstmTape<<D as Device>::Buffer, <D as Device>::Indices>;
 
-/// A layer's input: `x`, or the output of the layer below, after dropout if that is on.
+/// A layer's input: `x`, or the output of the layer `below`, after dropout if that is on.
 fn input_of<'a, B>(
     pass: &Pass,
     layer: usize,
     (x, offset): (&'a B, usize),
-    below: impl FnOnce() -> (&'a B, Matrix),
+    below: Option<(&'a B, Matrix)>,
     dropped: &'a B,
 ) -> (&'a B, Matrix) {
-    match layer {
-        0 => (x, Matrix::rows(offset, pass.shape.input_size)),
-        _ if pass.input_drop(layer).is_some() => (dropped, Matrix::rows(0, pass.shape.output_size())),
-        _ => below(),
+    match below {
+        None => (x, Matrix::rows(offset, pass.shape.input_size)),
+        Some(_) if pass.input_drop(layer).is_some() => (dropped, Matrix::rows(0, pass.shape.output_size())),
+        Some(below) => below,
     }
 }
 
@@ -285,7 +285,8 @@ fn input_products<D: Lstm>(
     let places = pass.shape.cell(layer, direction);
     let (below, above) = tape.layers.split_at_mut(layer);
     let LayerTape { cells, x: dropped, .. } = &mut above[0];
-    let (input, a) = input_of(pass, layer, x, || output(&below[layer - 1], pass.shape, pass.packing), dropped);
+    let below = below.last().map(|below| output(below, pass.shape, pass.packing));
+    let (input, a) = input_of(pass, layer, x, below, dropped);
     let product = ProductShape {
         m: rows.len(),
         n: pass.shape.gates(),
@@ -340,7 +341,7 @@ fn affine_maps<'a, D: Lstm>(
     let (shape, places) = (pass.shape, pass.shape.cell(layer, direction));
     let tape = &layers[layer].cells[direction];
     let [d_ih, d_hh] = gate_gradients::<D>(shape, pass.packing, tape);
-    let below = || output(&layers[layer - 1], shape, pass.packing);
+    let below = layers[..layer].last().map(|below| output(below, shape, pass.packing));
     let (values, rows) = input_of(pass, layer, x, below, &layers[layer].x);
     let input = AffineInput { values, rows, width: places.input_size, weight: places.weight_ih };
     let width = shape.width();

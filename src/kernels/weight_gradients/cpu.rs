@@ -30,7 +30,8 @@ pub struct RowOrder(pub Vec<Vec<Vec<Range<usize>>>>);
 impl RowOrder {
     /// From the first row to the last.
     pub fn of(rows: usize) -> Self {
-        Self(vec![(0..rows).step_by(CHAIN).map(|first| vec![first..rows.min(first + CHAIN)]).collect()])
+        let chain = |first| std::iter::once(first..rows.min(first + CHAIN)).collect();
+        Self(vec![(0..rows).step_by(CHAIN).map(chain).collect()])
     }
 }
 
@@ -56,7 +57,8 @@ pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d
     let (mut destinations, mut len) = (Vec::new(), 0);
     for map in maps {
         let outputs = 0..map.outputs;
-        destinations.extend(map.destinations(&outputs).into_iter().map(|(place, part)| (place, len + part.start, part.len())));
+        destinations
+            .extend(map.destinations(&outputs).into_iter().map(|(place, part)| (place, len + part.start, part.len())));
         len += map.size().sums_len(map.outputs);
     }
     let (mut parts, mut rest, mut passed) = (Vec::new(), d_params, 0);

@@ -63,10 +63,6 @@ pub struct AffineSize {
 }
 
 impl<B> Affine<'_, B> {
-    pub(super) fn has_input(&self) -> bool {
-        self.x.is_some() || self.h.is_some()
-    }
-
     pub(super) fn size(&self) -> AffineSize {
         let width = |input: &Option<AffineInput<B>>| input.as_ref().map_or(0, |input| input.width);
         let Self { rows, outputs, .. } = *self;

@@ -17,7 +17,7 @@ use crate::kernels::lstm::tape::output_in;
 use crate::kernels::lstm::{LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_of};
 use crate::kernels::product::{Left, Term, add_products, pack_together};
 use crate::kernels::weight_gradients::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
-use crate::kernels::{Affine, AffineSize, CellTape, LayerTape, Matrix};
+use crate::kernels::{AffineSize, CellTape, LayerTape, Matrix};
 
 /// Runs the stack back.
 pub fn backward<F: Real>(
@@ -32,15 +32,14 @@ pub fn backward<F: Real>(
     let places: Vec<_> = pass.shape.places().collect();
     let groups = Groups::of(pass);
     let on_the_way = groups.filter(Groups::busy_all_threads);
-    let mut sizes = vec![Vec::new(); places.len()];
-    for (sizes, &(layer, direction)) in sizes.iter_mut().zip(&places) {
-        if on_the_way.is_some() && Groups::sum(pass.shape, layer) {
-            let maps = affine_maps::<Cpu<F>>(pass, (layer, direction), x, &tape.layers);
-            sizes.extend(maps.iter().filter(|map| map.has_input()).map(Affine::size));
-        }
-    }
-    let together = on_the_way.map_or(1, |groups| groups.together);
-    walk(pass, params, x, tape, (d_y, from), (d_final, d_start.is_some()), (together, &sizes));
+    let sums = on_the_way.map(|groups| {
+        let sizes = |&(layer, direction): &(usize, usize)| {
+            let maps = affine_maps::<Cpu<F>>(pass, (layer, direction), x, &tape.layers).into_iter();
+            maps.filter(|map| Groups::sum(pass.shape, layer, map)).map(|map| map.size()).collect()
+        };
+        OnTheWay { together: groups.together, sizes: places.iter().map(sizes).collect() }
+    });
+    walk(pass, params, x, tape, (d_y, from), (d_final, d_start.is_some()), sums);
     if let Some(state) = d_start {
         for (cell, &(layer, direction)) in places.iter().enumerate() {
             let (h, c) = pass.state_places(cell);
@@ -57,7 +56,7 @@ pub fn backward<F: Real>(
     let maps = places.iter().map(|&place| (place, affine_maps::<Cpu<F>>(pass, place, x, &tape.layers)));
     for ((layer, direction), maps) in maps {
         for map in maps {
-            match groups.filter(|_| map.has_input() && Groups::sum(pass.shape, layer)) {
+            match groups.filter(|_| Groups::sum(pass.shape, layer, &map)) {
                 Some(_) if on_the_way.is_some() => summed.push(map),
                 Some(groups) => others.push((map, groups.order(pass, direction == 1))),
                 None => {
@@ -67,8 +66,16 @@ pub fn backward<F: Real>(
             }
         }
     }
-    add_groups(&summed, on_the_way.map_or(0, |groups| groups.count), &tape.scratch, d_params);
+    if let Some(Groups { count, .. }) = on_the_way {
+        add_groups(&summed, count, &tape.scratch, d_params);
+    }
     weight_gradients_in_order(&others, d_params);
+}
+
+/// The sums of weights' gradients that are made on the way.
+struct OnTheWay {
+    together: usize,             // tiles that make one sum
+    sizes: Vec<Vec<AffineSize>>, // of the maps of each layer and direction
 }
 
 /// A thread's sequences.
@@ -110,16 +117,15 @@ struct Walk<'a, F> {
     wants_start: bool,
 }
 
-/// Takes all sequences back through all layers. Of each layer and direction the gradients of maps of these `sizes` are summed into
-/// the tape's scratch, those of `together` tiles in one place.
+/// Takes all sequences back through all layers; `sums` come into the tape's scratch, one group's after the other's.
 fn walk<F: Real>(
     pass: &Pass,
-    params: &Vec<F>,
+    params: &[F],
     x: (&Vec<F>, usize),
     tape: &mut Tape<F>,
     (d_y, from): (&Vec<F>, usize),
     (d_final, wants_start): (Option<&LstmState<Vec<F>>>, bool),
-    (together, sizes): (usize, &[Vec<AffineSize>]),
+    sums: Option<OnTheWay>,
 ) {
     let LstmTape { layers, sequences, between, packed, dropped, scratch, .. } = tape;
     let (shape, tile) = (pass.shape, tile_size(pass));
@@ -130,7 +136,7 @@ fn walk<F: Real>(
     let (mut cells, mut inputs, mut below) = (Vec::new(), Vec::new(), None);
     let mut packs = Packs::new();
     for (layer, LayerTape { cells: tapes, y, x: after_dropout }) in layers.iter_mut().enumerate() {
-        inputs.push(input_of(pass, layer, x, || below.expect("a layer below"), &*after_dropout));
+        inputs.push(input_of(pass, layer, x, below, &*after_dropout));
         below = None;
         for (direction, tape) in tapes.iter_mut().enumerate() {
             let CellTape { gates, h_in, c, d_h, d_state, mask, norm, .. } = tape;
@@ -162,21 +168,24 @@ fn walk<F: Real>(
     pack_together(&packs.all, packed);
     let inputs = inputs.into_iter().map(|(values, place)| (&values[..], place)).collect();
     let walk = Walk { pass, cells, inputs, packed, sequences, d_y: (d_y, from), wants_start };
+    let Some(OnTheWay { together, sizes }) = sums else {
+        return stacks.into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack, None));
+    };
     let len: usize = sizes.iter().flatten().map(|size| size.sums_len(size.outputs)).sum();
-    let (mut tasks, mut stacks, mut scratch) = (Vec::new(), stacks.into_iter(), &mut scratch[..]);
+    let (mut groups, mut stacks, mut scratch) = (Vec::new(), stacks.into_iter(), &mut scratch[..]);
     while stacks.len() > 0 {
         let (sums, rest) = scratch.split_at_mut(len);
         scratch = rest;
-        tasks.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
+        groups.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
+    groups.into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
         let mut sum = |&size: &AffineSize| {
             let (sums, after) = std::mem::take(&mut rest).split_at_mut(size.sums_len(size.outputs));
             rest = after;
             WeightSums::new(size, 0..size.outputs, sums)
         };
         let mut sums: Vec<Vec<_>> = sizes.iter().map(|sizes| sizes.iter().map(&mut sum).collect()).collect();
-        stacks.into_iter().for_each(|stack| walk.stack(stack, &mut sums));
+        stacks.into_iter().for_each(|stack| walk.stack(stack, Some(&mut sums)));
         sums.into_iter().flatten().for_each(WeightSums::finish);
     });
 }
@@ -196,14 +205,15 @@ impl Weights {
 
 impl<F: Real> Walk<'_, F> {
     /// A thread's sequences through all layers.
-    fn stack(&self, stack: Stack<F>, sums: &mut [Vec<WeightSums<F>>]) {
+    fn stack(&self, stack: Stack<F>, mut sums: Option<&mut Vec<Vec<WeightSums<F>>>>) {
         let (pass, shape) = (self.pass, self.pass.shape);
         let Stack { mut cells, mut between } = stack;
         for layer in (0..shape.num_layers).rev() {
             let own = layer * shape.directions()..(layer + 1) * shape.directions();
             let top = layer + 1 == shape.num_layers;
             for cell in own.clone() {
-                self.cell(layer, cell, &mut cells[cell], if top { None } else { Some(&between) }, &mut sums[cell]);
+                let sums = sums.as_mut().map(|sums| &mut sums[cell][..]);
+                self.cell(layer, cell, &mut cells[cell], if top { None } else { Some(&between) }, sums);
             }
             if layer == 0 {
                 continue;
@@ -236,7 +246,7 @@ impl<F: Real> Walk<'_, F> {
         cell: usize,
         CellTile { tile, d_h, d_c }: &mut CellTile<F>,
         above: Option<&[&mut [F]]>,
-        sums: &mut [WeightSums<F>],
+        mut sums: Option<&mut [WeightSums<F>]>,
     ) {
         let (pass, shape) = (self.pass, self.pass.shape);
         let Cell { recurrence, weights, h_in, mask } = &self.cells[cell];
@@ -253,7 +263,7 @@ impl<F: Real> Walk<'_, F> {
                 let wanted = self.wants_start || tile.rows(step.ongoing) > 0;
                 recurrence.backward_step(step, tile, (weights, self.packed), d_y, wanted, mask, &mut zone, (d_h, d_c));
             }
-            for (map, sums) in sums.iter_mut().enumerate() {
+            for (map, sums) in sums.iter_mut().flat_map(|sums| sums.iter_mut()).enumerate() {
                 let ((x, place), first) = (self.inputs[layer], tile.first);
                 let pieces = chain.iter().map(|step| Piece {
                     rows: tile.rows(step.present),

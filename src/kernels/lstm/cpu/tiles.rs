@@ -9,7 +9,7 @@ use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::NormPlaces;
 use crate::kernels::product::CHAIN;
 use crate::kernels::weight_gradients::RowOrder;
-use crate::kernels::{Lstm, LstmShape, Pass};
+use crate::kernels::{Affine, Lstm, LstmShape, Pass};
 
 /// Sequences that one thread takes through time together: as many as make every thread busy, at most so many that their rows
 /// of a time step stay in a core's own cache. A sequence's bits do not depend on it.
@@ -39,13 +39,16 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// So many groups at most, as each has sums of its own.
-    const MOST: usize = 16;
+    /// So many groups at most, as each has sums of its own; in a browser, which has one thread, none, and less code to load.
+    const MOST: usize = if cfg!(target_arch = "wasm32") { 1 } else { 16 };
     /// Elements of the sums of one layer and direction that stay in a core's own cache while rows pass by.
     const CACHED: usize = 1 << 16;
 
     /// None where one would be all.
     pub fn of(pass: &Pass) -> Option<Self> {
+        if Self::MOST == 1 {
+            return None;
+        }
         let tile = tile_for(pass, 1);
         let tiles = pass.packing.batch().div_ceil(tile);
         let together = tiles.div_ceil(Self::MOST);
@@ -57,8 +60,12 @@ impl Groups {
         self.count >= current_num_threads()
     }
 
-    /// Whether the gradients of a layer's weights are summed in groups.
-    pub fn sum(shape: &LstmShape, layer: usize) -> bool {
+    /// Whether the gradients of this map of a layer are summed in groups.
+    pub fn sum<F>(shape: &LstmShape, layer: usize, map: &Affine<Vec<F>>) -> bool {
+        (map.x.is_some() || map.h.is_some()) && Self::suit(shape, layer)
+    }
+
+    fn suit(shape: &LstmShape, layer: usize) -> bool {
         shape.gates() * (shape.layer_inputs(layer) + shape.width()) <= Self::CACHED
     }
 
@@ -66,7 +73,7 @@ impl Groups {
     pub fn sums_len(shape: &LstmShape) -> usize {
         let groups = shape.batch.div_ceil(most(shape.ragged)).min(Self::MOST);
         let columns = |layer| shape.layer_inputs(layer) + shape.width() + usize::from(shape.bias);
-        let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::sum(shape, layer)).map(columns);
+        let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::suit(shape, layer)).map(columns);
         groups * shape.directions() * shape.gates() * layers.sum::<usize>()
     }
 
@@ -75,7 +82,8 @@ impl Groups {
         let batch = pass.packing.batch();
         let tiles: Vec<usize> = (0..batch).step_by(self.tile).collect();
         let chains_of = |&first: &usize| chains(pass, first..batch.min(first + self.tile), reverse);
-        let rows_of = |first: usize, step: &Step| step.row + first..step.row + batch.min(first + self.tile).min(step.present);
+        let rows_of =
+            |first: usize, step: &Step| step.row + first..step.row + batch.min(first + self.tile).min(step.present);
         let chain = |first: usize, chain: Vec<Step>| chain.iter().map(|step| rows_of(first, step)).collect::<Vec<_>>();
         let group = |tiles: &[usize]| {
             tiles.iter().flat_map(|first| chains_of(first).into_iter().map(move |steps| chain(*first, steps))).collect()
@@ -173,7 +181,12 @@ pub fn tiles<'a, F: Real>(
 }
 
 /// `values` holds one block a time step, of `rows` rows each: the tiles of each block, gathered by tile.
-pub fn cut<'a, F>(values: &'a mut [F], tile: usize, rows: &[usize], width: usize) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
+pub fn cut<'a, F>(
+    values: &'a mut [F],
+    tile: usize,
+    rows: &[usize],
+    width: usize,
+) -> std::vec::IntoIter<Vec<&'a mut [F]>> {
     let mut tiles: Vec<Vec<&mut [F]>> = Vec::new();
     let mut rest = values;
     for &rows in rows {
