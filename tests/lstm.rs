@@ -426,6 +426,44 @@ fn lstm_options() {
     hold(&cases);
 }
 
+/// Batches whose gradients the CPU sums in groups of sequences: a few, more than there are groups, and of a layer that is too large
+/// for it.
+fn grouped_cases() -> Vec<LstmCase> {
+    let mut cases: Vec<_> = option_cases().into_iter().rev().take(32).collect();
+    for case in &mut cases {
+        let (input_size, hidden_size) = if case.shape.layer_norm { (4, 65) } else { (3, 5) };
+        let shape = LstmShape { steps: 5, batch: 37, input_size, hidden_size, num_layers: 2, ..case.shape };
+        let proj_size = if shape.proj_size > 0 { hidden_size / 2 } else { 0 };
+        let lengths = if shape.ragged { (0..37).map(|n| 1 + (n * 7 + 2) % 5).collect() } else { Vec::new() };
+        let from = if shape.ragged { 0 } else { 3 };
+        *case = LstmCase { shape: LstmShape { proj_size, ..shape }, lengths, from, capacity: 70, ..case.clone() };
+    }
+    for sizes in [[3, 530, 2, 3, 2], [2, 35, 190, 65, 1], [40, 66, 1, 2, 2]] {
+        cases.push(LstmCase::new(sizes, true, 1));
+    }
+    cases
+}
+
+#[test]
+fn sums_in_groups() {
+    hold(&grouped_cases());
+}
+
+/// However many threads share the work: more than there are groups, as many, and fewer.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for case in grouped_cases() {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| case.run(&Cpu::<f32>::poisoned()))
+        };
+        let one = on(1);
+        for threads in [2, 3, 11] {
+            assert_eq!(bits(&one), bits(&on(threads)), "{threads} threads, {}", case.name());
+        }
+    }
+}
+
 /// The same where a persistent kernel would be taken by itself.
 #[test]
 fn lstm_options_step_by_step() {
