@@ -426,19 +426,29 @@ fn lstm_options() {
     hold(&cases);
 }
 
-/// Batches whose gradients the CPU sums in groups of sequences: a few, more than there are groups, and of a layer that is too large
-/// for it.
+/// Batches whose gradients the CPU sums in groups of sequences: a few tiles, more than there may be groups, of several chains, and
+/// of layers that are too large for it, alone and below another.
 fn grouped_cases() -> Vec<LstmCase> {
     let mut cases: Vec<_> = option_cases().into_iter().rev().take(32).collect();
-    for case in &mut cases {
+    for (index, case) in cases.iter_mut().enumerate() {
+        // Half of them with the map of h among those in groups, and half of these with the output in one buffer with h.
+        let noise = &mut case.shape.noise;
+        noise.weight_drop *= f64::from(u8::from(index >= 16));
+        noise.recurrent_dropout *= f64::from(u8::from(index >= 8));
         let (input_size, hidden_size) = if case.shape.layer_norm { (4, 65) } else { (3, 5) };
-        let shape = LstmShape { steps: 5, batch: 37, input_size, hidden_size, num_layers: 2, ..case.shape };
+        let shape = LstmShape { steps: 12, batch: 37, input_size, hidden_size, num_layers: 2, ..case.shape };
         let proj_size = if shape.proj_size > 0 { hidden_size / 2 } else { 0 };
-        let lengths = if shape.ragged { (0..37).map(|n| 1 + (n * 7 + 2) % 5).collect() } else { Vec::new() };
+        let lengths = if shape.ragged { (0..37).map(|n| 1 + (n * 7 + 2) % 12).collect() } else { Vec::new() };
         let from = if shape.ragged { 0 } else { 3 };
-        *case = LstmCase { shape: LstmShape { proj_size, ..shape }, lengths, from, capacity: 70, ..case.clone() };
+        *case = LstmCase {
+            shape: LstmShape { proj_size, ..shape },
+            lengths,
+            from,
+            capacity: [37, 70][index % 2],
+            ..case.clone()
+        };
     }
-    for sizes in [[3, 530, 2, 3, 2], [2, 35, 190, 65, 1], [40, 66, 1, 2, 2]] {
+    for sizes in [[3, 530, 2, 3, 2], [2, 35, 190, 65, 1], [3, 40, 300, 50, 2], [40, 66, 1, 7, 2]] {
         cases.push(LstmCase::new(sizes, true, 1));
     }
     cases

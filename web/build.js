@@ -57,8 +57,8 @@ function buildWasm() {
   const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
   const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
   const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs", "--reorder-functions"];
-  const unused = ["--strip-producers", "--strip-target-features"];
-  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, "--converge", ...unused];
+  const strip = ["--strip-producers", "--strip-target-features"];
+  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, "--converge", ...strip];
   run(optimizer, ...smaller, ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", optimized);
 }
 

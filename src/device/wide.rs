@@ -14,7 +14,8 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
     Arch::new().dispatch(work)
 }
 
-/// Likewise, without the code for processors that a build for simd128 does not run on: a page would load it for nothing.
+/// Likewise, without the code for processors that a build for simd128 does not run on, and the work once for all that call it: a
+/// page would load it for nothing.
 #[cfg(target_arch = "wasm32")]
 #[inline(never)]
 pub fn dispatch<W: WithSimd>(work: W) -> W::Output {

@@ -53,7 +53,7 @@ pub struct DropShape {
 
 /// What the masks are multiplied with.
 #[derive(Clone, Copy, Debug)]
-pub enum Source<'a, B> {
+pub enum Source<'a, B: ?Sized> {
     /// One: the result is the masks themselves.
     Ones,
     /// Elements from a place on.
@@ -145,24 +145,13 @@ impl<F: Real> Dropout for Cpu<F> {
         let out = &mut out[at..][..shape.rows * shape.columns];
         out.par_chunks_mut(16 * shape.columns).enumerate().for_each(|(block, rows)| {
             let source = match source {
-                Source::Ones => RowSource::Ones,
-                Source::Values(x, place) => RowSource::Values(&x[place + 16 * block * shape.columns..]),
-                Source::Itself => RowSource::Itself,
+                Source::Ones => Source::Ones,
+                Source::Values(x, place) => Source::Values(&x[..], place + 16 * block * shape.columns),
+                Source::Itself => Source::Itself,
             };
             drop_rows(drop, shape, 16 * block, sequences, source, rows, add);
         });
     }
-}
-
-/// What the masks of some rows are multiplied with.
-#[derive(Clone, Copy)]
-pub enum RowSource<'a, F> {
-    /// One.
-    Ones,
-    /// Elements from the first row's on.
-    Values(&'a [F]),
-    /// What the rows hold.
-    Itself,
 }
 
 /// Dropout of the rows from number `first` on, `out`, on this thread.
@@ -171,7 +160,7 @@ pub fn drop_rows<F: Real>(
     shape: &DropShape,
     first: usize,
     sequences: &[u32],
-    source: RowSource<F>,
+    source: Source<[F]>,
     out: &mut [F],
     add: bool,
 ) {
@@ -185,10 +174,10 @@ pub fn drop_rows<F: Real>(
             Masks::Listed => sequences[row] as usize,
         };
         let x = match source {
-            RowSource::Values(x) => Some(&x[index * columns..][..columns]),
+            Source::Values(x, place) => Some(&x[place + index * columns..][..columns]),
             _ => None,
         };
-        let itself = matches!(source, RowSource::Itself);
+        let itself = matches!(source, Source::Itself);
         dispatch(DropRow { drop, first: shape.first + masks * columns, words: &mut words, x, itself, out, add });
     }
 }

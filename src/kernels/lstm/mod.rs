@@ -159,7 +159,7 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
     /// Elements of the device's own arrangement of the weights.
     fn packed_len(&self, shape: &LstmShape) -> usize;
 
-    /// Elements of the scratch that the backward pass sums weights' gradients in, beside what [`WeightGradients`] asks for.
+    /// Elements of the scratch that the backward pass itself sums weights' gradients in, before it serves anything else.
     fn sums_len(&self, _shape: &LstmShape) -> usize {
         0
     }
@@ -193,8 +193,7 @@ impl Pass<'_> {
     }
     /// Places of its h and of its c.
     fn state_places(&self, cell: usize) -> (Range<usize>, Range<usize>) {
-        let [h, c] = [self.shape.width(), self.shape.hidden_size].map(|width| self.batch() * width);
-        (cell * h..(cell + 1) * h, cell * c..(cell + 1) * c)
+        (self.h_at(cell)..self.h_at(cell + 1), self.c_at(cell)..self.c_at(cell + 1))
     }
     fn key(&self, purpose: Purpose, cell: usize) -> Option<MaskKey> {
         self.draw.map(|draw| MaskKey { seed: self.shape.noise.seed, draw, purpose, cell: cell as u32 })

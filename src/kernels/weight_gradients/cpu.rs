@@ -25,6 +25,7 @@ impl<F: Real> WeightGradients for Cpu<F> {
 }
 
 /// The order in which rows are summed: groups that are each summed by themselves, of chains of at most [`CHAIN`] rows.
+#[derive(Clone)]
 pub struct RowOrder(pub Vec<Vec<Vec<Range<usize>>>>);
 
 impl RowOrder {
@@ -42,17 +43,18 @@ pub fn weight_gradients_in_order<F: Real>(maps: &[(Affine<Vec<F>>, RowOrder)], d
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
     let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
     for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
-        let size = block.map.size();
-        for sums in sums.chunks_exact(size.sums_len(block.outputs.len())) {
-            for (place, part) in block.map.destinations(&block.outputs) {
-                d_params[place..].iter_mut().zip(&sums[part]).for_each(|(d, &sum)| *d = *d + sum);
-            }
+        for (place, part) in block.map.destinations(&block.outputs) {
+            add(&mut d_params[place..], &sums[part]);
         }
     }
 }
 
-/// Adds the gradients of all maps to `d_params`: those of so many `groups` one after the other in `sums`, in each one map's behind
-/// those of the map before.
+fn add<F: Real>(to: &mut [F], what: &[F]) {
+    to.iter_mut().zip(what).for_each(|(to, &what)| *to = *to + what);
+}
+
+/// Adds the gradients of all maps to `d_params`. `sums` holds so many `groups`, each with the sums of all maps one behind the
+/// other.
 pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d_params: &mut [F]) {
     let (mut destinations, mut len) = (Vec::new(), 0);
     for map in maps {
@@ -69,9 +71,10 @@ pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d
         parts.extend(own.chunks_mut(PART).zip((first..).step_by(PART)));
     }
     parts.into_par_iter().for_each(|(d, first)| {
-        for group in sums.chunks_exact(len).take(groups) {
-            d.iter_mut().zip(&group[first..]).for_each(|(d, &sum)| *d = *d + sum);
-        }
+        let mut parts = sums.chunks_exact(len).take(groups).map(|group| &group[first..][..d.len()]);
+        let mut all = parts.next().expect("a group at least").to_vec();
+        parts.for_each(|part| add(&mut all, part));
+        add(d, &all);
     });
 }
 
@@ -116,13 +119,14 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         self.map.rows * self.outputs.len() * self.map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }
 
-    /// The sums of each group, one behind the other.
+    /// The sums of all groups, each made by itself.
     fn sums(&self) -> Vec<F> {
         let (size, (d, place)) = (self.map.size(), self.map.d);
         let len = size.sums_len(self.outputs.len());
-        let mut sums = vec![F::zero(); self.order.0.len() * len];
-        for (group, sums) in self.order.0.iter().zip(sums.chunks_exact_mut(len)) {
-            let mut block = WeightSums::new(size, self.outputs.clone(), sums);
+        let mut all = Vec::new();
+        for group in &self.order.0 {
+            let mut sums = vec![F::zero(); len];
+            let mut block = WeightSums::new(size, self.outputs.clone(), &mut sums);
             for chain in group {
                 let pieces = chain.iter().map(|rows| Piece {
                     rows: rows.len(),
@@ -137,8 +141,12 @@ impl<'a, F: Real> OutputBlock<'a, F> {
                 block.add(&pieces.collect::<Vec<_>>());
             }
             block.finish();
+            match all.is_empty() {
+                true => all = sums,
+                false => add(&mut all, &sums),
+            }
         }
-        sums
+        all
     }
 }
 

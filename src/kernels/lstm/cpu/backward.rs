@@ -11,7 +11,7 @@ use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
 use crate::device::{Cpu, Real};
-use crate::kernels::dropout::{RowSource, drop_rows};
+use crate::kernels::dropout::{Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::output_in;
 use crate::kernels::lstm::{LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_of};
@@ -35,10 +35,11 @@ pub fn backward<F: Real>(
     let sums = on_the_way.map(|groups| {
         let sizes = |&(layer, direction): &(usize, usize)| {
             let maps = affine_maps::<Cpu<F>>(pass, (layer, direction), x, &tape.layers).into_iter();
-            maps.filter(|map| Groups::sum(pass.shape, layer, map)).map(|map| map.size()).collect()
+            maps.map(|map| map.size()).filter(|size| Groups::take(pass.shape, layer, size)).collect()
         };
         OnTheWay { together: groups.together, sizes: places.iter().map(sizes).collect() }
     });
+    let sums = sums.filter(|sums: &OnTheWay| sums.sizes.iter().any(|sizes| !sizes.is_empty()));
     walk(pass, params, x, tape, (d_y, from), (d_final, d_start.is_some()), sums);
     if let Some(state) = d_start {
         for (cell, &(layer, direction)) in places.iter().enumerate() {
@@ -48,17 +49,15 @@ pub fn backward<F: Real>(
             state.c[c.clone()].copy_from_slice(&d_c[..c.len()]);
         }
     }
-    for &place in &places {
-        let d_x = d_x.as_mut().map(|(d_x, at)| (&mut **d_x, *at));
-        after_recurrence(device, pass, place, params, tape, d_params, (d_x, true));
-    }
+    let orders = groups.map(|groups| [false, true].map(|reverse| groups.order(pass, reverse)));
     let (mut summed, mut others) = (Vec::new(), Vec::new());
     let maps = places.iter().map(|&place| (place, affine_maps::<Cpu<F>>(pass, place, x, &tape.layers)));
     for ((layer, direction), maps) in maps {
         for map in maps {
-            match groups.filter(|_| Groups::sum(pass.shape, layer, &map)) {
+            let own = orders.as_ref().filter(|_| Groups::take(pass.shape, layer, &map.size()));
+            match own {
                 Some(_) if on_the_way.is_some() => summed.push(map),
-                Some(groups) => others.push((map, groups.order(pass, direction == 1))),
+                Some(orders) => others.push((map, orders[direction].clone())),
                 None => {
                     let order = RowOrder::of(map.rows);
                     others.push((map, order));
@@ -70,6 +69,10 @@ pub fn backward<F: Real>(
         add_groups(&summed, count, &tape.scratch, d_params);
     }
     weight_gradients_in_order(&others, d_params);
+    for &place in &places {
+        let d_x = d_x.as_mut().map(|(d_x, at)| (&mut **d_x, *at));
+        after_recurrence(device, pass, place, params, tape, d_params, (d_x, true));
+    }
 }
 
 /// The sums of weights' gradients that are made on the way.
@@ -233,7 +236,7 @@ impl<F: Real> Walk<'_, F> {
                 let elements = pass.input_elements(&(0..pass.rows()));
                 for (t, d_x) in between.iter_mut().enumerate() {
                     let row = pass.packing.row(t) + cells[0].tile.first;
-                    drop_rows(&drop, &elements, row, self.sequences, RowSource::Itself, d_x, false);
+                    drop_rows(&drop, &elements, row, self.sequences, Source::Itself, d_x, false);
                 }
             }
         }
@@ -263,6 +266,7 @@ impl<F: Real> Walk<'_, F> {
                 let wanted = self.wants_start || tile.rows(step.ongoing) > 0;
                 recurrence.backward_step(step, tile, (weights, self.packed), d_y, wanted, mask, &mut zone, (d_h, d_c));
             }
+            // Of two maps with inputs the first is that of x.
             for (map, sums) in sums.iter_mut().flat_map(|sums| sums.iter_mut()).enumerate() {
                 let ((x, place), first) = (self.inputs[layer], tile.first);
                 let pieces = chain.iter().map(|step| Piece {

@@ -10,7 +10,7 @@ use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
 use crate::device::{Cpu, Real};
-use crate::kernels::dropout::{Dropout, Masks, RowSource, Source, drop_rows};
+use crate::kernels::dropout::{Dropout, Masks, Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::{LstmState, LstmTape, Pass, drop_weights};
 use crate::kernels::product::{Left, Term, add_products, pack_together};
@@ -142,7 +142,7 @@ impl<F: Real> Walk<'_, F> {
             if let Some(drop) = pass.input_drop(layer) {
                 let elements = pass.input_elements(&(0..pass.rows()));
                 for (t, (x, y)) in x.iter_mut().zip(&steps).enumerate() {
-                    drop_rows(&drop, &elements, first(t), self.sequences, RowSource::Values(y), x, false);
+                    drop_rows(&drop, &elements, first(t), self.sequences, Source::Values(y, 0), x, false);
                 }
                 steps = x.iter().map(|x| &**x).collect();
             }

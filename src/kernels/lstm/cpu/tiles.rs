@@ -9,7 +9,7 @@ use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::NormPlaces;
 use crate::kernels::product::CHAIN;
 use crate::kernels::weight_gradients::RowOrder;
-use crate::kernels::{Affine, Lstm, LstmShape, Pass};
+use crate::kernels::{AffineSize, Lstm, LstmShape, Pass};
 
 /// Sequences that one thread takes through time together: as many as make every thread busy, at most so many that their rows
 /// of a time step stay in a core's own cache. A sequence's bits do not depend on it.
@@ -55,14 +55,15 @@ impl Groups {
         Some(Self { count: tiles.div_ceil(together), tile, together }).filter(|groups| groups.count > 1)
     }
 
-    /// Whether there is one for each thread, so that each may sum on its way back.
+    /// Whether there is one for each thread, so that each may sum on its way back. Then tiles are those of one thread, as the
+    /// order of the sums has them.
     pub fn busy_all_threads(&self) -> bool {
         self.count >= current_num_threads()
     }
 
-    /// Whether the gradients of this map of a layer are summed in groups.
-    pub fn sum<F>(shape: &LstmShape, layer: usize, map: &Affine<Vec<F>>) -> bool {
-        (map.x.is_some() || map.h.is_some()) && Self::suit(shape, layer)
+    /// Whether the gradients of a map of this size, of this layer, are summed in groups: those of maps with inputs.
+    pub fn take(shape: &LstmShape, layer: usize, map: &AffineSize) -> bool {
+        map.widths != [0; 2] && Self::suit(shape, layer)
     }
 
     fn suit(shape: &LstmShape, layer: usize) -> bool {
@@ -240,5 +241,31 @@ impl<'a, F> Before<'a, F> {
             _ => &left[t][..ongoing],
         };
         (Self { ongoing: before, starting: &left[0][ongoing..all] }, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Groups, most, tile_for};
+    use crate::kernels::{LstmShape, Packing, Pass};
+
+    #[test]
+    fn groups_fit_their_sums_and_are_made_of_the_threads_tiles() {
+        for (batch, uneven) in (2..=700).flat_map(|batch| [(batch, false), (batch, true)]) {
+            let lengths: Vec<_> = (0..batch).map(|n| if uneven && n > 0 { 1 } else { 2 }).collect();
+            let (packing, _) = Packing::new(&lengths, 2).unwrap();
+            let shape = LstmShape { steps: 2, batch, ragged: uneven, ..LstmShape::default() };
+            let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
+            let tiles = batch.div_ceil(most(uneven));
+            let Some(groups) = Groups::of(&pass) else {
+                assert!(tiles == 1, "{batch} sequences in {tiles} tiles");
+                continue;
+            };
+            // One weight column, one of h and one of biases for each of four gates.
+            assert!(12 * groups.count <= Groups::sums_len(&shape), "{batch} sequences in {} groups", groups.count);
+            for threads in 1..=groups.count {
+                assert_eq!(tile_for(&pass, threads), groups.tile, "{batch} sequences on {threads} threads");
+            }
+        }
     }
 }

@@ -157,7 +157,7 @@ pub struct Term<'a, F> {
     pub panels: &'a [F],
 }
 
-/// c `[M, N]` = `onto` `[N]` in each row, or what c holds, + Σ a `[M, K]` · the matrix in `panels`.
+/// c `[M, N]` = `onto` `[N]` in each row, or what c holds, + Σ a `[M, K]` · the matrix in `panels`, at least one K above 0.
 pub fn add_products<F: Real>(m: usize, n: usize, terms: &[Term<F>], onto: Option<&[F]>, c: &mut [F]) {
     assert!(m * n <= c.len(), "C [{m}, {n}] in {}", c.len());
     if m > 0 && n > 0 {
