@@ -15,7 +15,7 @@ use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
     fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
-        let maps: Vec<_> = maps.iter().map(|map| (map.clone(), RowOrder::of(map.rows))).collect();
+        let maps: Vec<_> = maps.iter().map(|map| (map, RowOrder::of(map.rows))).collect();
         weight_gradients_in_order(&maps, d_params);
     }
 
@@ -37,7 +37,7 @@ impl RowOrder {
 }
 
 /// Adds the gradients of all maps, each summed in its own order, to `d_params`.
-pub fn weight_gradients_in_order<F: Real>(maps: &[(Affine<Vec<F>>, RowOrder)], d_params: &mut [F]) {
+pub fn weight_gradients_in_order<F: Real>(maps: &[(&Affine<Vec<F>>, RowOrder)], d_params: &mut [F]) {
     // All maps in one go, so that no thread waits for another between them.
     let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(map, order)).collect());
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
@@ -55,7 +55,7 @@ fn add<F: Real>(to: &mut [F], what: &[F]) {
 
 /// Adds the gradients of all maps to `d_params`. `sums` holds so many `groups`, each with the sums of all maps one behind the
 /// other.
-pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d_params: &mut [F]) {
+pub fn add_groups<F: Real>(maps: &[&Affine<Vec<F>>], groups: usize, sums: &[F], d_params: &mut [F]) {
     let (mut destinations, mut len) = (Vec::new(), 0);
     for map in maps {
         let outputs = 0..map.outputs;
@@ -71,9 +71,8 @@ pub fn add_groups<F: Real>(maps: &[Affine<Vec<F>>], groups: usize, sums: &[F], d
         parts.extend(own.chunks_mut(PART).zip((first..).step_by(PART)));
     }
     parts.into_par_iter().for_each(|(d, first)| {
-        let mut parts = sums.chunks_exact(len).take(groups).map(|group| &group[first..][..d.len()]);
-        let mut all = parts.next().expect("a group at least").to_vec();
-        parts.for_each(|part| add(&mut all, part));
+        let mut all = vec![F::zero(); d.len()];
+        sums.chunks_exact(len).take(groups).for_each(|group| add(&mut all, &group[first..]));
         add(d, &all);
     });
 }
@@ -123,9 +122,8 @@ impl<'a, F: Real> OutputBlock<'a, F> {
     fn sums(&self) -> Vec<F> {
         let (size, (d, place)) = (self.map.size(), self.map.d);
         let len = size.sums_len(self.outputs.len());
-        let mut all = Vec::new();
+        let (mut all, mut sums) = (vec![F::zero(); len], vec![F::zero(); len]);
         for group in &self.order.0 {
-            let mut sums = vec![F::zero(); len];
             let mut block = WeightSums::new(size, self.outputs.clone(), &mut sums);
             for chain in group {
                 let pieces = chain.iter().map(|rows| Piece {
@@ -141,10 +139,7 @@ impl<'a, F: Real> OutputBlock<'a, F> {
                 block.add(&pieces.collect::<Vec<_>>());
             }
             block.finish();
-            match all.is_empty() {
-                true => all = sums,
-                false => add(&mut all, &sums),
-            }
+            add(&mut all, &sums);
         }
         all
     }

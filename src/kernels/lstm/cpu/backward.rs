@@ -51,17 +51,14 @@ pub fn backward<F: Real>(
     }
     let orders = groups.map(|groups| [false, true].map(|reverse| groups.order(pass, reverse)));
     let (mut summed, mut others) = (Vec::new(), Vec::new());
-    let maps = places.iter().map(|&place| (place, affine_maps::<Cpu<F>>(pass, place, x, &tape.layers)));
-    for ((layer, direction), maps) in maps {
+    let of_cell = |&place: &(usize, usize)| affine_maps::<Cpu<F>>(pass, place, x, &tape.layers);
+    let maps: Vec<_> = places.iter().map(of_cell).collect();
+    for (&(layer, direction), maps) in places.iter().zip(&maps) {
         for map in maps {
-            let own = orders.as_ref().filter(|_| Groups::take(pass.shape, layer, &map.size()));
-            match own {
+            match orders.as_ref().filter(|_| Groups::take(pass.shape, layer, &map.size())) {
                 Some(_) if on_the_way.is_some() => summed.push(map),
                 Some(orders) => others.push((map, orders[direction].clone())),
-                None => {
-                    let order = RowOrder::of(map.rows);
-                    others.push((map, order));
-                }
+                None => others.push((map, RowOrder::of(map.rows))),
             }
         }
     }
