@@ -2,6 +2,7 @@
 //!
 //! [`Strategy::Steps`] in its plain kind is to be read first.
 
+mod layers;
 mod masks;
 mod persistent;
 mod step_kernels;
@@ -10,13 +11,14 @@ mod strategy;
 mod waves;
 mod weights;
 
+use layers::{after_layer, before_layer, input_products, weight_gradients};
 pub use step_kernels::{StepMatrices, Steps};
 pub use strategy::{Strategy, Tiles};
 use waves::Company;
 
 use super::{
-    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_layer, after_recurrence,
-    before_layer, drop_weights, input_gradient, input_products, weight_gradients,
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_recurrence, drop_weights,
+    input_gradient,
 };
 use crate::device::{BORDER, Device, Gpu, GpuBuffer, Kernel};
 use crate::error::Result;
@@ -112,8 +114,15 @@ impl Lstm for Gpu {
             let handed_down = company == Company::Layers;
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
-                let d_x = d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place));
-                after_recurrence(self, pass, (layer, direction), params, tape, d_params, (d_x, handed_down));
+                after_recurrence(self, pass, (layer, direction), tape, d_params);
+                let d_input = match layer {
+                    0 => d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place)),
+                    _ => Some((&mut tape.between, 0)).filter(|_| !handed_down),
+                };
+                if let Some(d_input) = d_input {
+                    let rows = 0..pass.rows();
+                    input_gradient(self, pass, (layer, direction), params, rows, &tape.layers, d_input);
+                }
             }
             if !handed_down {
                 after_layer(self, pass, layer, 0..pass.rows(), tape);

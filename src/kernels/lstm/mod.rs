@@ -258,47 +258,6 @@ fn input_of<'a, B>(
     }
 }
 
-/// Before a layer's recurrences: dropout on its input in those `rows`.
-fn before_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut TapeOf<D>) {
-    if let Some(drop) = pass.input_drop(layer) {
-        let (below, above) = tape.layers.split_at_mut(layer);
-        let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
-        let (elements, at) = (pass.input_elements(&rows), rows.start * place.row);
-        let from = Source::Values(input, place.offset + at);
-        device.dropout(&drop, &elements, &tape.sequences, from, (&mut above[0].x, at), false);
-    }
-}
-
-/// Before a recurrence, many time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh` of those `rows`, the biases later with layer
-/// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
-fn input_products<D: Lstm>(
-    device: &D,
-    pass: &Pass,
-    (layer, direction): (usize, usize),
-    params: &D::Buffer,
-    x: (&D::Buffer, usize),
-    rows: Range<usize>,
-    normed: bool,
-    tape: &mut TapeOf<D>,
-) {
-    let places = pass.shape.cell(layer, direction);
-    let (below, above) = tape.layers.split_at_mut(layer);
-    let LayerTape { cells, x: dropped, .. } = &mut above[0];
-    let below = below.last().map(|below| output(below, pass.shape, pass.packing));
-    let (input, a) = input_of(pass, layer, x, below, dropped);
-    let product = ProductShape {
-        m: rows.len(),
-        n: pass.shape.gates(),
-        k: places.input_size,
-        a: Matrix { offset: a.offset + rows.start * a.row, ..a },
-        b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: rows.start * pass.shape.gates() + if normed { pass.norm_places::<D>().ih } else { 0 },
-    };
-    let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
-    let CellTape { gates, norm, .. } = &mut cells[direction];
-    device.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
-}
-
 /// Weight drop, before a recurrence.
 fn drop_weights<D: Lstm>(
     device: &D,
@@ -365,33 +324,18 @@ fn affine_maps<'a, D: Lstm>(
     maps
 }
 
-/// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
-fn weight_gradients<D: Lstm>(
-    device: &D,
-    pass: &Pass,
-    x: (&D::Buffer, usize),
-    tape: &mut TapeOf<D>,
-    d_params: &mut D::Buffer,
-) {
-    let maps: Vec<_> = pass.shape.places().flat_map(|cell| affine_maps::<D>(pass, cell, x, &tape.layers)).collect();
-    device.weight_gradients(&maps, d_params, &mut tape.scratch);
-}
-
-/// After a recurrence, all time steps at once: the gradients that [`weight_gradients`] leaves out, of its dropped weights and
-/// of its projection, and that of its input where somebody needs it and the recurrence has not `handed_down` what it means to the
-/// layer below.
+/// After a recurrence, all time steps at once: the gradients that [`affine_maps`] leave out, of its dropped weights and of its
+/// projection.
 fn after_recurrence<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
-    params: &D::Buffer,
     tape: &mut TapeOf<D>,
     d_params: &mut D::Buffer,
-    (d_x, handed_down): (Option<(&mut D::Buffer, usize)>, bool),
 ) {
     let (shape, rows, gates, width) = (pass.shape, pass.rows(), pass.shape.gates(), pass.shape.width());
     let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
-    let LstmTape { layers, sequences, between, d_dropped, scratch, .. } = tape;
+    let LstmTape { layers, sequences, d_dropped, scratch, .. } = tape;
     let tape = &layers[layer].cells[direction];
     let [_, (d_hh, hh)] = gate_gradients::<D>(shape, pass.packing, tape);
 
@@ -407,10 +351,6 @@ fn after_recurrence<D: Lstm>(
         let (m, n) = (shape.proj_size, shape.hidden_size);
         let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
         device.product_add(&ProductShape { m, n, k: rows, a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
-    }
-    let d_input = if layer > 0 { Some((between, 0)).filter(|_| !handed_down) } else { d_x };
-    if let Some(d_input) = d_input {
-        input_gradient(device, pass, (layer, direction), params, 0..rows, layers, d_input);
     }
 }
 
@@ -431,13 +371,4 @@ fn input_gradient<D: Lstm>(
     let product = ProductShape { m: rows.len(), n: width, k: pass.shape.gates(), a, b, c };
     let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
     device.product(&product, d_ih, params, onto, to);
-}
-
-/// After a layer's recurrences: the gradient of its input before dropout in those `rows`.
-fn after_layer<D: Lstm>(device: &D, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut TapeOf<D>) {
-    if let Some(drop) = pass.input_drop(layer) {
-        let elements = pass.input_elements(&rows);
-        let to = (&mut tape.between, rows.start * elements.columns);
-        device.dropout(&drop, &elements, &tape.sequences, Source::Itself, to, false);
-    }
 }

@@ -14,7 +14,9 @@ use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::output_in;
-use crate::kernels::lstm::{LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_of};
+use crate::kernels::lstm::{
+    LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_gradient, input_of,
+};
 use crate::kernels::product::{Left, Term, add_products, pack_together};
 use crate::kernels::weight_gradients::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
 use crate::kernels::{AffineSize, CellTape, LayerTape, Matrix};
@@ -67,8 +69,11 @@ pub fn backward<F: Real>(
     }
     weight_gradients_in_order(&others, d_params);
     for &place in &places {
-        let d_x = d_x.as_mut().map(|(d_x, at)| (&mut **d_x, *at));
-        after_recurrence(device, pass, place, params, tape, d_params, (d_x, true));
+        after_recurrence(device, pass, place, tape, d_params);
+        // Those of the other layers have been handed down.
+        if let Some((d_x, at)) = d_x.as_mut().filter(|_| place.0 == 0) {
+            input_gradient(device, pass, place, params, 0..pass.rows(), &tape.layers, (d_x, *at));
+        }
     }
 }
 

@@ -1,0 +1,66 @@
+//! What goes from layer to layer, many time steps at once.
+
+use std::ops::Range;
+
+use super::{LayerTape, Pass, Tape};
+use crate::device::{Gpu, GpuBuffer};
+use crate::kernels::dropout::{Dropout, Source};
+use crate::kernels::lstm::tape::output;
+use crate::kernels::lstm::{affine_maps, input_of};
+use crate::kernels::{CellTape, Matrix, Onto, Product, ProductShape, WeightGradients};
+
+/// Before a layer's recurrences: dropout on its input in those `rows`.
+pub fn before_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut Tape) {
+    if let Some(drop) = pass.input_drop(layer) {
+        let (below, above) = tape.layers.split_at_mut(layer);
+        let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
+        let (elements, at) = (pass.input_elements(&rows), rows.start * place.row);
+        let from = Source::Values(input, place.offset + at);
+        gpu.dropout(&drop, &elements, &tape.sequences, from, (&mut above[0].x, at), false);
+    }
+}
+
+/// Before a recurrence, many time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh` of those `rows`, the biases later with layer
+/// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
+pub fn input_products(
+    gpu: &Gpu,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
+    params: &GpuBuffer,
+    x: (&GpuBuffer, usize),
+    rows: Range<usize>,
+    normed: bool,
+    tape: &mut Tape,
+) {
+    let places = pass.shape.cell(layer, direction);
+    let (below, above) = tape.layers.split_at_mut(layer);
+    let LayerTape { cells, x: dropped, .. } = &mut above[0];
+    let below = below.last().map(|below| output(below, pass.shape, pass.packing));
+    let (input, a) = input_of(pass, layer, x, below, dropped);
+    let product = ProductShape {
+        m: rows.len(),
+        n: pass.shape.gates(),
+        k: places.input_size,
+        a: Matrix { offset: a.offset + rows.start * a.row, ..a },
+        b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
+        c: rows.start * pass.shape.gates() + if normed { pass.norm_places::<Gpu>().ih } else { 0 },
+    };
+    let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
+    let CellTape { gates, norm, .. } = &mut cells[direction];
+    gpu.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
+}
+
+/// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
+pub fn weight_gradients(gpu: &Gpu, pass: &Pass, x: (&GpuBuffer, usize), tape: &mut Tape, d_params: &mut GpuBuffer) {
+    let maps: Vec<_> = pass.shape.places().flat_map(|cell| affine_maps::<Gpu>(pass, cell, x, &tape.layers)).collect();
+    gpu.weight_gradients(&maps, d_params, &mut tape.scratch);
+}
+
+/// After a layer's recurrences: the gradient of its input before dropout in those `rows`.
+pub fn after_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut Tape) {
+    if let Some(drop) = pass.input_drop(layer) {
+        let elements = pass.input_elements(&rows);
+        let to = (&mut tape.between, rows.start * elements.columns);
+        gpu.dropout(&drop, &elements, &tape.sequences, Source::Itself, to, false);
+    }
+}
