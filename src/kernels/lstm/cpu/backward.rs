@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::norm::{BackwardNormStep, Sums};
 use super::steps::BackwardStep;
-use super::tiles::{Before, Groups, Tile, chains, cut, tile_size, tiles};
+use super::tiles::{Before, Groups, Tile, chains, cut, paired, tile_size, tiles};
 use super::zone::Zone;
 use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
@@ -174,7 +174,7 @@ fn walk<F: Real>(
     let inputs = inputs.into_iter().map(|(values, place)| (&values[..], place)).collect();
     let walk = Walk { pass, cells, inputs, packed, sequences, d_y: (d_y, from), wants_start };
     let Some(OnTheWay { together, sizes }) = sums else {
-        return stacks.into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack, None));
+        return paired(stacks).into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack, None));
     };
     let len: usize = sizes.iter().flatten().map(|size| size.sums_len(size.outputs)).sum();
     let (mut groups, mut stacks, mut scratch) = (Vec::new(), stacks.into_iter(), &mut scratch[..]);
@@ -183,7 +183,7 @@ fn walk<F: Real>(
         scratch = rest;
         groups.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
     }
-    groups.into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
+    paired(groups).into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
         let mut sum = |&size: &AffineSize| {
             let (sums, after) = std::mem::take(&mut rest).split_at_mut(size.sums_len(size.outputs));
             rest = after;

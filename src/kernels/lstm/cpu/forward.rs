@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::norm::ForwardNormStep;
 use super::steps::ForwardStep;
-use super::tiles::{Before, Tile, cut, tile_size, tiles};
+use super::tiles::{Before, Tile, cut, paired, tile_size, tiles};
 use super::zone::Zone;
 use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
@@ -64,7 +64,7 @@ pub fn forward<F: Real>(
     }
     pack_together(&packs.all, packed);
     let walk = Walk { pass, cells, packed, sequences, x: &x[first..] };
-    stacks.into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack));
+    paired(stacks).into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack));
 }
 
 /// A layer of a thread's sequences.

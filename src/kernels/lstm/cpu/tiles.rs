@@ -108,6 +108,18 @@ pub fn chains(pass: &Pass, sequences: Range<usize>, reverse: bool) -> Vec<Vec<St
     chains
 }
 
+/// The first and the last, the second and the last but one, and so on. The longest sequences come first in a batch, so that each half
+/// that a thread takes over, and each half of that, is about equal work.
+pub fn paired<T>(tiles: Vec<T>) -> Vec<T> {
+    let mut paired = Vec::with_capacity(tiles.len());
+    let mut tiles = tiles.into_iter();
+    while let Some(first) = tiles.next() {
+        paired.push(first);
+        paired.extend(tiles.next_back());
+    }
+    paired
+}
+
 /// What one thread works on: for each of its time steps the rows of its sequences.
 pub struct Tile<'a, F> {
     /// First sequence.
