@@ -41,7 +41,6 @@ pub fn backward<F: Real>(
         };
         OnTheWay { together: groups.together, sizes: places.iter().map(sizes).collect() }
     });
-    let sums = sums.filter(|sums: &OnTheWay| sums.sizes.iter().any(|sizes| !sizes.is_empty()));
     walk(pass, params, x, tape, (d_y, from), (d_final, d_start.is_some()), sums);
     if let Some(state) = d_start {
         for (cell, &(layer, direction)) in places.iter().enumerate() {
@@ -51,16 +50,18 @@ pub fn backward<F: Real>(
             state.c[c.clone()].copy_from_slice(&d_c[..c.len()]);
         }
     }
-    let orders = groups.map(|groups| [false, true].map(|reverse| groups.order(pass, reverse)));
+    let later = groups.filter(|_| on_the_way.is_none());
+    let orders = later.map(|groups| [false, true].map(|reverse| groups.order(pass, reverse)));
     let (mut summed, mut others) = (Vec::new(), Vec::new());
     let of_cell = |&place: &(usize, usize)| affine_maps::<Cpu<F>>(pass, place, x, &tape.layers);
     let maps: Vec<_> = places.iter().map(of_cell).collect();
     for (&(layer, direction), maps) in places.iter().zip(&maps) {
         for map in maps {
-            match orders.as_ref().filter(|_| Groups::take(pass.shape, layer, &map.size())) {
-                Some(_) if on_the_way.is_some() => summed.push(map),
-                Some(orders) => others.push((map, orders[direction].clone())),
-                None => others.push((map, RowOrder::of(map.rows))),
+            let grouped = groups.is_some() && Groups::take(pass.shape, layer, &map.size());
+            match &orders {
+                None if grouped => summed.push(map),
+                Some(orders) if grouped => others.push((map, orders[direction].clone())),
+                _ => others.push((map, RowOrder::of(map.rows))),
             }
         }
     }

@@ -32,6 +32,7 @@ fn most(ragged: bool) -> usize {
 /// however many threads there are.
 #[derive(Clone, Copy)]
 pub struct Groups {
+    /// How many there are.
     pub count: usize,
     tile: usize,
     /// Tiles of one group.
@@ -44,9 +45,9 @@ impl Groups {
     /// Elements of the sums of one layer and direction that stay in a core's own cache while rows pass by.
     const CACHED: usize = 1 << 16;
 
-    /// None where one would be all.
+    /// None where one would be all, or no layer's sums are made in groups.
     pub fn of(pass: &Pass) -> Option<Self> {
-        if Self::MOST == 1 {
+        if Self::MOST == 1 || !(0..pass.shape.num_layers).any(|layer| Self::suit(pass.shape, layer)) {
             return None;
         }
         let tile = tile_for(pass, 1);
