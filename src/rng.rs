@@ -38,8 +38,8 @@ pub struct MaskKey {
     pub cell: u32,
 }
 
-/// Blocks that are drawn together, as many as fit a vector register.
-const LANES: usize = 8;
+/// Blocks that are drawn together, as many as fill two of the widest registers with words of 64 bits.
+pub const LANES: usize = 16;
 
 impl MaskKey {
     /// The key's two words for [`philox`], and the three words of the counter after the block's number.
@@ -47,39 +47,47 @@ impl MaskKey {
         ([self.seed as u32, (self.seed >> 32) as u32], [self.draw, self.purpose as u32, self.cell])
     }
 
-    /// The words of blocks `first .. first + 8`: word `w` of block `first + b` lies at `[w][b]`.
+    /// The words of blocks `first .. first + 16`: word `w` of block `first + b` lies at `[w][b]`.
     #[inline(always)]
     pub fn blocks(&self, first: u32) -> [[u32; LANES]; 4] {
         let (mut key, counter) = self.parts();
-        let mut a: [u32; LANES] = std::array::from_fn(|lane| first.wrapping_add(lane as u32));
-        let (mut b, mut c, mut d) = (counter.map(|word| [word; LANES])).into();
+        let mut a = [0; LANES];
+        for (lane, a) in a.iter_mut().enumerate() {
+            *a = u64::from(first.wrapping_add(lane as u32));
+        }
+        // Each word is the low half of one twice as wide, whose high half is a product's: so nothing moves from lane to lane.
+        let [mut b, mut c, mut d] = counter.map(|word| [u64::from(word); LANES]);
         for _ in 0..10 {
-            let mut next = [[0; LANES]; 4];
             for lane in 0..LANES {
-                let (x, y) = (u64::from(a[lane]) * 0xD251_1F53, u64::from(c[lane]) * 0xCD9E_8D57);
-                next[0][lane] = (y >> 32) as u32 ^ b[lane] ^ key[0];
-                next[1][lane] = y as u32;
-                next[2][lane] = (x >> 32) as u32 ^ d[lane] ^ key[1];
-                next[3][lane] = x as u32;
+                let (x, y) = (u64::from(a[lane] as u32) * 0xD251_1F53, u64::from(c[lane] as u32) * 0xCD9E_8D57);
+                a[lane] = (y >> 32) ^ b[lane] ^ u64::from(key[0]);
+                c[lane] = (x >> 32) ^ d[lane] ^ u64::from(key[1]);
+                (b[lane], d[lane]) = (y, x);
             }
-            [a, b, c, d] = next;
             key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
         }
-        [a, b, c, d]
+        let mut words = [[0; LANES]; 4];
+        for (words, wide) in words.iter_mut().zip([a, b, c, d]) {
+            words.iter_mut().zip(wide).for_each(|(word, wide)| *word = wide as u32);
+        }
+        words
     }
 
     /// The words at places `first ..`, four to a block.
     #[inline(always)]
     pub fn fill(&self, first: usize, words: &mut [u32]) {
-        let mut place = first - first % 4;
-        while place < first + words.len() {
-            let blocks = self.blocks((place / 4) as u32);
-            for at in place..place + 4 * LANES {
-                if let Some(word) = at.checked_sub(first).and_then(|at| words.get_mut(at)) {
-                    *word = blocks[at % 4][(at - place) / 4];
-                }
+        let mut skip = first % 4;
+        let mut block = (first / 4) as u32;
+        let mut rest = words;
+        while !rest.is_empty() {
+            let [a, b, c, d] = self.blocks(block);
+            let mut in_order = [0; 4 * LANES];
+            for lane in 0..LANES {
+                in_order[4 * lane..][..4].copy_from_slice(&[a[lane], b[lane], c[lane], d[lane]]);
             }
-            place += 4 * LANES;
+            let (now, after) = rest.split_at_mut(rest.len().min(4 * LANES - skip));
+            now.copy_from_slice(&in_order[skip..][..now.len()]);
+            (rest, skip, block) = (after, 0, block.wrapping_add(LANES as u32));
         }
     }
 }

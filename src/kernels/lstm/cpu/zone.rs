@@ -2,11 +2,12 @@
 
 use pulp::NullaryFnOnce;
 
+use super::steps::quarters;
 use super::tiles::{Before, Tile};
 use crate::device::Real;
 use crate::device::wide::dispatch;
 use crate::kernels::Pass;
-use crate::rng::{MaskKey, Purpose};
+use crate::rng::{LANES, MaskKey, Purpose};
 
 /// The kept shares of one tile at one time step, and what the backward pass sets aside.
 pub struct Zone<'a, F> {
@@ -47,98 +48,173 @@ impl<'a, F: Real> Zone<'a, F> {
         let (shape, noise) = (self.pass.shape, &self.pass.shape.noise);
         let Some(key) = self.key else { return };
         let quads = self.pass.packing.batch().div_ceil(4);
-        for quad in 0..n.div_ceil(4) {
-            let block = ((self.pass.first_step + t) * quads + self.first / 4 + quad) * shape.hidden_size;
-            let (width, hidden) = (shape.width(), shape.hidden_size);
-            dispatch(DrawQuad {
-                key,
-                block: block as u32,
-                rates: [noise.zoneout_h, noise.zoneout_c],
-                z_h: &mut self.z_h[4 * quad * width..],
-                z_c: &mut self.z_c[4 * quad * hidden..],
-                width,
-                hidden,
-            });
-        }
+        let first = ((self.pass.first_step + t) * quads + self.first / 4) * shape.hidden_size;
+        let [(z_h, limit_h), (z_c, limit_c)] = [
+            (&mut self.z_h[..n * shape.width()], noise.zoneout_h),
+            (&mut self.z_c[..n * shape.hidden_size], noise.zoneout_c),
+        ]
+        .map(|(z, rate)| (z, (rate * 65_536.0).round() as u32));
+        let (width, hidden) = (shape.width(), shape.hidden_size);
+        dispatch(Draw { key, first: first as u32, z_h, limit_h, z_c, limit_c, width, hidden });
     }
 
     /// h = z ∘ h_before + (1 − z) ∘ h
     pub fn keep_h(&self, before: &[F], h: &mut [F]) {
-        keep(&self.z_h, before, h);
+        dispatch(Keep { z: &self.z_h, before, now: h });
     }
 
     /// c = z ∘ c_before + (1 − z) ∘ c
     pub fn keep_c(&self, before: &Before<F>, c: &mut [F]) {
         let (ongoing, starting) = c.split_at_mut(before.ongoing.len());
-        keep(&self.z_c, before.ongoing, ongoing);
-        keep(&self.z_c[before.ongoing.len()..], before.starting, starting);
+        dispatch(Keep { z: &self.z_c, before: before.ongoing, now: ongoing });
+        dispatch(Keep { z: &self.z_c[before.ongoing.len()..], before: before.starting, now: starting });
     }
 
     /// Sets the kept part of the gradients aside and leaves the rest.
     pub fn split(&mut self, d_h: &mut [F], d_c: &mut [F]) {
-        for (z, kept, d) in [(&self.z_h, &mut self.d_h, d_h), (&self.z_c, &mut self.d_c, d_c)] {
-            for ((d, kept), &z) in d.iter_mut().zip(kept).zip(z) {
-                *kept = z * *d;
-                *d = *d - *kept;
-            }
-        }
+        dispatch(Split { z: &self.z_h, kept: &mut self.d_h, d: d_h });
+        dispatch(Split { z: &self.z_c, kept: &mut self.d_c, d: d_c });
     }
 
     /// Adds them again.
     pub fn add_kept(&self, d_h: &mut [F], d_c: &mut [F]) {
-        d_h.iter_mut().zip(&self.d_h).for_each(|(d, &kept)| *d = *d + kept);
-        d_c.iter_mut().zip(&self.d_c).for_each(|(d, &kept)| *d = *d + kept);
+        dispatch(AddKept { kept: &self.d_h, d: d_h });
+        dispatch(AddKept { kept: &self.d_c, d: d_c });
     }
 
     /// c̃ = f ∘ c_before + i ∘ g, as it was before zoneout.
     pub fn cell_before_zoneout(&mut self, gates: &[F], before: &Before<F>) -> &[F] {
         let hidden = self.pass.shape.hidden_size;
-        let before = before.ongoing.chunks_exact(hidden).chain(before.starting.chunks_exact(hidden));
-        for ((gates, before), c) in gates.chunks_exact(4 * hidden).zip(before).zip(self.c_fresh.chunks_mut(hidden)) {
-            for (j, c) in c.iter_mut().enumerate() {
-                *c = gates[hidden + j] * before[j] + gates[j] * gates[2 * hidden + j];
-            }
-        }
+        let (ongoing, starting) = self.c_fresh.split_at_mut(before.ongoing.len());
+        let (gates, gates_starting) = gates.split_at(4 * before.ongoing.len());
+        dispatch(FreshCell { gates, before: before.ongoing, c: ongoing, hidden });
+        dispatch(FreshCell { gates: gates_starting, before: before.starting, c: starting, hidden });
         &self.c_fresh
     }
 }
 
-fn keep<F: Real>(z: &[F], before: &[F], now: &mut [F]) {
-    now.iter_mut().zip(before).zip(z).for_each(|((now, &before), &z)| *now = z * before + (F::one() - z) * *now);
+/// now = z ∘ before + (1 − z) ∘ now
+struct Keep<'a, F> {
+    z: &'a [F],
+    before: &'a [F],
+    now: &'a mut [F],
 }
 
-/// The masks of four sequences: one block of words for each unit, one word for each sequence, its low half for h and its
-/// high half for c.
-struct DrawQuad<'a, F> {
-    key: MaskKey,
-    block: u32,
-    rates: [f64; 2],
-    z_h: &'a mut [F],
-    z_c: &'a mut [F],
-    width: usize,
-    hidden: usize,
-}
-
-impl<F: Real> NullaryFnOnce for DrawQuad<'_, F> {
+impl<F: Real> NullaryFnOnce for Keep<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { key, block, rates, z_h, z_c, width, hidden } = self;
-        let [limit_h, limit_c] = rates.map(|rate| (rate * 65_536.0).round() as u32);
-        let mask = |word: u32, limit: u32| if word < limit { F::one() } else { F::zero() };
-        for first in (0..hidden).step_by(8) {
-            let words = key.blocks(block.wrapping_add(first as u32));
-            for (n, words) in words.iter().enumerate() {
-                let units = first..hidden.min(first + 8);
-                if let Some(z_c) = z_c.get_mut(n * hidden..(n + 1) * hidden) {
-                    z_c[units.clone()].iter_mut().zip(words).for_each(|(z, &word)| *z = mask(word >> 16, limit_c));
-                }
-                if let Some(z_h) = z_h.get_mut(n * width..(n + 1) * width) {
-                    let units = units.start.min(width)..units.end.min(width);
-                    z_h[units].iter_mut().zip(words).for_each(|(z, &word)| *z = mask(word & 0xffff, limit_h));
+        let Self { z, before, now } = self;
+        let (z, before) = (&z[..now.len()], &before[..now.len()]);
+        for j in 0..now.len() {
+            now[j] = z[j] * before[j] + (F::one() - z[j]) * now[j];
+        }
+    }
+}
+
+/// kept = z ∘ d, and d is what is left of it.
+struct Split<'a, F> {
+    z: &'a [F],
+    kept: &'a mut [F],
+    d: &'a mut [F],
+}
+
+impl<F: Real> NullaryFnOnce for Split<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { z, kept, d } = self;
+        let (z, kept) = (&z[..d.len()], &mut kept[..d.len()]);
+        for j in 0..d.len() {
+            kept[j] = z[j] * d[j];
+            d[j] = d[j] - kept[j];
+        }
+    }
+}
+
+/// d += kept
+struct AddKept<'a, F> {
+    kept: &'a [F],
+    d: &'a mut [F],
+}
+
+impl<F: Real> NullaryFnOnce for AddKept<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.d.iter_mut().zip(self.kept).for_each(|(d, &kept)| *d = *d + kept);
+    }
+}
+
+/// c = f ∘ before + i ∘ g
+struct FreshCell<'a, F> {
+    gates: &'a [F],  // [n, 4H]
+    before: &'a [F], // [n, H]
+    c: &'a mut [F],  // [n, H]
+    hidden: usize,
+}
+
+impl<F: Real> NullaryFnOnce for FreshCell<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { gates, before, c, hidden } = self;
+        let rows = before.chunks_exact(hidden).zip(c.chunks_exact_mut(hidden));
+        for (gates, (before, c)) in gates.chunks_exact(4 * hidden).zip(rows) {
+            let [i, f, g, _] = quarters(gates, hidden);
+            for j in 0..hidden {
+                c[j] = f[j] * before[j] + i[j] * g[j];
+            }
+        }
+    }
+}
+
+/// The masks of sequences: for four of them one block of words for each unit, one word for each sequence, its low half for h
+/// and its high half for c.
+struct Draw<'a, F> {
+    key: MaskKey,
+    first: u32,       // block
+    z_h: &'a mut [F], // [n, P]
+    limit_h: u32,     // halves below this are kept
+    z_c: &'a mut [F], // [n, H]
+    limit_c: u32,
+    width: usize,
+    hidden: usize,
+}
+
+impl<F: Real> NullaryFnOnce for Draw<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { key, first, z_h, limit_h, z_c, limit_c, width, hidden } = self;
+        let quads = z_h.chunks_mut(4 * width).zip(z_c.chunks_mut(4 * hidden));
+        for (quad, (z_h, z_c)) in quads.enumerate() {
+            for unit in (0..hidden).step_by(LANES) {
+                let words = key.blocks(first.wrapping_add((quad * hidden + unit) as u32));
+                let rows = z_h.chunks_exact_mut(width).zip(z_c.chunks_exact_mut(hidden));
+                for ((z_h, z_c), words) in rows.zip(&words) {
+                    masks(words, |word| word >> 16 < limit_c, &mut z_c[unit..]);
+                    masks(words, |word| word & 0xffff < limit_h, z_h.get_mut(unit..).unwrap_or_default());
                 }
             }
         }
+    }
+}
+
+/// 1 for each word that is `kept`, else 0.
+#[inline(always)]
+fn masks<F: Real>(words: &[u32; LANES], kept: impl Fn(u32) -> bool, z: &mut [F]) {
+    let mut masks = [F::zero(); LANES];
+    for lane in 0..LANES {
+        masks[lane] = if kept(words[lane]) { F::one() } else { F::zero() };
+    }
+    match z.first_chunk_mut() {
+        Some(z) => *z = masks,
+        None => z.iter_mut().zip(masks).for_each(|(z, mask)| *z = mask),
     }
 }
