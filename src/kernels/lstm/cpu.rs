@@ -25,6 +25,7 @@ impl<F: Real> Lstm for Cpu<F> {
     const REMAKES_GATES: bool = true;
     // So that less of a core's own cache passes by at each step; tiles are multiples of it.
     const SUMMED_TOGETHER: usize = 4;
+    const MASKS_SUMS: bool = true;
 
     fn lstm_forward(
         &self,

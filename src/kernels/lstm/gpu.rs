@@ -11,14 +11,13 @@ mod strategy;
 mod waves;
 mod weights;
 
-use layers::{after_layer, before_layer, input_products, weight_gradients};
+use layers::{after_layer, before_layer, drop_weights, dropped_gradient, input_products, weight_gradients};
 pub use step_kernels::{StepMatrices, Steps};
 pub use strategy::{Strategy, Tiles};
 use waves::Company;
 
 use super::{
-    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, after_recurrence, drop_weights,
-    input_gradient,
+    CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, input_gradient, projection_gradient,
 };
 use crate::device::{BORDER, Device, Gpu, GpuBuffer, Kernel};
 use crate::error::Result;
@@ -39,6 +38,7 @@ type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 impl Lstm for Gpu {
     const REMAKES_GATES: bool = false;
     const SUMMED_TOGETHER: usize = 1;
+    const MASKS_SUMS: bool = false;
 
     fn lstm_forward(
         &self,
@@ -114,7 +114,8 @@ impl Lstm for Gpu {
             let handed_down = company == Company::Layers;
             // Both directions read the gradient from above before it is replaced by the one for below.
             for direction in 0..pass.shape.directions() {
-                after_recurrence(self, pass, (layer, direction), tape, d_params);
+                dropped_gradient(self, pass, (layer, direction), tape, d_params);
+                projection_gradient(self, pass, (layer, direction), tape, d_params);
                 let d_input = match layer {
                     0 => d_x.as_mut().map(|(d_x, place)| (&mut **d_x, *place)),
                     _ => Some((&mut tape.between, 0)).filter(|_| !handed_down),

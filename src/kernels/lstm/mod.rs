@@ -67,7 +67,7 @@ pub(super) use gpu::KERNELS;
 
 use std::ops::Range;
 
-use super::dropout::{Drop, DropShape, Dropout, Masks, Source};
+use super::dropout::{Drop, DropShape, Dropout, Masks};
 use crate::device::Device;
 use crate::error::Result;
 use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
@@ -111,6 +111,8 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
     const REMAKES_GATES: bool;
     /// Sequences of a batch, one after the other, whose gradients of layer normalisation's parameters are summed in one row.
     const SUMMED_TOGETHER: usize;
+    /// Whether the gradients of weights after weight drop take their masks as they are summed; else they lie in a buffer first.
+    const MASKS_SUMS: bool;
 
     /// Runs the stack forward.
     ///
@@ -258,22 +260,6 @@ fn input_of<'a, B>(
     }
 }
 
-/// Weight drop, before a recurrence.
-fn drop_weights<D: Lstm>(
-    device: &D,
-    pass: &Pass,
-    (layer, direction): (usize, usize),
-    params: &D::Buffer,
-    tape: &mut TapeOf<D>,
-) {
-    let cell = layer * pass.shape.directions() + direction;
-    if let Some(drop) = pass.weight_drop(cell) {
-        let from = Source::Values(params, pass.shape.cell(layer, direction).weight_hh);
-        let to = (&mut tape.dropped, pass.dropped_at(cell));
-        device.dropout(&drop, &pass.weight_elements(), &tape.sequences, from, to, false);
-    }
-}
-
 /// The gradients of x · W_ihᵀ and of h · W_hhᵀ that the backward pass leaves: their buffers, and where their rows `[rows, 4H]`
 /// lie.
 pub(crate) fn gate_gradients<'a, D: Lstm>(
@@ -288,8 +274,8 @@ pub(crate) fn gate_gradients<'a, D: Lstm>(
     }
 }
 
-/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is not among
-/// them. With layer normalisation the gains and biases are maps without input, of what was summed up step by step.
+/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is among them only
+/// where the device masks its sums. With layer normalisation the gains and biases are maps without input, of what was summed up step by step.
 fn affine_maps<'a, D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),
@@ -305,7 +291,7 @@ fn affine_maps<'a, D: Lstm>(
     let width = shape.width();
     let recurrent = AffineInput { values: &tape.h_in, rows: Matrix::rows(0, width), width, weight: places.weight_hh };
     let dropped = pass.weight_drop(layer * shape.directions() + direction).is_some();
-    let recurrent = Some(recurrent).filter(|_| !dropped);
+    let recurrent = Some(recurrent).filter(|_| D::MASKS_SUMS || !dropped);
     let map = |d, x, h, biases| Affine { rows: pass.rows(), outputs: shape.gates(), d, x, h, biases };
     let Some(gains) = places.layer_norm else {
         return vec![map(d_ih, Some(input), recurrent, places.biases())];
@@ -324,34 +310,20 @@ fn affine_maps<'a, D: Lstm>(
     maps
 }
 
-/// After a recurrence, all time steps at once: the gradients that [`affine_maps`] leave out, of its dropped weights and of its
-/// projection.
-fn after_recurrence<D: Lstm>(
+/// After a recurrence with a projection, all time steps at once: the gradient of W_hr.
+fn projection_gradient<D: Lstm>(
     device: &D,
     pass: &Pass,
     (layer, direction): (usize, usize),
     tape: &mut TapeOf<D>,
     d_params: &mut D::Buffer,
 ) {
-    let (shape, rows, gates, width) = (pass.shape, pass.rows(), pass.shape.gates(), pass.shape.width());
-    let (places, cell) = (shape.cell(layer, direction), layer * shape.directions() + direction);
-    let LstmTape { layers, sequences, d_dropped, scratch, .. } = tape;
+    let Some(c) = pass.shape.cell(layer, direction).weight_hr else { return };
+    let LstmTape { layers, scratch, .. } = tape;
     let tape = &layers[layer].cells[direction];
-    let [_, (d_hh, hh)] = gate_gradients::<D>(shape, pass.packing, tape);
-
-    if let Some(drop) = pass.weight_drop(cell) {
-        device.zero(d_dropped, 0, gates * width);
-        let b = Matrix::rows(0, width);
-        let d_w_hh = ProductShape { m: gates, n: width, k: rows, a: hh.transposed(), b, c: 0 };
-        device.product_add(&d_w_hh, d_hh, &tape.h_in, d_dropped, scratch);
-        let (from, to) = (Source::Values(d_dropped, 0), (&mut *d_params, places.weight_hh));
-        device.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
-    }
-    if let Some(c) = places.weight_hr {
-        let (m, n) = (shape.proj_size, shape.hidden_size);
-        let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
-        device.product_add(&ProductShape { m, n, k: rows, a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
-    }
+    let (m, n) = (pass.shape.proj_size, pass.shape.hidden_size);
+    let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
+    device.product_add(&ProductShape { m, n, k: pass.rows(), a, b, c }, &tape.d_h, &tape.u, d_params, scratch);
 }
 
 /// After a recurrence, many time steps at once: the gradient of its input in those `rows`.

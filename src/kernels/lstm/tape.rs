@@ -110,7 +110,7 @@ pub struct LstmTape<B, I> {
     pub(super) between: B,   // [rows, R · P], the gradient one layer hands down
     pub(super) packed: B,    // the device's own arrangement of the weights
     pub(super) dropped: B,   // [L · R, 4H, P], the recurrent weights after weight drop
-    pub(super) d_dropped: B, // [4H, P], their gradient
+    pub(super) d_dropped: B, // [4H, P], their gradient, where it is not masked as it is summed
     pub(super) scratch: B,   // partial sums of weight gradients
     /// The batch whose start state is known to be zero in every layer.
     pub(super) zero_start: Option<usize>,
@@ -152,7 +152,7 @@ impl LstmShape {
             Need::new("the gradients between layers", between, smaller),
             Need::new("the packed weights", device.packed_len(self), weights),
             Need::new("the weights after weight drop", self.cells() * recurrent, weights),
-            Need::new("the gradients of weights after weight drop", recurrent, weights),
+            Need::new("the gradients of weights after weight drop", only(!D::MASKS_SUMS, recurrent), weights),
             Need::new("the partial sums of weight gradients", self.scratch_len(device), "`hidden_size`"),
         ]);
         needs
@@ -179,7 +179,7 @@ impl LstmShape {
             maps
         };
         let span = (0..self.cells()).map(|cell| self.cell_len(cell / self.directions())).sum();
-        let drops = self.noise.weight_drop > 0.0;
+        let drops = self.noise.weight_drop > 0.0 && !D::MASKS_SUMS;
         let only = |wanted: bool, m, n, k| if wanted { device.scratch_len(m, n, k) } else { 0 };
         [
             device.sums_len(self),

@@ -10,12 +10,13 @@ use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
+use crate::kernels::dropout::{Drop, DropShape, Masks, Source, drop_rows};
 use crate::kernels::product::{CHAIN, Left, Term, add_products, pack, panels_len};
 use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
     fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
-        let maps: Vec<_> = maps.iter().map(|map| (map, RowOrder::of(map.rows))).collect();
+        let maps: Vec<_> = maps.iter().map(|map| (MaskedMap { map, drop: None }, RowOrder::of(map.rows))).collect();
         weight_gradients_in_order(&maps, d_params);
     }
 
@@ -36,15 +37,22 @@ impl RowOrder {
     }
 }
 
+/// A map, and the dropout that its weights of h went through.
+#[derive(Clone, Copy)]
+pub struct MaskedMap<'a, F> {
+    pub map: &'a Affine<'a, Vec<F>>,
+    pub drop: Option<Drop>,
+}
+
 /// Adds the gradients of all maps, each summed in its own order, to `d_params`.
-pub fn weight_gradients_in_order<F: Real>(maps: &[(&Affine<Vec<F>>, RowOrder)], d_params: &mut [F]) {
+pub fn weight_gradients_in_order<F: Real>(maps: &[(MaskedMap<F>, RowOrder)], d_params: &mut [F]) {
     // All maps in one go, so that no thread waits for another between them.
-    let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(map, order)).collect());
+    let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect());
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
     let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
     for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
-        for (place, part) in block.map.destinations(&block.outputs) {
-            add(&mut d_params[place..], &sums[part]);
+        for to in block.of.destinations(&block.outputs) {
+            to.add(0, &sums[to.part.clone()], &mut d_params[to.place..]);
         }
     }
 }
@@ -55,30 +63,49 @@ fn add<F: Real>(to: &mut [F], what: &[F]) {
 
 /// Adds the gradients of all maps to `d_params`. `sums` holds so many `groups`, each with the sums of all maps one behind the
 /// other.
-pub fn add_groups<F: Real>(maps: &[&Affine<Vec<F>>], groups: usize, sums: &[F], d_params: &mut [F]) {
+pub fn add_groups<F: Real>(maps: &[MaskedMap<F>], groups: usize, sums: &[F], d_params: &mut [F]) {
     let (mut destinations, mut len) = (Vec::new(), 0);
-    for map in maps {
-        let outputs = 0..map.outputs;
-        destinations
-            .extend(map.destinations(&outputs).into_iter().map(|(place, part)| (place, len + part.start, part.len())));
-        len += map.size().sums_len(map.outputs);
+    for of in maps {
+        let own = of.destinations(&(0..of.map.outputs)).into_iter();
+        destinations.extend(own.map(|to| Destination { part: len + to.part.start..len + to.part.end, ..to }));
+        len += of.map.size().sums_len(of.map.outputs);
     }
     let (mut parts, mut rest, mut passed) = (Vec::new(), d_params, 0);
-    for index in order::by_key(destinations.len(), |index| destinations[index].0 as u64) {
-        let (place, first, len) = destinations[index];
-        let (own, after) = std::mem::take(&mut rest)[place - passed..].split_at_mut(len);
-        (rest, passed) = (after, place + len);
-        parts.extend(own.chunks_mut(PART).zip((first..).step_by(PART)));
+    for index in order::by_key(destinations.len(), |index| destinations[index].place as u64) {
+        let to = &destinations[index];
+        let (own, after) = std::mem::take(&mut rest)[to.place - passed..].split_at_mut(to.part.len());
+        (rest, passed) = (after, to.place + to.part.len());
+        let rows = PART.div_ceil(to.columns);
+        parts.extend(own.chunks_mut(rows * to.columns).zip((0..).step_by(rows)).map(|(d, row)| (to, row, d)));
     }
-    parts.into_par_iter().for_each(|(d, first)| {
-        let mut all = vec![F::zero(); d.len()];
+    parts.into_par_iter().for_each(|(to, row, d)| {
+        let (mut all, first) = (vec![F::zero(); d.len()], to.part.start + row * to.columns);
         sums.chunks_exact(len).take(groups).for_each(|group| add(&mut all, &group[first..]));
-        add(d, &all);
+        to.add(row, &all, d);
     });
 }
 
-/// Elements of the sums that one thread adds up in one go.
+/// Elements of the sums, or a few more, that one thread adds up in one go.
 const PART: usize = 4096;
+
+/// Where some outputs of a map have their sums added.
+struct Destination {
+    place: usize,       // among the parameters
+    part: Range<usize>, // of the sums
+    columns: usize,
+    first: usize, // output
+    drop: Option<Drop>,
+}
+
+impl Destination {
+    /// Adds `sums` to the rows from number `row` on of its own.
+    fn add<F: Real>(&self, row: usize, sums: &[F], to: &mut [F]) {
+        let Some(drop) = &self.drop else { return add(to, sums) };
+        let (rows, columns) = (sums.len() / self.columns, self.columns);
+        let shape = DropShape { rows, columns, first: 0, masks: Masks::Each };
+        drop_rows(drop, &shape, self.first + row, &[], Source::Values(sums, 0), &mut to[..sums.len()], true);
+    }
+}
 
 /// The blocks in shares of about equal work, two for each thread: the largest first, each where there is least so far.
 fn shares<F: Real>(blocks: Vec<OutputBlock<F>>) -> Vec<Vec<OutputBlock<F>>> {
@@ -98,7 +125,7 @@ const NARROW: usize = 4;
 
 /// Some of the outputs of one map, for one thread.
 struct OutputBlock<'a, F> {
-    map: &'a Affine<'a, Vec<F>>,
+    of: MaskedMap<'a, F>,
     order: &'a RowOrder,
     outputs: Range<usize>,
 }
@@ -106,21 +133,23 @@ struct OutputBlock<'a, F> {
 impl<'a, F: Real> OutputBlock<'a, F> {
     /// Two blocks for each thread, and not so small that packing the inputs for each of them counts. Whole registers but for the
     /// last outputs, so that however many threads there are the same ones are reckoned one by one.
-    fn of(map: &'a Affine<'a, Vec<F>>, order: &'a RowOrder) -> impl Iterator<Item = Self> {
-        let size = map.outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
-        let firsts = (0..map.outputs).step_by(size);
-        firsts.map(move |first| Self { map, order, outputs: first..map.outputs.min(first + size) })
+    fn of(of: MaskedMap<'a, F>, order: &'a RowOrder) -> impl Iterator<Item = Self> {
+        let outputs = of.map.outputs;
+        let size = outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
+        (0..outputs).step_by(size).map(move |first| Self { of, order, outputs: first..outputs.min(first + size) })
     }
 
     /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
     fn work(&self) -> usize {
         let columns = |width: usize| if width > NARROW { width } else { width.min(1) * 2 };
-        self.map.rows * self.outputs.len() * self.map.size().widths.map(columns).iter().sum::<usize>().max(1)
+        let map = self.of.map;
+        map.rows * self.outputs.len() * map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }
 
     /// The sums of all groups, each made by itself.
     fn sums(&self) -> Vec<F> {
-        let (size, (d, place)) = (self.map.size(), self.map.d);
+        let map = self.of.map;
+        let (size, (d, place)) = (map.size(), map.d);
         let len = size.sums_len(self.outputs.len());
         let (mut all, mut sums) = (vec![F::zero(); len], vec![F::zero(); len]);
         for group in &self.order.0 {
@@ -129,7 +158,7 @@ impl<'a, F: Real> OutputBlock<'a, F> {
                 let pieces = chain.iter().map(|rows| Piece {
                     rows: rows.len(),
                     d: (&d[place.offset + rows.start * place.row..], place.row),
-                    inputs: [&self.map.x, &self.map.h].map(|input| match input {
+                    inputs: [&map.x, &map.h].map(|input| match input {
                         Some(AffineInput { values, rows: place, .. }) => {
                             (&values[place.offset + rows.start * place.row..], place.row)
                         }
@@ -152,17 +181,25 @@ impl AffineSize {
     }
 }
 
-impl<F> Affine<'_, Vec<F>> {
-    /// Places of the parameters of some outputs, and which of the sums are added to them.
-    pub fn destinations(&self, outputs: &Range<usize>) -> Vec<(usize, Range<usize>)> {
-        let mut destinations = Vec::new();
-        let mut first = 0;
-        for input in [&self.x, &self.h].into_iter().flatten() {
-            let len = outputs.len() * input.width;
-            destinations.push((input.weight + outputs.start * input.width, first..first + len));
-            first += len;
+impl<F> MaskedMap<'_, F> {
+    /// Where the sums of some outputs go.
+    fn destinations(&self, outputs: &Range<usize>) -> Vec<Destination> {
+        let Affine { x, h, biases, .. } = self.map;
+        let weights = [(x, None), (h, self.drop)].into_iter();
+        let weights = weights.filter_map(|(input, drop)| input.as_ref().map(|input| (input.weight, input.width, drop)));
+        let (mut destinations, mut len) = (Vec::new(), 0);
+        for (place, columns, drop) in weights {
+            let (part, first) = (len..len + outputs.len() * columns, outputs.start);
+            len = part.end;
+            destinations.push(Destination { place: place + first * columns, part, columns, first, drop });
         }
-        destinations.extend(self.biases.iter().map(|place| (place + outputs.start, first..first + outputs.len())));
+        destinations.extend(biases.iter().map(|place| Destination {
+            place: place + outputs.start,
+            part: len..len + outputs.len(),
+            columns: 1,
+            first: outputs.start,
+            drop: None,
+        }));
         destinations
     }
 }

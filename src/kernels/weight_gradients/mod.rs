@@ -12,7 +12,7 @@
 mod cpu;
 mod gpu;
 
-pub(super) use cpu::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
+pub(super) use cpu::{MaskedMap, Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
 pub(super) use gpu::WEIGHTS;
 
 use std::ops::Range;

@@ -15,10 +15,10 @@ use crate::kernels::dropout::{Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::output_in;
 use crate::kernels::lstm::{
-    LstmGradients, LstmState, LstmTape, Pass, affine_maps, after_recurrence, input_gradient, input_of,
+    LstmGradients, LstmState, LstmTape, Pass, affine_maps, input_gradient, input_of, projection_gradient,
 };
 use crate::kernels::product::{Left, Term, add_products, pack_together};
-use crate::kernels::weight_gradients::{Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
+use crate::kernels::weight_gradients::{MaskedMap, Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
 use crate::kernels::{AffineSize, CellTape, LayerTape, Matrix};
 
 /// Runs the stack back.
@@ -55,13 +55,14 @@ pub fn backward<F: Real>(
     let (mut summed, mut others) = (Vec::new(), Vec::new());
     let of_cell = |&place: &(usize, usize)| affine_maps::<Cpu<F>>(pass, place, x, &tape.layers);
     let maps: Vec<_> = places.iter().map(of_cell).collect();
-    for (&(layer, direction), maps) in places.iter().zip(&maps) {
+    for (cell, (&(layer, direction), maps)) in places.iter().zip(&maps).enumerate() {
         for map in maps {
+            let of = MaskedMap { map, drop: pass.weight_drop(cell) };
             let grouped = groups.is_some() && Groups::take(pass.shape, layer, &map.size());
             match &orders {
-                None if grouped => summed.push(map),
-                Some(orders) if grouped => others.push((map, orders[direction].clone())),
-                _ => others.push((map, RowOrder::of(map.rows))),
+                None if grouped => summed.push(of),
+                Some(orders) if grouped => others.push((of, orders[direction].clone())),
+                _ => others.push((of, RowOrder::of(map.rows))),
             }
         }
     }
@@ -70,7 +71,7 @@ pub fn backward<F: Real>(
     }
     weight_gradients_in_order(&others, d_params);
     for &place in &places {
-        after_recurrence(device, pass, place, tape, d_params);
+        projection_gradient(device, pass, place, tape, d_params);
         // Those of the other layers have been handed down.
         if let Some((d_x, at)) = d_x.as_mut().filter(|_| place.0 == 0) {
             input_gradient(device, pass, place, params, 0..pass.rows(), &tape.layers, (d_x, *at));

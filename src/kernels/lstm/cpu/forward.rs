@@ -12,7 +12,7 @@ use crate::device::wide::dispatch;
 use crate::device::{Cpu, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
-use crate::kernels::lstm::{LstmState, LstmTape, Pass, drop_weights};
+use crate::kernels::lstm::{LstmState, LstmTape, Pass};
 use crate::kernels::product::{Left, Term, add_products, pack_together};
 use crate::kernels::{CellTape, DropShape, LayerTape, LstmShape, Matrix};
 
@@ -20,14 +20,14 @@ use crate::kernels::{CellTape, DropShape, LayerTape, LstmShape, Matrix};
 pub fn forward<F: Real>(
     device: &Cpu<F>,
     pass: &Pass,
-    params: &Vec<F>,
+    params: &[F],
     (x, first): (&Vec<F>, usize),
     start: Option<&LstmState<Vec<F>>>,
     tape: &mut Tape<F>,
 ) {
     let shape = pass.shape;
-    shape.places().for_each(|place| drop_weights(device, pass, place, params, tape));
     let LstmTape { layers, sequences, packed, dropped, .. } = tape;
+    drop_weights(pass, params, dropped);
     let (batch, hidden, width) = (pass.batch(), shape.hidden_size, shape.width());
     let (tile, steps) = (tile_size(pass), pass.packing.actives());
     let mut stacks: Vec<_> = (0..batch.div_ceil(tile)).map(|_| Vec::new()).collect();
@@ -66,6 +66,25 @@ pub fn forward<F: Real>(
     let walk = Walk { pass, cells, packed, sequences, x: &x[first..] };
     paired(stacks).into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack));
 }
+
+/// Weight drop, of all layers and directions in one go.
+fn drop_weights<F: Real>(pass: &Pass, params: &[F], dropped: &mut [F]) {
+    let (shape, elements) = (pass.shape, pass.weight_elements());
+    let (mut blocks, mut matrices) = (Vec::new(), dropped.chunks_exact_mut(shape.gates() * shape.width()));
+    for (cell, (layer, direction)) in shape.places().enumerate() {
+        let Some(drop) = pass.weight_drop(cell) else { return };
+        let weights = &params[shape.cell(layer, direction).weight_hh..];
+        let matrix = matrices.next().expect("one for each layer and direction");
+        let rows = matrix.chunks_mut(DROPPED_ROWS * shape.width()).zip((0..).step_by(DROPPED_ROWS));
+        blocks.extend(rows.map(|(to, first)| (drop, weights, first, to)));
+    }
+    blocks.into_par_iter().for_each(|(drop, weights, first, to)| {
+        drop_rows(&drop, &elements, first, &[], Source::Values(weights, first * shape.width()), to, false);
+    });
+}
+
+/// Rows of a recurrent matrix that one thread drops in one go.
+const DROPPED_ROWS: usize = 64;
 
 /// A layer of a thread's sequences.
 struct LayerTile<'a, F> {

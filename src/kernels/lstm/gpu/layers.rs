@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::{LayerTape, Pass, Tape};
-use crate::device::{Gpu, GpuBuffer};
+use crate::device::{Device, Gpu, GpuBuffer};
 use crate::kernels::dropout::{Dropout, Source};
 use crate::kernels::lstm::tape::output;
-use crate::kernels::lstm::{affine_maps, input_of};
+use crate::kernels::lstm::{LstmTape, affine_maps, gate_gradients, input_of};
 use crate::kernels::{CellTape, Matrix, Onto, Product, ProductShape, WeightGradients};
 
 /// Before a layer's recurrences: dropout on its input in those `rows`.
@@ -48,6 +48,37 @@ pub fn input_products(
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
     let CellTape { gates, norm, .. } = &mut cells[direction];
     gpu.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
+}
+
+/// Before a recurrence: weight drop.
+pub fn drop_weights(gpu: &Gpu, pass: &Pass, (layer, direction): (usize, usize), params: &GpuBuffer, tape: &mut Tape) {
+    let cell = layer * pass.shape.directions() + direction;
+    if let Some(drop) = pass.weight_drop(cell) {
+        let from = Source::Values(params, pass.shape.cell(layer, direction).weight_hh);
+        let to = (&mut tape.dropped, pass.dropped_at(cell));
+        gpu.dropout(&drop, &pass.weight_elements(), &tape.sequences, from, to, false);
+    }
+}
+
+/// After a recurrence with weight drop, all time steps at once: the gradient of W_hh, which [`weight_gradients`] leaves out.
+pub fn dropped_gradient(
+    gpu: &Gpu,
+    pass: &Pass,
+    (layer, direction): (usize, usize),
+    tape: &mut Tape,
+    d_params: &mut GpuBuffer,
+) {
+    let (shape, cell) = (pass.shape, layer * pass.shape.directions() + direction);
+    let Some(drop) = pass.weight_drop(cell) else { return };
+    let LstmTape { layers, sequences, d_dropped, scratch, .. } = tape;
+    let tape = &layers[layer].cells[direction];
+    let [_, (d_hh, hh)] = gate_gradients::<Gpu>(shape, pass.packing, tape);
+    let (m, n) = (shape.gates(), shape.width());
+    gpu.zero(d_dropped, 0, m * n);
+    let product = ProductShape { m, n, k: pass.rows(), a: hh.transposed(), b: Matrix::rows(0, n), c: 0 };
+    gpu.product_add(&product, d_hh, &tape.h_in, d_dropped, scratch);
+    let (from, to) = (Source::Values(d_dropped, 0), (d_params, shape.cell(layer, direction).weight_hh));
+    gpu.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
 }
 
 /// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
