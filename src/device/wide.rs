@@ -146,6 +146,8 @@ pub trait Along<F: Real> {
     fn all<S: Simd>(&mut self, simd: S, len: usize) {
         let whole = len - len % lanes::<F, S>();
         self.along(simd, 0..whole);
-        self.along(Scalar, whole..len);
+        if whole < len {
+            self.along(Scalar, whole..len);
+        }
     }
 }
