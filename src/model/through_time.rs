@@ -9,7 +9,7 @@
 //! u_t   = d_prediction_t · W_fc for the top layer, Σ over the directions of d_gates_t · W_ih of the layer above for others
 //! ```
 
-use super::{Batch, Network, pass};
+use super::{Batch, Network};
 use crate::config::Head;
 use crate::device::{Need, Real};
 use crate::error::Result;
@@ -87,7 +87,8 @@ impl<D: Kernels> Network<D> {
     /// # Errors
     /// Those of the device.
     pub async fn gates(&self, device: &D, batch: &Batch, cell: (usize, usize)) -> Result<Vec<f32>> {
-        device.lstm_gates(&pass(&self.shape, &batch.packing, batch, 0), &self.params, cell, &self.tape).await
+        let gates = &self.tape.layers[cell.0].cells[cell.1].gates;
+        device.read_f32(gates, 0..batch.packing.rows() * self.shape.lstm.gates()).await
     }
 
     /// The head's gradient of the top layer's output `[rows, R · P]`.

@@ -11,18 +11,16 @@ use std::ops::Range;
 
 use super::{Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass};
 use crate::device::threads::in_pool;
-use crate::device::wide::dispatch;
-use crate::device::{Cpu, Device, Real};
-use crate::error::Result;
+use crate::device::{Cpu, Real};
 use crate::kernels::Matrix;
 use crate::kernels::product::{ToPack, panels_len};
-use norm::{GatesAgain, NormParameters};
+use norm::NormParameters;
 use tiles::Groups;
 
 type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
-    const REMAKES_GATES: bool = true;
+    const KEEPS_NORMED_C: bool = false;
     // So that less of a core's own cache passes by at each step; tiles are multiples of it.
     const SUMMED_TOGETHER: usize = 4;
     const MASKS_SUMS: bool = true;
@@ -36,24 +34,6 @@ impl<F: Real> Lstm for Cpu<F> {
         tape: &mut Tape<F>,
     ) {
         in_pool(|| forward::forward(self, pass, params, x, start, tape));
-    }
-
-    async fn lstm_gates(
-        &self,
-        pass: &Pass<'_>,
-        params: &Vec<F>,
-        (layer, direction): (usize, usize),
-        tape: &Tape<F>,
-    ) -> Result<Vec<f32>> {
-        let (len, cell) = (pass.rows() * pass.shape.gates(), &tape.layers[layer].cells[direction]);
-        let Some(own) = Recurrence::new(pass, layer, direction, params).norm else {
-            return self.read_f32(&cell.gates, 0..len).await;
-        };
-        let places = pass.norm_places::<Self>();
-        let mut gates = vec![F::zero(); len];
-        let normed = [places.ih, places.hh].map(|place| &cell.norm[place..][..len]);
-        dispatch(GatesAgain { own: &own, normed, gates: &mut gates, hidden: pass.shape.hidden_size });
-        Ok(gates.iter().map(|gate| gate.double() as f32).collect())
     }
 
     fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
@@ -136,11 +116,11 @@ impl<'a, F: Real> Packs<'a, F> {
         Self { all: Vec::new(), len: 0 }
     }
 
-    /// Adds B `[K, N]`, which lies in `from` as `b` says; the place that its panels will have.
-    fn add(&mut self, k: usize, n: usize, b: Matrix, from: &'a [F]) -> Range<usize> {
+    /// Adds B `[K, N]`, which lies in `from` as `b` says, `less` a number for each row or none; the place that its panels will have.
+    fn add(&mut self, k: usize, n: usize, b: Matrix, from: &'a [F], less: Vec<F>) -> Range<usize> {
         let first = self.len;
         self.len += panels_len::<F>(k, n);
-        self.all.push(ToPack { k, n, b, from });
+        self.all.push(ToPack { k, n, b, from, less });
         first..self.len
     }
 }

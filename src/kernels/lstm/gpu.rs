@@ -19,8 +19,7 @@ use waves::Company;
 use super::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass, input_gradient, projection_gradient,
 };
-use crate::device::{BORDER, Device, Gpu, GpuBuffer, Kernel};
-use crate::error::Result;
+use crate::device::{BORDER, Gpu, GpuBuffer, Kernel};
 use crate::kernels::Matrix;
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 
@@ -36,7 +35,7 @@ pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
 impl Lstm for Gpu {
-    const REMAKES_GATES: bool = false;
+    const KEEPS_NORMED_C: bool = true;
     const SUMMED_TOGETHER: usize = 1;
     const MASKS_SUMS: bool = false;
 
@@ -130,17 +129,6 @@ impl Lstm for Gpu {
             }
         }
         weight_gradients(self, pass, x, tape, d_params);
-    }
-
-    async fn lstm_gates(
-        &self,
-        pass: &Pass<'_>,
-        _params: &GpuBuffer,
-        (layer, direction): (usize, usize),
-        tape: &Tape,
-    ) -> Result<Vec<f32>> {
-        let gates = &tape.layers[layer].cells[direction].gates;
-        self.read_f32(gates, 0..pass.rows() * pass.shape.gates()).await
     }
 
     fn packed_len(&self, shape: &LstmShape) -> usize {

@@ -69,7 +69,6 @@ use std::ops::Range;
 
 use super::dropout::{Drop, DropShape, Dropout, Masks};
 use crate::device::Device;
-use crate::error::Result;
 use crate::kernels::{Affine, AffineInput, Matrix, Onto, ProductShape, Rows, WeightGradients};
 use crate::rng::{MaskKey, Purpose};
 use tape::{NormPlaces, output};
@@ -107,8 +106,8 @@ pub struct LstmGradients<'a, B> {
 ///
 /// A batch smaller than the one the tape was made for uses the start of each buffer.
 pub trait Lstm: WeightGradients + Rows + Dropout {
-    /// Whether a cell with layer normalisation makes its gates and ĉ again in the backward pass, rather than keeps them.
-    const REMAKES_GATES: bool;
+    /// Whether a cell with layer normalisation keeps ĉ, rather than makes it again in the backward pass.
+    const KEEPS_NORMED_C: bool;
     /// Sequences of a batch, one after the other, whose gradients of layer normalisation's parameters are summed in one row.
     const SUMMED_TOGETHER: usize;
     /// Whether the gradients of weights after weight drop take their masks as they are summed; else they lie in a buffer first.
@@ -128,15 +127,6 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
         start: Option<&LstmState<Self::Buffer>>,
         tape: &mut LstmTape<Self::Buffer, Self::Indices>,
     );
-
-    /// The activated gates of one layer and direction as the forward pass made them, `[rows, 4H]`; not after the backward pass.
-    fn lstm_gates(
-        &self,
-        pass: &Pass,
-        params: &Self::Buffer,
-        cell: (usize, usize),
-        tape: &LstmTape<Self::Buffer, Self::Indices>,
-    ) -> impl Future<Output = Result<Vec<f32>>>;
 
     /// Copies the state at each sequence's end into `state`. `last` `[N]` holds the row of each sequence's last step; it is
     /// read only with unequal lengths.

@@ -34,7 +34,7 @@ impl<B> LstmState<B> {
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
     /// Activated gates; after the backward pass the gradients of the gates before activation, or with layer normalisation
-    /// what a device leaves there. None where [`Lstm::REMAKES_GATES`] says so.
+    /// what a device leaves there.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -68,11 +68,12 @@ impl<B> CellTape<B> {
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
-    /// h_{t−1} · W_hhᵀ after normalisation; after the backward pass the gradients before it.
+    /// h_{t−1} · W_hhᵀ after normalisation, or as a device keeps it; after the backward pass the gradients before it.
     pub hh: usize, // [rows, 4H]
     /// x_t · W_ihᵀ likewise.
     pub ih: usize, // [rows, 4H]
-    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, unless [`Lstm::REMAKES_GATES`].
+    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, where
+    /// [`Lstm::KEEPS_NORMED_C`].
     pub scales: usize, // [rows, 3]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.
@@ -83,7 +84,7 @@ pub(super) struct NormPlaces {
 
 impl NormPlaces {
     pub fn new<D: Lstm>(shape: &LstmShape, rows: usize, batch: usize) -> Self {
-        let (gates, hidden) = (rows * shape.gates(), if D::REMAKES_GATES { 0 } else { rows * shape.hidden_size });
+        let (gates, hidden) = (rows * shape.gates(), if D::KEEPS_NORMED_C { rows * shape.hidden_size } else { 0 });
         let scales = 2 * gates + hidden;
         let sums = scales + 3 * rows;
         let own = sums + batch.div_ceil(D::SUMMED_TOGETHER) * shape.norm_sums();
@@ -125,11 +126,10 @@ impl LstmShape {
         let only = |wanted: bool, len: usize| if wanted { len } else { 0 };
         let (shared, projected) = (self.shares_output(), self.proj_size > 0);
         let norm = NormPlaces::new::<D>(self, rows, batch).own + device.norm_len(self);
-        let remade = D::REMAKES_GATES && self.layer_norm;
         let masked = self.noise.recurrent_dropout > 0.0 || self.zones();
         let of_rows = |rows| device.cell_rows(self, rows);
         let of_cells = [
-            ("the gates of one layer", only(!remade, of_rows(rows) * self.gates())),
+            ("the gates of one layer", of_rows(rows) * self.gates()),
             ("the hidden states of one layer", of_rows(rows + only(shared, batch)) * width),
             ("the cell states of one layer", of_rows(rows + batch) * hidden),
             ("the states before projection", only(projected, rows * hidden)),

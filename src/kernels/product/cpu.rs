@@ -26,7 +26,7 @@ impl<F: Real> Product for Cpu<F> {
             return add_blocks(shape, a, b, c);
         }
         let mut panels = vec![F::zero(); panels_len::<F>(k, n)];
-        pack_together(&[ToPack { k, n, b: shape.b, from: b }], &mut panels);
+        pack_together(&[ToPack { k, n, b: shape.b, from: b, less: Vec::new() }], &mut panels);
         c.par_chunks_mut(CACHED_ROWS * n).enumerate().for_each(|(block, c)| {
             let first = shape.a.offset + block * CACHED_ROWS * shape.a.row;
             let term = Term { k, a: Left::Rows(&a[first..], shape.a.row), panels: &panels };

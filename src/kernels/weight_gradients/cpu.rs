@@ -47,9 +47,17 @@ pub struct MaskedMap<'a, F> {
 /// Adds the gradients of all maps, each summed in its own order, to `d_params`.
 pub fn weight_gradients_in_order<F: Real>(maps: &[(MaskedMap<F>, RowOrder)], d_params: &mut [F]) {
     // All maps in one go, so that no thread waits for another between them.
-    let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect());
+    let blocks: Vec<_> = maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect();
+    let little = blocks.iter().map(OutputBlock::work).sum::<usize>() < LITTLE;
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
-    let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
+    let (shares, sums) = if little {
+        let sums = vec![sums_of(&blocks)];
+        (vec![blocks], sums)
+    } else {
+        let shares = shares(blocks);
+        let sums = shares.par_iter().map(sums_of).collect();
+        (shares, sums)
+    };
     for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
         for to in block.of.destinations(&block.outputs) {
             to.add(0, &sums[to.part.clone()], &mut d_params[to.place..]);
@@ -84,6 +92,9 @@ pub fn add_groups<F: Real>(maps: &[MaskedMap<F>], groups: usize, sums: &[F], d_p
         to.add(row, &all, d);
     });
 }
+
+/// Multiplications that take less time than it takes to wake a thread.
+const LITTLE: usize = 1 << 16;
 
 /// Elements of the sums, or a few more, that one thread adds up in one go.
 const PART: usize = 4096;

@@ -202,10 +202,11 @@ impl Weights {
         let shape = recurrence.pass.shape;
         let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
         let input = if recurrence.layer > 0 { shape.layer_inputs(recurrence.layer) } else { 0 };
+        let mut add = |k, n, weights| packs.add(k, n, Matrix::rows(0, n), weights, Vec::new());
         Self {
-            hh: packs.add(gates, width, Matrix::rows(0, width), recurrence.weights(dropped)),
-            hr: recurrence.weight_hr.map_or(0..0, |w_hr| packs.add(width, hidden, Matrix::rows(0, hidden), w_hr)),
-            ih: packs.add(gates, input, Matrix::rows(0, input), recurrence.weight_ih),
+            hh: add(gates, width, recurrence.weights(dropped)),
+            hr: recurrence.weight_hr.map_or(0..0, |w_hr| add(width, hidden, w_hr)),
+            ih: add(gates, input, recurrence.weight_ih),
         }
     }
 }
@@ -342,9 +343,10 @@ impl<F: Real> Recurrence<'_, F> {
         let d_gates = match &self.norm {
             Some(own) => {
                 let kept = tile.norm[t].split_at(ongoing, hidden).into_iter().zip([0, ongoing]);
-                for (([c_before, _], d_h, d_c), (kept, first)) in parts.into_iter().zip(kept) {
+                let gates: [_; 2] = tile.gates[t].split_at(4 * at).into();
+                for ((([c_before, _], d_h, d_c), (kept, first)), gates) in parts.into_iter().zip(kept).zip(gates) {
                     let sums = Sums { values: tile.sums, first };
-                    dispatch(BackwardNormStep { own, kept, c_before, d_h, d_c, sums, hidden });
+                    dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums });
                 }
                 &*tile.norm[t].hh
             }

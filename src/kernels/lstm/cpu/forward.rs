@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pulp::NullaryFnOnce;
+
 use super::norm::ForwardNormStep;
 use super::steps::ForwardStep;
 use super::tiles::{Before, Tile, cut, paired, tile_size, tiles};
@@ -120,12 +122,38 @@ impl Weights {
         let shape = recurrence.pass.shape;
         let (gates, hidden, width) = (shape.gates(), shape.hidden_size, shape.width());
         let input = shape.layer_inputs(recurrence.layer);
-        let mut add = |k, n, weights| packs.add(k, n, Matrix::rows(0, k).transposed(), weights);
+        let mut add = |k, n, weights, less| packs.add(k, n, Matrix::rows(0, k).transposed(), weights, less);
+        let (w_ih, w_hh) = (recurrence.weight_ih, recurrence.weights(dropped));
+        let means = |weights, inputs| match recurrence.norm {
+            Some(_) => dispatch(Means { weights, inputs }),
+            None => Vec::new(),
+        };
         Self {
-            ih: add(input, gates, recurrence.weight_ih),
-            hh: add(width, gates, recurrence.weights(dropped)),
-            hr: recurrence.weight_hr.map_or(0..0, |w_hr| add(hidden, width, w_hr)),
+            ih: add(input, gates, w_ih, means(w_ih, input)),
+            hh: add(width, gates, w_hh, means(w_hh, width)),
+            hr: recurrence.weight_hr.map_or(0..0, |w_hr| add(hidden, width, w_hr, Vec::new())),
         }
+    }
+}
+
+/// The means of a matrix over its outputs.
+struct Means<'a, F> {
+    weights: &'a [F], // [4H, inputs]
+    inputs: usize,
+}
+
+impl<F: Real> NullaryFnOnce for Means<'_, F> {
+    type Output = Vec<F>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<F> {
+        let mut means = vec![F::zero(); self.inputs];
+        for weights in self.weights.chunks_exact(self.inputs) {
+            means.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum = *sum + weight);
+        }
+        let share = F::of(self.inputs as f64 / self.weights.len() as f64);
+        means.iter_mut().for_each(|sum| *sum = *sum * share);
+        means
     }
 }
 
@@ -184,7 +212,7 @@ impl<F: Real> Walk<'_, F> {
         let mask = mask.map(|mask| &mask[rows]);
         let mut zone = Zone::new(pass, recurrence.cell, tile);
         // Apart from what is kept of each step, so that it stays in a core's own cache.
-        let mut z = vec![F::zero(); tile.count * shape.gates() * if recurrence.norm.is_some() { 2 } else { 1 }];
+        let mut z = vec![F::zero(); if recurrence.norm.is_some() { 0 } else { tile.count * shape.gates() }];
         let first = tile.first;
         for step in pass.packing.walk(recurrence.reverse()).filter(|step| step.present > first) {
             // A start state that is zero takes no product.
@@ -196,8 +224,8 @@ impl<F: Real> Walk<'_, F> {
 }
 
 impl<F: Real> Recurrence<'_, F> {
-    /// One time step of a tile, `from_zero` if the h before it is zero; `z` takes the gates before activation `[n, 4H]`, with
-    /// layer normalisation the two products instead, and `h` `[n, P]` goes from step to step unless it lies in `h_in`;
+    /// One time step of a tile, `from_zero` if the h before it is zero; `z` takes the gates before activation `[n, 4H]`, but not
+    /// with layer normalisation, and `h` `[n, P]` goes from step to step unless it lies in `h_in`;
     /// `y` is written where it does not.
     fn forward_step(
         &self,
@@ -229,11 +257,11 @@ impl<F: Real> Recurrence<'_, F> {
         let biases = Some(&self.biases[..]);
         match &self.norm {
             Some(_) => {
-                let (a, r) = z.split_at_mut(z.len() / 2);
-                add_products(n, 4 * hidden, &[from_x], biases, a);
+                let kept = &mut tile.norm[t];
+                add_products(n, 4 * hidden, &[from_x], biases, kept.ih);
                 match from_zero {
-                    true => r[..n * 4 * hidden].fill(F::zero()),
-                    false => add_products(n, 4 * hidden, &[from_h], biases, r),
+                    true => kept.hh.fill(F::zero()),
+                    false => add_products(n, 4 * hidden, &[from_h], biases, kept.hh),
                 }
             }
             None if from_zero => add_products(n, 4 * hidden, &[from_x], biases, z),
@@ -250,10 +278,9 @@ impl<F: Real> Recurrence<'_, F> {
         match &self.norm {
             Some(own) => {
                 let kept = tile.norm[t].split_at(ongoing, hidden);
-                let (a, r) = z.split_at(z.len() / 2);
-                let ((a_1, a_2), (r_1, r_2)) = (a.split_at(4 * at), r.split_at(4 * at));
-                for (((c_before, c_t, h_t), kept), (a, r)) in parts.zip(kept).zip([(a_1, r_1), (a_2, r_2)]) {
-                    dispatch(ForwardNormStep { own, a, r, kept, c_before, c_t, h_t, hidden });
+                let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
+                for (((c_before, c_t, h_t), kept), gates) in parts.zip(kept).zip(gates) {
+                    dispatch(ForwardNormStep { own, kept, gates, c_before, c_t, h_t });
                 }
             }
             None => {

@@ -127,7 +127,7 @@ pub struct Tile<'a, F> {
     pub first: usize,
     /// Sequences.
     pub count: usize,
-    pub gates: Vec<&'a mut [F]>, // T of [n, 4H], or none with layer normalisation
+    pub gates: Vec<&'a mut [F]>, // T of [n, 4H]
     pub h_in: Vec<&'a mut [F]>,  // T (+ 1) of [n, P]
     pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
     pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients

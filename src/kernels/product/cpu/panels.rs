@@ -78,26 +78,27 @@ pub fn panels_len<F: Real>(k: usize, n: usize) -> usize {
 /// Packs B, which lies in `from` as `b` says, on this thread. Columns beyond the last are zero.
 pub fn pack<F: Real>(k: usize, n: usize, b: Matrix, from: &[F], panels: &mut [F]) {
     let panels = panels[..panels_len::<F>(k, n)].chunks_mut(k * width::<F>()).enumerate();
-    panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, panel, to }));
+    panels.for_each(|(panel, to)| dispatch(PackPanel { n, b, from, less: &[], panel, to }));
 }
 
 /// A matrix B `[K, N]` to be packed.
-#[derive(Clone, Copy)]
 pub struct ToPack<'a, F> {
     pub k: usize,
     pub n: usize,
     pub b: Matrix,
     pub from: &'a [F],
+    /// What is taken off each of B's rows, or none.
+    pub less: Vec<F>,
 }
 
 /// Packs matrices one behind the other, on all threads.
 pub fn pack_together<F: Real>(all: &[ToPack<F>], mut panels: &mut [F]) {
     let mut parts = Vec::new();
-    for &ToPack { k, n, b, from } in all {
+    for &ToPack { k, n, b, from, ref less } in all {
         let (own, rest) = panels.split_at_mut(panels_len::<F>(k, n));
         panels = rest;
         let own = own.chunks_mut(k * width::<F>()).enumerate();
-        parts.extend(own.map(|(panel, to)| PackPanel { n, b, from, panel, to }));
+        parts.extend(own.map(|(panel, to)| PackPanel { n, b, from, less, panel, to }));
     }
     parts.into_par_iter().for_each(dispatch);
 }
@@ -106,6 +107,7 @@ struct PackPanel<'a, F> {
     n: usize,
     b: Matrix,
     from: &'a [F],
+    less: &'a [F],
     panel: usize,
     to: &'a mut [F], // [K, width]
 }
@@ -115,7 +117,7 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { n, b, from, panel, to } = self;
+        let Self { n, b, from, less, panel, to } = self;
         let width = panel_width::<F, S>();
         let first = panel * width;
         let columns = width.min(n - first);
@@ -125,15 +127,18 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
             for (k, to) in to.iter_mut().enumerate() {
                 *to = bytemuck::cast_slice(&from[k * b.row..][..width])[0];
             }
-            return;
-        }
-        if columns < width {
-            to.fill(F::zero());
-        }
-        for column in 0..columns {
-            for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                to[column] = from[column * b.column + k * b.row];
+        } else {
+            if columns < width {
+                to.fill(F::zero());
             }
+            for column in 0..columns {
+                for (k, to) in to.chunks_exact_mut(width).enumerate() {
+                    to[column] = from[column * b.column + k * b.row];
+                }
+            }
+        }
+        for (to, &less) in to.chunks_exact_mut(width).zip(less) {
+            to[..columns].iter_mut().for_each(|to| *to = *to - less);
         }
     }
 }

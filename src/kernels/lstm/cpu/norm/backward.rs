@@ -1,23 +1,24 @@
-//! Back: the gates made again, then the gradients through both normalisations.
+//! Back: the gradients through both normalisations.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{GateRow, GatesOfRow, NormParameters, Normed, quarters, quarters_mut};
+use super::{NormParameters, Normed};
 use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Lstm;
+use crate::kernels::lstm::cpu::steps::{quarters, quarters_mut};
 
 /// The element-wise part of a backward step on `n` sequences.
 pub struct BackwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
     pub kept: Normed<'a, F>,
+    pub gates: &'a [F],    // [n, 4H], activated
     pub c_before: &'a [F], // [n, H]
     pub d_h: &'a [F],      // [n, H]
     pub d_c: &'a mut [F],  // [n, H], in: from the step after, out: for the step before
     pub sums: Sums<'a, F>,
-    pub hidden: usize,
 }
 
 /// The gradients of a layer's gains and biases over all steps, which each step adds to.
@@ -44,112 +45,113 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let sequences = self.d_c.len() / self.hidden;
-        if sequences == 0 {
-            return;
-        }
-        let mut row_of = CellRow::new(self.hidden);
-        let mut d_gates = vec![F::zero(); 2 * 4 * self.hidden]; // before activation, of two sequences
+        let sequences = self.kept.means.len();
         let mut n = 0;
+        let mut scratch = Scratch::new(self.own.gain_c.len());
         while n < sequences {
             // Two sequences whose gradients are summed in one place: their rows stay in a core's nearest cache.
-            let count = (2 - (self.sums.first + n) % 2).min(sequences - n);
-            for row in 0..count {
-                let d_gates = &mut d_gates[4 * row * self.hidden..][..4 * self.hidden];
-                self.row(simd, n + row, &mut row_of, d_gates);
+            let pair = 2 - (self.sums.first + n) % 2;
+            if pair == 2 && n + 1 < sequences {
+                self.rows::<S, 2>(simd, n, &mut scratch);
+                n += 2;
+            } else {
+                self.rows::<S, 1>(simd, n, &mut scratch);
+                n += 1;
             }
-            match count {
-                2 => self.products::<S, 2>(simd, n, &d_gates),
-                _ => self.products::<S, 1>(simd, n, &d_gates),
-            }
-            n += count;
         }
     }
 }
 
-/// One row on the way back.
-struct CellRow<F> {
-    gates: Vec<F>,  // [4H]
-    normed: Vec<F>, // [H], ĉ
-    d_v: Vec<F>,    // [H], the gradient of what enters the last tanh
+/// What lies between the parts of a step, of two sequences.
+struct Scratch<F> {
+    normed: Vec<F>,   // [2, H], ĉ
+    d_normed: Vec<F>, // [2, H], its gradient
+    d_gates: Vec<F>,  // [2, 4H], before activation
 }
 
-impl<F: Real> CellRow<F> {
+impl<F: Real> Scratch<F> {
     fn new(hidden: usize) -> Self {
         let zeros = |len| vec![F::zero(); len];
-        Self { gates: zeros(4 * hidden), normed: zeros(hidden), d_v: zeros(hidden) }
+        Self { normed: zeros(2 * hidden), d_normed: zeros(2 * hidden), d_gates: zeros(8 * hidden) }
     }
 }
 
 impl<F: Real> BackwardNormStep<'_, F> {
-    /// d_gates `[4H]` of sequence `n`, and d_c.
+    /// `R` sequences from `first` on.
     #[inline(always)]
-    fn row<S: Simd>(&mut self, simd: S, n: usize, row_of: &mut CellRow<F>, d_gates: &mut [F]) {
-        let (own, hidden) = (self.own, self.hidden);
-        let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-        let CellRow { gates, normed, d_v } = row_of;
-        let c_before = &self.c_before[row.clone()];
-        GatesOfRow { own, normed: [&self.kept.ih[wide.clone()], &self.kept.hh[wide]], gates }.fill(simd, hidden);
-        let gates = quarters(gates, hidden);
-        let (mean, scale) = (self.kept.means[n], self.kept.scales[3 * n + 2]);
-        let (_, sums) = self.sums.of(n, hidden);
-        let mut output = BackwardOutput {
-            parameters: [own.gain_c, own.shift_c],
-            moments: (mean, scale),
-            d_h: &self.d_h[row.clone()],
-            gates,
-            c_before,
-            normed,
-            d_v,
-            d_o: &mut d_gates[3 * hidden..],
-            sums,
-        };
-        output.all(simd, hidden);
-        let [[shares]] = Shares::<F, 1, 1>::of(simd, d_v, [own.gain_c], [normed]);
-        let mut cell = BackwardGates {
-            d_v,
-            gain_c: own.gain_c,
-            normed,
-            scale,
-            shares,
-            gates,
-            c_before,
-            d_c: &mut self.d_c[row],
-            d_gates: quarters_mut(d_gates, hidden),
-        };
-        cell.all(simd, hidden);
-    }
-
-    /// d_a and d_r of `R` sequences from `first` on.
-    #[inline(always)]
-    fn products<S: Simd, const R: usize>(&mut self, simd: S, first: usize, d_gates: &[F]) {
-        let (own, gates) = (self.own, 4 * self.hidden);
-        let kept = &mut self.kept;
-        let (ih, hh) = (&mut kept.ih[first * gates..][..R * gates], &mut kept.hh[first * gates..][..R * gates]);
-        let gains = [own.gain_ih, own.gain_hh];
-        let d = &d_gates[..R * gates];
-        let shares = Shares::<F, R, 2>::of(simd, d, gains, [ih, hh]);
-        let mut scales = [[F::zero(); 2]; R];
-        for (row, scales) in scales.iter_mut().enumerate() {
-            scales.copy_from_slice(&kept.scales[3 * (first + row)..][..2]);
+    fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize, scratch: &mut Scratch<F>) {
+        let Self { own, kept, gates, c_before, d_h, d_c, sums } = self;
+        let hidden = own.gain_c.len();
+        let wide = 4 * first * hidden..4 * (first + R) * hidden;
+        let (ih, hh, gates) = (&mut kept.ih[wide.clone()], &mut kept.hh[wide.clone()], &gates[wide]);
+        let scales = &kept.scales[3 * first..][..3 * R];
+        let ([sum_ih, sum_hh, sum_b], [sum_c, sum_shift]) = sums.of(first, hidden);
+        let mut before_norm = [[[F::zero(); 3]; 2]; R];
+        for n in 0..R {
+            let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
+            let [normed, d_normed] = [&mut scratch.normed, &mut scratch.d_normed].map(|rows| &mut rows[row.clone()]);
+            let d_gates = &mut scratch.d_gates[wide.clone()];
+            let gates = quarters(&gates[wide.clone()], hidden);
+            let narrow = (first + n) * hidden..(first + n + 1) * hidden;
+            let c_before = &c_before[narrow.clone()];
+            let mut output = BackwardOutput {
+                parameters: [own.gain_c, own.shift_c],
+                mean: kept.means[first + n],
+                scale: scales[3 * n + 2],
+                c_before,
+                d_h: &d_h[narrow.clone()],
+                gates,
+                normed,
+                d_normed,
+                d_o: &mut d_gates[3 * hidden..],
+                sums: [sum_c, sum_shift],
+                of_normed: [F::zero(); 2],
+            };
+            output.all(simd, hidden);
+            let (scale, share, [mean, slope]) = (scales[3 * n + 2], F::of(1.0 / hidden as f64), output.of_normed);
+            let mut cell = BackwardCell {
+                gains: [quarters(own.gain_ih, hidden), quarters(own.gain_hh, hidden)],
+                products: [quarters(&ih[wide.clone()], hidden), quarters(&hh[wide], hidden)],
+                before: [scale, -scale * mean * share, -scale * slope * share],
+                gates,
+                normed,
+                d_normed,
+                c_before,
+                d_c: &mut d_c[narrow],
+                d_gates: quarters_mut(d_gates, hidden),
+                of_products: [[F::zero(); 2]; 2],
+            };
+            cell.all(simd, hidden);
+            let share = F::of(0.25 / hidden as f64);
+            for of in 0..2 {
+                let (scale, [mean, slope]) = (scales[3 * n + of], cell.of_products[of]);
+                before_norm[n][of] = [scale, -scale * mean * share, -scale * scale * scale * slope * share];
+            }
         }
-        let (sums, _) = self.sums.of(first, self.hidden);
-        let mut rows = BackwardProducts::<F, R> { d, gains, scales, shares, normed: [ih, hh], sums };
-        rows.all(simd, gates);
+        let mut rows = BackwardProducts::<F, R> {
+            d: &scratch.d_gates[..4 * R * hidden],
+            gains: [own.gain_ih, own.gain_hh],
+            before: before_norm,
+            products: [ih, hh],
+            sums: [sum_ih, sum_hh, sum_b],
+        };
+        rows.all(simd, 4 * hidden);
     }
 }
 
-/// One row from d_h to d_v = d_h ∘ o ∘ (1 − tanh²) and d_o, with c̃ = f ∘ c + i ∘ g made again.
+/// One row from d_h to the gradient of ĉ, γ_c ∘ d_h ∘ o ∘ (1 − tanh²), and to d_o, with c̃ made again.
 struct BackwardOutput<'a, F> {
     parameters: [&'a [F]; 2], // γ_c and β_c
-    moments: (F, F),          // mean and 1 / σ of c̃
+    mean: F,                  // of c̃
+    scale: F,                 // 1 / σ of c̃
+    c_before: &'a [F],
     d_h: &'a [F],
     gates: [&'a [F]; 4],
-    c_before: &'a [F],
     normed: &'a mut [F], // ĉ
-    d_v: &'a mut [F],
+    d_normed: &'a mut [F],
     d_o: &'a mut [F],
     sums: [&'a mut [F]; 2], // for γ_c and β_c
+    of_normed: [F; 2],      // the sums of the gradient of ĉ, and of it times ĉ
 }
 
 impl<F: Real> Along<F> for BackwardOutput<'_, F> {
@@ -157,71 +159,100 @@ impl<F: Real> Along<F> for BackwardOutput<'_, F> {
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
         let one = Wide::splat(simd, F::one());
-        let (mean, scale) = (Wide::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
-        let [gain, shift] = self.parameters;
+        let (mean, scale) = (Wide::splat(simd, self.mean), Wide::splat(simd, self.scale));
+        let rows = [self.parameters[0], self.parameters[1], self.d_h, self.c_before];
+        let [gain, shift, d_h, c_before] = registers::<F, S, 4>(rows, &range);
         let [i, f, g, o] = registers::<F, S, 4>(self.gates, &range);
-        let [gain, shift, d_h, c_before] = registers::<F, S, 4>([gain, shift, self.d_h, self.c_before], &range);
         let [sum_gain, sum_shift] = &mut self.sums;
-        let rows = [&mut *self.normed, self.d_v, self.d_o, sum_gain, sum_shift];
-        let [c_normed, d_v, d_o, sum_gain, sum_shift] = registers_mut::<F, S, 5>(rows, &range);
+        let rows = [&mut *self.normed, self.d_normed, self.d_o, sum_gain, sum_shift];
+        let [c_normed, d_normed, d_o, sum_gain, sum_shift] = registers_mut::<F, S, 5>(rows, &range);
+        let mut of_normed = [Wide::<F, S>::splat(simd, F::zero()); 2];
         for j in 0..range.len() / lanes::<F, S>() {
-            let (d_h, o) = (wide(d_h[j]), wide(o[j]));
-            let c = wide(f[j]).mul_add(wide(c_before[j]), wide(i[j]) * wide(g[j]));
+            let [input, forget, candidate, o] = [wide(i[j]), wide(f[j]), wide(g[j]), wide(o[j])];
+            let c = forget.mul_add(wide(c_before[j]), input * candidate);
             let normed = (c - mean) * scale;
             c_normed[j] = normed.lanes();
-            let tanh = normed.mul_add(wide(gain[j]), wide(shift[j])).tanh();
-            let d = d_h * o * (one - tanh * tanh);
-            d_v[j] = d.lanes();
+            let (d_h, gain) = (wide(d_h[j]), wide(gain[j]));
+            let tanh = normed.mul_add(gain, wide(shift[j])).tanh();
             d_o[j] = (d_h * tanh * o * (one - o)).lanes();
+            let d = d_h * o * (one - tanh * tanh);
             sum_gain[j] = d.mul_add(normed, wide(sum_gain[j])).lanes();
             sum_shift[j] = (wide(sum_shift[j]) + d).lanes();
+            let d = d * gain;
+            d_normed[j] = d.lanes();
+            let [mean, slope] = of_normed;
+            of_normed = [mean + d, d.mul_add(normed, slope)];
         }
+        let [mean, slope] = of_normed;
+        self.of_normed = [self.of_normed[0] + mean.total(), self.of_normed[1] + slope.total()];
     }
 }
 
-/// One row from d_v to d_c, d_i, d_f and d_g.
-struct BackwardGates<'a, F> {
-    d_v: &'a [F],
-    gain_c: &'a [F],
-    normed: &'a [F], // ĉ
-    scale: F,
-    shares: [F; 2],
+/// One row from the gradient of ĉ to d_c, d_i, d_f and d_g, with the sums that its products need.
+struct BackwardCell<'a, F> {
+    gains: [[&'a [F]; 4]; 2],
+    products: [[&'a [F]; 4]; 2],
+    before: [F; 3],
     gates: [&'a [F]; 4],
+    normed: &'a [F],   // ĉ
+    d_normed: &'a [F], // its gradient
     c_before: &'a [F],
     d_c: &'a mut [F],
-    d_gates: [&'a mut [F]; 4],
+    d_gates: [&'a mut [F]; 4], // d_o is there
+    of_products: [[F; 2]; 2],  // the sums of d ∘ γ and of d ∘ γ ∘ it, for each
 }
 
-impl<F: Real> Along<F> for BackwardGates<'_, F> {
+impl<F: Real> Along<F> for BackwardCell<'_, F> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let one = Wide::splat(simd, F::one());
-        let [i, f, g, _] = self.gates;
-        let rows = [i, f, g, self.d_v, self.gain_c, self.normed, self.c_before];
-        let [i, f, g, d_v, gain, normed, c_before] = registers::<F, S, 7>(rows, &range);
-        let [d_i, d_f, d_g, _] = &mut self.d_gates;
-        let [d_i, d_f, d_g, d_c] = registers_mut::<F, S, 4>([d_i, d_f, d_g, self.d_c], &range);
-        let before = BeforeNorm::new(simd, self.scale, self.shares);
+        let (one, zero) = (Wide::splat(simd, F::one()), Wide::<F, S>::splat(simd, F::zero()));
+        let rows = [self.d_normed, self.normed, self.c_before];
+        let [d_normed, normed, c_before] = registers::<F, S, 3>(rows, &range);
+        let [i, f, g, _] = registers::<F, S, 4>(self.gates, &range);
+        let [d_i, d_f, d_g, d_o] = &mut self.d_gates;
+        let [d_i, d_f, d_g, d_o, d_c] = registers_mut::<F, S, 5>([d_i, d_f, d_g, d_o, self.d_c], &range);
+        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
+        let (a, r) = (registers::<F, S, 4>(a, &range), registers::<F, S, 4>(r, &range));
+        let (gain_a, gain_r) = (registers::<F, S, 4>(gain_a, &range), registers::<F, S, 4>(gain_r, &range));
+        let before = BeforeNorm::<F, S>::new(simd, self.before);
+        // Each sum waits for its last addition, but there are others beside it.
+        let mut sums = [[[zero; 2]; 2]; 2];
         for j in 0..range.len() / lanes::<F, S>() {
-            let (i, f, g) = (wide(i[j]), wide(f[j]), wide(g[j]));
-            let d_c_t = wide(d_c[j]) + before.of(wide(d_v[j]) * wide(gain[j]), wide(normed[j]));
-            d_c[j] = (d_c_t * f).lanes();
-            d_i[j] = (d_c_t * g * i * (one - i)).lanes();
-            d_f[j] = (d_c_t * wide(c_before[j]) * f * (one - f)).lanes();
-            d_g[j] = (d_c_t * i * (one - g * g)).lanes();
+            let (input, forget, candidate) = (wide(i[j]), wide(f[j]), wide(g[j]));
+            let d_c_t = before.of(wide(d_normed[j]), wide(normed[j])) + wide(d_c[j]);
+            d_c[j] = (d_c_t * forget).lanes();
+            let d = [
+                d_c_t * candidate * input * (one - input),
+                d_c_t * wide(c_before[j]) * forget * (one - forget),
+                d_c_t * input * (one - candidate * candidate),
+                wide(d_o[j]),
+            ];
+            (d_i[j], d_f[j], d_g[j]) = (d[0].lanes(), d[1].lanes(), d[2].lanes());
+            for gate in 0..4 {
+                let (of_a, of_r) = (d[gate] * wide(gain_a[gate][j]), d[gate] * wide(gain_r[gate][j]));
+                let [[mean_a, slope_a], [mean_r, slope_r]] = sums[gate % 2];
+                sums[gate % 2] = [
+                    [mean_a + of_a, of_a.mul_add(wide(a[gate][j]), slope_a)],
+                    [mean_r + of_r, of_r.mul_add(wide(r[gate][j]), slope_r)],
+                ];
+            }
+        }
+        for of in 0..2 {
+            for sum in 0..2 {
+                self.of_products[of][sum] = self.of_products[of][sum] + (sums[0][of][sum] + sums[1][of][sum]).total();
+            }
         }
     }
 }
 
-/// Some rows from d_gates to d_a and d_r, which take the places of â and r̂. The sums of all rows are made in registers.
+/// Some rows from d_gates to d_a and d_r, which take the places of the products. The sums of all rows are made in registers.
 struct BackwardProducts<'a, F, const R: usize> {
     d: &'a [F], // [R, 4H]
     gains: [&'a [F]; 2],
-    scales: [[F; 2]; R],
-    shares: [[[F; 2]; 2]; R],
-    normed: [&'a mut [F]; 2], // [R, 4H] each
-    sums: [&'a mut [F]; 3],   // for γ_ih, γ_hh and the biases
+    before: [[[F; 3]; 2]; R],
+    products: [&'a mut [F]; 2], // [R, 4H] each
+    sums: [&'a mut [F]; 3],     // for γ_ih, γ_hh and the biases
 }
 
 impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
@@ -234,18 +265,16 @@ impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
         let mut d: [&[F::Lanes<S>]; R] = [&[]; R];
         let mut a: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
         let mut r: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
-        let mut before = [[BeforeNorm::<F, S>::new(simd, F::zero(), [F::zero(); 2]); 2]; R];
-        let [mut rest_a, mut rest_r] = self.normed.each_mut().map(|rows| &mut **rows);
+        let mut before = [[BeforeNorm::<F, S>::new(simd, [F::zero(); 3]); 2]; R];
+        let [mut rest_a, mut rest_r] = self.products.each_mut().map(|rows| &mut **rows);
         for row in 0..R {
             let (own_a, after_a) = std::mem::take(&mut rest_a).split_at_mut(gates);
             let (own_r, after_r) = std::mem::take(&mut rest_r).split_at_mut(gates);
             (rest_a, rest_r) = (after_a, after_r);
             [a[row], r[row]] = registers_mut::<F, S, 2>([own_a, own_r], &range);
             [d[row]] = registers::<F, S, 1>([&self.d[row * gates..][..gates]], &range);
-            before[row] = [
-                BeforeNorm::new(simd, self.scales[row][0], self.shares[row][0]),
-                BeforeNorm::new(simd, self.scales[row][1], self.shares[row][1]),
-            ];
+            let [of_a, of_r] = self.before[row];
+            before[row] = [BeforeNorm::new(simd, of_a), BeforeNorm::new(simd, of_r)];
         }
         let [sum_a, sum_r, sum_b] = &mut self.sums;
         let [sum_a, sum_r, sum_b] = registers_mut::<F, S, 3>([sum_a, sum_r, sum_b], &range);
@@ -253,87 +282,38 @@ impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
             let (gain_a, gain_r) = (wide(gain_a[j]), wide(gain_r[j]));
             let (mut of_a, mut of_r, mut of_b) = (wide(sum_a[j]), wide(sum_r[j]), wide(sum_b[j]));
             for row in 0..R {
-                let (d, normed_a, normed_r) = (wide(d[row][j]), wide(a[row][j]), wide(r[row][j]));
-                of_a = d.mul_add(normed_a, of_a);
-                of_r = d.mul_add(normed_r, of_r);
+                let (d, product_a, product_r) = (wide(d[row][j]), wide(a[row][j]), wide(r[row][j]));
+                let [before_a, before_r] = before[row];
+                of_a = (d * before_a.scale).mul_add(product_a, of_a);
+                of_r = (d * before_r.scale).mul_add(product_r, of_r);
                 of_b = of_b + d;
-                a[row][j] = before[row][0].of(d * gain_a, normed_a).lanes();
-                r[row][j] = before[row][1].of(d * gain_r, normed_r).lanes();
+                a[row][j] = before_a.of(d * gain_a, product_a).lanes();
+                r[row][j] = before_r.of(d * gain_r, product_r).lanes();
             }
             (sum_a[j], sum_r[j], sum_b[j]) = (of_a.lanes(), of_r.lanes(), of_b.lanes());
         }
     }
 }
 
-/// The means of d ∘ γ and of d ∘ γ ∘ x̂ along each of `R` rows, for `N` normalisations of each.
-struct Shares<'a, F, const R: usize, const N: usize> {
-    d: &'a [F], // [R, row]
-    gains: [&'a [F]; N],
-    normed: [&'a [F]; N], // [R, row] each
-    means: [[[F; 2]; N]; R],
-}
-
-impl<'a, F: Real, const R: usize, const N: usize> Shares<'a, F, R, N> {
-    #[inline(always)]
-    fn of<S: Simd>(simd: S, d: &'a [F], gains: [&'a [F]; N], normed: [&'a [F]; N]) -> [[[F; 2]; N]; R] {
-        let row = d.len() / R;
-        let mut sums = Self { d, gains, normed, means: [[[F::zero(); 2]; N]; R] };
-        sums.all(simd, row);
-        let share = F::one() / F::of(row as f64);
-        sums.means.as_flattened_mut().as_flattened_mut().iter_mut().for_each(|sum| *sum = *sum * share);
-        sums.means
-    }
-}
-
-impl<F: Real, const R: usize, const N: usize> Along<F> for Shares<'_, F, R, N> {
-    #[inline(always)]
-    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let row = self.d.len() / R;
-        let gains = registers::<F, S, N>(self.gains, &range);
-        let mut d: [&[F::Lanes<S>]; R] = [&[]; R];
-        let mut normed: [[&[F::Lanes<S>]; N]; R] = [[&[]; N]; R];
-        for n in 0..R {
-            [d[n]] = registers::<F, S, 1>([&self.d[n * row..][..row]], &range);
-            normed[n] = registers::<F, S, N>(self.normed.map(|rows| &rows[n * row..][..row]), &range);
-        }
-        // Each sum waits for its last addition, but there are others beside it.
-        let mut sums = [[[Wide::<F, S>::splat(simd, F::zero()); 2]; N]; R];
-        for j in 0..range.len() / lanes::<F, S>() {
-            for n in 0..R {
-                let d = Wide::of(simd, d[n][j]);
-                for of in 0..N {
-                    let d_gained = d * Wide::of(simd, gains[of][j]);
-                    let [mean, slope] = sums[n][of];
-                    sums[n][of] = [mean + d_gained, d_gained.mul_add(Wide::of(simd, normed[n][of][j]), slope)];
-                }
-            }
-        }
-        for (means, sums) in self.means.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-            for (mean, sum) in means.iter_mut().zip(sums) {
-                *mean = *mean + sum.total();
-            }
-        }
-    }
-}
-
-/// Normalisation of a row on the way back, its numbers in every lane.
+/// Normalisation of a row on the way back, its numbers in every lane: of x̂ = x / σ, with x less its mean, the gradient before it is
+/// d / σ − mean(d) / σ − x · mean(d ∘ x) / σ³.
 #[derive(Clone, Copy)]
 struct BeforeNorm<F: Real, S: Simd> {
     scale: Wide<F, S>,
-    mean: Wide<F, S>,
+    minus_mean: Wide<F, S>,
     minus_slope: Wide<F, S>,
 }
 
 impl<F: Real, S: Simd> BeforeNorm<F, S> {
+    /// From the three factors of d, 1 and x.
     #[inline(always)]
-    fn new(simd: S, scale: F, [mean, slope]: [F; 2]) -> Self {
-        let (scale, mean) = (Wide::splat(simd, scale), Wide::splat(simd, mean));
-        Self { scale, mean, minus_slope: Wide::splat(simd, -slope) }
+    fn new(simd: S, [scale, minus_mean, minus_slope]: [F; 3]) -> Self {
+        let splat = |value| Wide::splat(simd, value);
+        Self { scale: splat(scale), minus_mean: splat(minus_mean), minus_slope: splat(minus_slope) }
     }
 
-    /// The gradient before normalisation: (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ.
     #[inline(always)]
-    fn of(&self, d_gained: Wide<F, S>, normed: Wide<F, S>) -> Wide<F, S> {
-        self.scale * normed.mul_add(self.minus_slope, d_gained - self.mean)
+    fn of(&self, d: Wide<F, S>, x: Wide<F, S>) -> Wide<F, S> {
+        x.mul_add(self.minus_slope, d.mul_add(self.scale, self.minus_mean))
     }
 }

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{GateRow, NormParameters, Normed, quarters};
+use super::{NormParameters, Normed};
 use crate::device::Real;
 use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
 use crate::kernels::lstm::NORM_EPS;
+use crate::kernels::lstm::cpu::steps::{quarters, quarters_mut};
 
 /// Rows that a step takes together: while the sums along one wait for one another, those along the others go on.
 const ROWS: usize = 4;
@@ -15,52 +16,106 @@ const ROWS: usize = 4;
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub a: &'a [F], // [n, 4H], x · W_ihᵀ
-    pub r: &'a [F], // [n, 4H], h · W_hhᵀ
-    pub kept: Normed<'a, F>,
-    pub c_before: &'a [F], // [n, H]
-    pub c_t: &'a mut [F],  // [n, H], written
-    pub h_t: &'a mut [F],  // [n, H], written
-    pub hidden: usize,
+    pub kept: Normed<'a, F>, // ih and hh are there, the others are written
+    pub gates: &'a mut [F],  // [n, 4H], written
+    pub c_before: &'a [F],   // [n, H]
+    pub c_t: &'a mut [F],    // [n, H], written
+    pub h_t: &'a mut [F],    // [n, H], written
 }
 
 impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { own, a, r, kept, c_before, c_t, h_t, hidden } = self;
-        if kept.means.is_empty() {
-            return;
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let sequences = self.kept.means.len();
+        let mut first = 0;
+        while first + ROWS <= sequences {
+            self.rows::<S, ROWS>(simd, first);
+            first += ROWS;
         }
-        let mut gates = vec![F::zero(); ROWS * 4 * hidden];
-        let sequences = kept.means.len();
-        for first in (0..sequences).step_by(ROWS) {
-            let rows = first..sequences.min(first + ROWS);
-            let mut moments_of = [[(F::zero(), F::zero()); 3]; ROWS];
-            for (n, moments_of) in rows.clone().zip(&mut moments_of) {
-                let wide = 4 * n * hidden..4 * (n + 1) * hidden;
-                [moments_of[0], moments_of[1]] = moments(simd, [&a[wide.clone()], &r[wide]]);
+        while first < sequences {
+            self.rows::<S, 1>(simd, first);
+            first += 1;
+        }
+    }
+}
+
+impl<F: Real> ForwardNormStep<'_, F> {
+    /// `R` sequences from `first` on.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize) {
+        let Self { own, kept, gates, c_before, c_t, h_t } = self;
+        let hidden = own.gain_c.len();
+        let (narrow, wide) = (first * hidden..(first + R) * hidden, 4 * first * hidden..4 * (first + R) * hidden);
+        let (ih, hh, gates) = (&kept.ih[wide.clone()], &kept.hh[wide.clone()], &mut gates[wide]);
+        let scales = scales::<F, S, R>(simd, [ih, hh]);
+        let (c_before, c_t, h_t) = (&c_before[narrow.clone()], &mut c_t[narrow.clone()], &mut h_t[narrow]);
+        for n in 0..R {
+            let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
+            let mut cell = Cell {
+                products: [&ih[wide.clone()], &hh[wide.clone()]].map(|row| quarters(row, hidden)),
+                scales: scales[n],
+                gains: [own.gain_ih, own.gain_hh].map(|gain| quarters(gain, hidden)),
+                biases: quarters(&own.biases, hidden),
+                c_before: &c_before[row.clone()],
+                c_t: &mut c_t[row.clone()],
+                gates: quarters_mut(&mut gates[wide], hidden),
+            };
+            cell.all(simd, hidden);
+        }
+        let moments = moments::<F, S, R>(simd, c_t);
+        for n in 0..R {
+            let row = n * hidden..(n + 1) * hidden;
+            let (c_t, o, h_t) = (&c_t[row.clone()], &gates[(4 * n + 3) * hidden..][..hidden], &mut h_t[row]);
+            let (mean, scale) = moments[n];
+            ForwardOutput { c_t, mean, scale, parameters: [own.gain_c, own.shift_c], o, h_t }.all(simd, hidden);
+            kept.means[first + n] = mean;
+            kept.scales[3 * (first + n)..][..3].copy_from_slice(&[scales[n][0], scales[n][1], scale]);
+        }
+    }
+}
+
+/// 1 / σ of some rows whose means are zero, for both products.
+#[inline(always)]
+fn scales<F: Real, S: Simd, const R: usize>(simd: S, products: [&[F]; 2]) -> [[F; 2]; R] {
+    let row = products[0].len() / R;
+    let mut squares = Squares { products, sums: [[F::zero(); 2]; R] };
+    squares.all(simd, row);
+    let (share, mut scales) = (F::one() / F::of(row as f64), squares.sums);
+    for scale in scales.as_flattened_mut() {
+        *scale = F::one() / (*scale * share + F::of(NORM_EPS)).sqrt();
+    }
+    scales
+}
+
+/// The sums of the squares of each row.
+struct Squares<'a, F, const R: usize> {
+    products: [&'a [F]; 2], // [R, 4H] each
+    sums: [[F; 2]; R],
+}
+
+impl<F: Real, const R: usize> Along<F> for Squares<'_, F, R> {
+    #[inline(always)]
+    fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
+        let row = self.products[0].len() / R;
+        let mut rows: [[&[F::Lanes<S>]; 2]; R] = [[&[]; 2]; R];
+        for n in 0..R {
+            let [a, r] = self.products;
+            rows[n] = registers::<F, S, 2>([&a[n * row..][..row], &r[n * row..][..row]], &range);
+        }
+        let mut sums = [[Wide::<F, S>::splat(simd, F::zero()); 2]; R];
+        for j in 0..range.len() / lanes::<F, S>() {
+            for n in 0..R {
+                for of in 0..2 {
+                    let value = Wide::of(simd, rows[n][of][j]);
+                    sums[n][of] = value.mul_add(value, sums[n][of]);
+                }
             }
-            for ((n, moments_of), gates) in rows.clone().zip(&moments_of).zip(gates.chunks_exact_mut(4 * hidden)) {
-                let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-                let products = [&a[wide.clone()], &r[wide.clone()]];
-                let normed = [&mut kept.ih[wide.clone()], &mut kept.hh[wide]];
-                let moments = [moments_of[0], moments_of[1]];
-                FreshGates { own, products, moments, normed, gates }.fill(simd, hidden);
-                let gates = quarters(gates, hidden);
-                Cell { gates, c_before: &c_before[row.clone()], c_t: &mut c_t[row] }.all(simd, hidden);
-            }
-            for (n, moments_of) in rows.clone().zip(&mut moments_of) {
-                [moments_of[2]] = moments(simd, [&c_t[n * hidden..(n + 1) * hidden]]);
-            }
-            for ((n, moments_of), gates) in rows.zip(&moments_of).zip(gates.chunks_exact(4 * hidden)) {
-                let row = n * hidden..(n + 1) * hidden;
-                let (parameters, o) = ([own.gain_c, own.shift_c], &gates[3 * hidden..]);
-                let (c_t, h_t) = (&c_t[row.clone()], &mut h_t[row]);
-                ForwardOutput { c_t, moments: moments_of[2], parameters, o, h_t }.all(simd, hidden);
-                kept.means[n] = moments_of[2].0;
-                kept.scales[3 * n..][..3].copy_from_slice(&moments_of.map(|(_, scale)| scale));
+        }
+        for n in 0..R {
+            for of in 0..2 {
+                self.sums[n][of] = self.sums[n][of] + sums[n][of].total();
             }
         }
     }
@@ -69,14 +124,14 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
 /// Mean and 1 / σ of each of `R` rows, in one pass: the sums of its elements and of their squares, less the mean of the first
 /// few. That is near enough to the mean of all: with w of n elements a variance's error is at most n / w roundings.
 #[inline(always)]
-fn moments<F: Real, S: Simd, const R: usize>(simd: S, rows: [&[F]; R]) -> [(F, F); R] {
-    let (len, few) = (rows[0].len(), lanes::<F, S>());
+fn moments<F: Real, S: Simd, const R: usize>(simd: S, rows: &[F]) -> [(F, F); R] {
+    let (len, few) = (rows.len() / R, lanes::<F, S>());
     let mut about = [F::zero(); R];
     for n in 0..R {
         about[n] = if len < few {
-            rows[n][0]
+            rows[n * len]
         } else {
-            let [first] = registers::<F, S, 1>([rows[n]], &(0..few));
+            let [first] = registers::<F, S, 1>([&rows[n * len..]], &(0..few));
             Wide::<F, S>::of(simd, first[0]).total() * F::of(1.0 / few as f64)
         };
     }
@@ -96,7 +151,7 @@ fn moments<F: Real, S: Simd, const R: usize>(simd: S, rows: [&[F]; R]) -> [(F, F
 }
 
 struct Moments<'a, F, const R: usize> {
-    rows: [&'a [F]; R],
+    rows: &'a [F], // [R, row]
     about: [F; R],
     sums: [F; R],
     squares: [F; R],
@@ -105,12 +160,16 @@ struct Moments<'a, F, const R: usize> {
 impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let rows = registers::<F, S, R>(self.rows, &range);
+        let len = self.rows.len() / R;
+        let mut rows: [&[F::Lanes<S>]; R] = [&[]; R];
+        for n in 0..R {
+            [rows[n]] = registers::<F, S, 1>([&self.rows[n * len..][..len]], &range);
+        }
         let zero = Wide::<F, S>::splat(simd, F::zero());
         let (mut sums, mut squares) = ([zero; R], [zero; R]);
         for j in 0..range.len() / lanes::<F, S>() {
-            for (n, row) in rows.iter().enumerate() {
-                let apart = Wide::of(simd, row[j]) - Wide::splat(simd, self.about[n]);
+            for n in 0..R {
+                let apart = Wide::of(simd, rows[n][j]) - Wide::splat(simd, self.about[n]);
                 sums[n] = sums[n] + apart;
                 squares[n] = apart.mul_add(apart, squares[n]);
             }
@@ -122,51 +181,40 @@ impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     }
 }
 
-/// The activated gates of one row from its products, which are normalised on the way. Pairs are of x · W_ihᵀ and of h · W_hhᵀ.
-struct FreshGates<'a, F> {
-    own: &'a NormParameters<'a, F>,
-    products: [&'a [F]; 2],
-    moments: [(F, F); 2], // mean and 1 / σ
-    normed: [&'a mut [F]; 2],
-    gates: &'a mut [F],
-}
-
-impl<F: Real> GateRow<F> for FreshGates<'_, F> {
-    #[inline(always)]
-    fn activate<S: Simd, const TANH: bool>(&mut self, simd: S, range: Range<usize>) {
-        let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let splat = |value| Wide::<F, S>::splat(simd, value);
-        let Self { own, products: [a, r], moments, normed: [ih, hh], gates } = self;
-        let [(mean_a, scale_a), (mean_r, scale_r)] = *moments;
-        let (mean_a, scale_a, mean_r, scale_r) = (splat(mean_a), splat(scale_a), splat(mean_r), splat(scale_r));
-        let rows = [&**a, r, own.gain_ih, own.gain_hh, &own.biases];
-        let [a, r, gain_a, gain_r, biases] = registers::<F, S, 5>(rows, &range);
-        let [ih, hh, gates] = registers_mut::<F, S, 3>([ih, hh, gates], &range);
-        for j in 0..range.len() / lanes::<F, S>() {
-            let (a, r) = ((wide(a[j]) - mean_a) * scale_a, (wide(r[j]) - mean_r) * scale_r);
-            (ih[j], hh[j]) = (a.lanes(), r.lanes());
-            let z = a.mul_add(wide(gain_a[j]), r.mul_add(wide(gain_r[j]), wide(biases[j])));
-            gates[j] = if TANH { z.tanh() } else { z.sigmoid() }.lanes();
-        }
-    }
-}
-
-/// c̃ = f ∘ c + i ∘ g of one row.
+/// One row from its products to its gates and c̃: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b, and f ∘ c + i ∘ g. Pairs are of x · W_ihᵀ and
+/// of h · W_hhᵀ.
 struct Cell<'a, F> {
-    gates: [&'a [F]; 4],
+    products: [[&'a [F]; 4]; 2],
+    scales: [F; 2],
+    gains: [[&'a [F]; 4]; 2],
+    biases: [&'a [F]; 4],
     c_before: &'a [F],
     c_t: &'a mut [F],
+    gates: [&'a mut [F]; 4],
 }
 
 impl<F: Real> Along<F> for Cell<'_, F> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let [i, f, g, _] = self.gates;
-        let [i, f, g, c_before] = registers::<F, S, 4>([i, f, g, self.c_before], &range);
-        let [c_t] = registers_mut::<F, S, 1>([self.c_t], &range);
+        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
+        let (a, r) = (registers::<F, S, 4>(a, &range), registers::<F, S, 4>(r, &range));
+        let (gain_a, gain_r) = (registers::<F, S, 4>(gain_a, &range), registers::<F, S, 4>(gain_r, &range));
+        let biases = registers::<F, S, 4>(self.biases, &range);
+        let (scale_a, scale_r) = (Wide::splat(simd, self.scales[0]), Wide::splat(simd, self.scales[1]));
+        let [c_before] = registers::<F, S, 1>([self.c_before], &range);
+        let [i, f, g, o] = &mut self.gates;
+        let [i, f, g, o, c_t] = registers_mut::<F, S, 5>([i, f, g, o, self.c_t], &range);
         for j in 0..range.len() / lanes::<F, S>() {
-            c_t[j] = wide(f[j]).mul_add(wide(c_before[j]), wide(i[j]) * wide(g[j])).lanes();
+            let mut z = [Wide::<F, S>::splat(simd, F::zero()); 4];
+            for gate in 0..4 {
+                let (a, r) = (wide(a[gate][j]) * scale_a, wide(r[gate][j]) * scale_r);
+                let with_bias = r.mul_add(wide(gain_r[gate][j]), wide(biases[gate][j]));
+                z[gate] = a.mul_add(wide(gain_a[gate][j]), with_bias);
+            }
+            let (input, forget, candidate, output) = (z[0].sigmoid(), z[1].sigmoid(), z[2].tanh(), z[3].sigmoid());
+            (i[j], f[j], g[j], o[j]) = (input.lanes(), forget.lanes(), candidate.lanes(), output.lanes());
+            c_t[j] = forget.mul_add(wide(c_before[j]), input * candidate).lanes();
         }
     }
 }
@@ -174,7 +222,8 @@ impl<F: Real> Along<F> for Cell<'_, F> {
 /// One row from c̃ to h.
 struct ForwardOutput<'a, F> {
     c_t: &'a [F],
-    moments: (F, F),
+    mean: F,
+    scale: F,
     parameters: [&'a [F]; 2], // γ_c and β_c
     o: &'a [F],
     h_t: &'a mut [F],
@@ -184,7 +233,7 @@ impl<F: Real> Along<F> for ForwardOutput<'_, F> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let (mean, scale) = (Wide::<F, S>::splat(simd, self.moments.0), Wide::splat(simd, self.moments.1));
+        let (mean, scale) = (Wide::<F, S>::splat(simd, self.mean), Wide::splat(simd, self.scale));
         let [gain, shift] = self.parameters;
         let [gain, shift, c_t, o] = registers::<F, S, 4>([gain, shift, self.c_t, self.o], &range);
         let [h_t] = registers_mut::<F, S, 1>([self.h_t], &range);
