@@ -10,7 +10,7 @@ use bptt::kernels::{
     Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Steps, Strategy, Tiles,
 };
 use cases::{Case, Numbers, Results, UNTOUCHED, bits, differences, filled, fresh, hold, hold_on, marked, read};
-use common::{STEPS, compare, doubles, persistent, stacked, tiled};
+use common::{STEPS, compare, persistent, stacked, tiled};
 
 #[derive(Clone, Debug)]
 struct LstmCase {
@@ -101,12 +101,9 @@ impl LstmCase {
             let (y, place) = tape.output(&shape, packing, l);
             let y = read(device, y, place.offset + packing.rows() * shape.output_size());
             results.push((format!("y of layer {l}"), y[place.offset..].to_vec()));
-            for r in 0..layer.cells.len() {
-                let gates = pollster::block_on(
-                    device.read_f32(&tape.layers[l].cells[r].gates, 0..pass.packing.rows() * pass.shape.gates()),
-                )
-                .expect("a read");
-                results.push((format!("gates of layer {l}, direction {r}"), doubles(&gates)));
+            for (r, cell) in layer.cells.iter().enumerate() {
+                let gates = read(device, &cell.gates, packing.rows() * shape.gates());
+                results.push((format!("gates of layer {l}, direction {r}"), gates));
             }
         }
         let gradients = LstmGradients {
@@ -807,12 +804,7 @@ fn one_unit<D: Kernels>(device: &D, inputs: &[f64], layer_norm: bool) -> [Vec<f6
     let half = || filled(device, &vec![0.5; batch]);
     let mut tape = LstmTape::new(device, &shape);
     device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
-    let gates = doubles(
-        &pollster::block_on(
-            device.read_f32(&tape.layers[0].cells[0].gates, 0..pass.packing.rows() * pass.shape.gates()),
-        )
-        .expect("a read"),
-    );
+    let gates = read(device, &tape.layers[0].cells[0].gates, pass.packing.rows() * shape.gates());
     let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
     let mut d_params = filled(device, &vec![0.0; weights.len()]);
     let gradients =

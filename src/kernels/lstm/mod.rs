@@ -264,8 +264,9 @@ pub(crate) fn gate_gradients<'a, D: Lstm>(
     }
 }
 
-/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is among them only
-/// where the device masks its sums. With layer normalisation the gains and biases are maps without input, of what was summed up step by step.
+/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is among them
+/// only where the device masks its sums. With layer normalisation the gains and biases are maps without input, of what was
+/// summed up step by step.
 fn affine_maps<'a, D: Lstm>(
     pass: &Pass,
     (layer, direction): (usize, usize),

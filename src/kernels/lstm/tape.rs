@@ -72,8 +72,7 @@ pub(super) struct NormPlaces {
     pub hh: usize, // [rows, 4H]
     /// x_t · W_ihᵀ likewise.
     pub ih: usize, // [rows, 4H]
-    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, where
-    /// [`Lstm::KEEPS_NORMED_C`].
+    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
     pub scales: usize, // [rows, 3]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.

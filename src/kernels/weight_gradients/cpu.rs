@@ -47,20 +47,12 @@ pub struct MaskedMap<'a, F> {
 /// Adds the gradients of all maps, each summed in its own order, to `d_params`.
 pub fn weight_gradients_in_order<F: Real>(maps: &[(MaskedMap<F>, RowOrder)], d_params: &mut [F]) {
     // All maps in one go, so that no thread waits for another between them.
-    let blocks: Vec<_> = maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect();
-    let little = blocks.iter().map(OutputBlock::work).sum::<usize>() < LITTLE;
+    let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect());
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
-    let (shares, sums) = if little {
-        let sums = vec![sums_of(&blocks)];
-        (vec![blocks], sums)
-    } else {
-        let shares = shares(blocks);
-        let sums = shares.par_iter().map(sums_of).collect();
-        (shares, sums)
-    };
+    let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
     for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
         for to in block.of.destinations(&block.outputs) {
-            to.add(0, &sums[to.part.clone()], &mut d_params[to.place..]);
+            add(&mut d_params[to.place..], &sums[to.part]);
         }
     }
 }
@@ -89,12 +81,10 @@ pub fn add_groups<F: Real>(maps: &[MaskedMap<F>], groups: usize, sums: &[F], d_p
     parts.into_par_iter().for_each(|(to, row, d)| {
         let (mut all, first) = (vec![F::zero(); d.len()], to.part.start + row * to.columns);
         sums.chunks_exact(len).take(groups).for_each(|group| add(&mut all, &group[first..]));
-        to.add(row, &all, d);
+        to.mask(row, &mut all);
+        add(d, &all);
     });
 }
-
-/// Multiplications that take less time than it takes to wake a thread.
-const LITTLE: usize = 1 << 16;
 
 /// Elements of the sums, or a few more, that one thread adds up in one go.
 const PART: usize = 4096;
@@ -109,12 +99,13 @@ struct Destination {
 }
 
 impl Destination {
-    /// Adds `sums` to the rows from number `row` on of its own.
-    fn add<F: Real>(&self, row: usize, sums: &[F], to: &mut [F]) {
-        let Some(drop) = &self.drop else { return add(to, sums) };
-        let (rows, columns) = (sums.len() / self.columns, self.columns);
-        let shape = DropShape { rows, columns, first: 0, masks: Masks::Each };
-        drop_rows(drop, &shape, self.first + row, &[], Source::Values(sums, 0), &mut to[..sums.len()], true);
+    /// Masks the `sums` of its rows from number `row` on, where their weights were dropped.
+    fn mask<F: Real>(&self, row: usize, sums: &mut [F]) {
+        if let Some(drop) = &self.drop {
+            let (rows, columns) = (sums.len() / self.columns, self.columns);
+            let shape = DropShape { rows, columns, first: 0, masks: Masks::Each };
+            drop_rows(drop, &shape, self.first + row, &[], Source::Itself, sums, false);
+        }
     }
 }
 
@@ -157,7 +148,7 @@ impl<'a, F: Real> OutputBlock<'a, F> {
         map.rows * self.outputs.len() * map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }
 
-    /// The sums of all groups, each made by itself.
+    /// The sums of all groups, each made by itself, then masked.
     fn sums(&self) -> Vec<F> {
         let map = self.of.map;
         let (size, (d, place)) = (map.size(), map.d);
@@ -180,6 +171,9 @@ impl<'a, F: Real> OutputBlock<'a, F> {
             }
             block.finish();
             add(&mut all, &sums);
+        }
+        for to in self.of.destinations(&self.outputs) {
+            to.mask(0, &mut all[to.part.clone()]);
         }
         all
     }

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use pulp::NullaryFnOnce;
-
 use super::norm::ForwardNormStep;
 use super::steps::ForwardStep;
 use super::tiles::{Before, Tile, cut, paired, tile_size, tiles};
@@ -124,10 +122,8 @@ impl Weights {
         let input = shape.layer_inputs(recurrence.layer);
         let mut add = |k, n, weights, less| packs.add(k, n, Matrix::rows(0, k).transposed(), weights, less);
         let (w_ih, w_hh) = (recurrence.weight_ih, recurrence.weights(dropped));
-        let means = |weights, inputs| match recurrence.norm {
-            Some(_) => dispatch(Means { weights, inputs }),
-            None => Vec::new(),
-        };
+        let normed = recurrence.norm.is_some();
+        let means = |weights, inputs| if normed { means(weights, inputs) } else { Vec::new() };
         Self {
             ih: add(input, gates, w_ih, means(w_ih, input)),
             hh: add(width, gates, w_hh, means(w_hh, width)),
@@ -136,25 +132,17 @@ impl Weights {
     }
 }
 
-/// The means of a matrix over its outputs.
-struct Means<'a, F> {
-    weights: &'a [F], // [4H, inputs]
-    inputs: usize,
-}
-
-impl<F: Real> NullaryFnOnce for Means<'_, F> {
-    type Output = Vec<F>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<F> {
-        let mut means = vec![F::zero(); self.inputs];
-        for weights in self.weights.chunks_exact(self.inputs) {
+/// The means over the outputs of a matrix `[4H, inputs]`.
+fn means<F: Real>(weights: &[F], inputs: usize) -> Vec<F> {
+    dispatch(move || {
+        let mut means = vec![F::zero(); inputs];
+        for weights in weights.chunks_exact(inputs) {
             means.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum = *sum + weight);
         }
-        let share = F::of(self.inputs as f64 / self.weights.len() as f64);
+        let share = F::of(inputs as f64 / weights.len() as f64);
         means.iter_mut().for_each(|sum| *sum = *sum * share);
         means
-    }
+    })
 }
 
 /// What the threads read of all.

@@ -60,26 +60,26 @@ impl<'a, F: Real> Zone<'a, F> {
 
     /// h = z ∘ h_before + (1 − z) ∘ h
     pub fn keep_h(&self, before: &[F], h: &mut [F]) {
-        dispatch(Keep { z: &self.z_h, before, now: h });
+        keep(&self.z_h, before, h);
     }
 
     /// c = z ∘ c_before + (1 − z) ∘ c
     pub fn keep_c(&self, before: &Before<F>, c: &mut [F]) {
         let (ongoing, starting) = c.split_at_mut(before.ongoing.len());
-        dispatch(Keep { z: &self.z_c, before: before.ongoing, now: ongoing });
-        dispatch(Keep { z: &self.z_c[before.ongoing.len()..], before: before.starting, now: starting });
+        keep(&self.z_c, before.ongoing, ongoing);
+        keep(&self.z_c[before.ongoing.len()..], before.starting, starting);
     }
 
     /// Sets the kept part of the gradients aside and leaves the rest.
     pub fn split(&mut self, d_h: &mut [F], d_c: &mut [F]) {
-        dispatch(Split { z: &self.z_h, kept: &mut self.d_h, d: d_h });
-        dispatch(Split { z: &self.z_c, kept: &mut self.d_c, d: d_c });
+        split(&self.z_h, &mut self.d_h, d_h);
+        split(&self.z_c, &mut self.d_c, d_c);
     }
 
     /// Adds them again.
     pub fn add_kept(&self, d_h: &mut [F], d_c: &mut [F]) {
-        dispatch(AddKept { kept: &self.d_h, d: d_h });
-        dispatch(AddKept { kept: &self.d_c, d: d_c });
+        add(&self.d_h, d_h);
+        add(&self.d_c, d_c);
     }
 
     /// c̃ = f ∘ c_before + i ∘ g, as it was before zoneout.
@@ -87,82 +87,41 @@ impl<'a, F: Real> Zone<'a, F> {
         let hidden = self.pass.shape.hidden_size;
         let (ongoing, starting) = self.c_fresh.split_at_mut(before.ongoing.len());
         let (gates, gates_starting) = gates.split_at(4 * before.ongoing.len());
-        dispatch(FreshCell { gates, before: before.ongoing, c: ongoing, hidden });
-        dispatch(FreshCell { gates: gates_starting, before: before.starting, c: starting, hidden });
+        cell(gates, before.ongoing, ongoing, hidden);
+        cell(gates_starting, before.starting, starting, hidden);
         &self.c_fresh
     }
 }
 
 /// now = z ∘ before + (1 − z) ∘ now
-struct Keep<'a, F> {
-    z: &'a [F],
-    before: &'a [F],
-    now: &'a mut [F],
-}
-
-impl<F: Real> NullaryFnOnce for Keep<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { z, before, now } = self;
-        let (z, before) = (&z[..now.len()], &before[..now.len()]);
+fn keep<F: Real>(z: &[F], before: &[F], now: &mut [F]) {
+    let (z, before) = (&z[..now.len()], &before[..now.len()]);
+    dispatch(move || {
         for j in 0..now.len() {
             now[j] = z[j] * before[j] + (F::one() - z[j]) * now[j];
         }
-    }
+    });
 }
 
 /// kept = z ∘ d, and d is what is left of it.
-struct Split<'a, F> {
-    z: &'a [F],
-    kept: &'a mut [F],
-    d: &'a mut [F],
-}
-
-impl<F: Real> NullaryFnOnce for Split<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { z, kept, d } = self;
-        let (z, kept) = (&z[..d.len()], &mut kept[..d.len()]);
+fn split<F: Real>(z: &[F], kept: &mut [F], d: &mut [F]) {
+    let (z, kept) = (&z[..d.len()], &mut kept[..d.len()]);
+    dispatch(move || {
         for j in 0..d.len() {
             kept[j] = z[j] * d[j];
             d[j] = d[j] - kept[j];
         }
-    }
+    });
 }
 
 /// d += kept
-struct AddKept<'a, F> {
-    kept: &'a [F],
-    d: &'a mut [F],
+fn add<F: Real>(kept: &[F], d: &mut [F]) {
+    dispatch(move || d.iter_mut().zip(kept).for_each(|(d, &kept)| *d = *d + kept));
 }
 
-impl<F: Real> NullaryFnOnce for AddKept<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        self.d.iter_mut().zip(self.kept).for_each(|(d, &kept)| *d = *d + kept);
-    }
-}
-
-/// c = f ∘ before + i ∘ g
-struct FreshCell<'a, F> {
-    gates: &'a [F],  // [n, 4H]
-    before: &'a [F], // [n, H]
-    c: &'a mut [F],  // [n, H]
-    hidden: usize,
-}
-
-impl<F: Real> NullaryFnOnce for FreshCell<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { gates, before, c, hidden } = self;
+/// c = f ∘ before + i ∘ g; of gates `[n, 4H]`, the others `[n, H]`.
+fn cell<F: Real>(gates: &[F], before: &[F], c: &mut [F], hidden: usize) {
+    dispatch(move || {
         let rows = before.chunks_exact(hidden).zip(c.chunks_exact_mut(hidden));
         for (gates, (before, c)) in gates.chunks_exact(4 * hidden).zip(rows) {
             let [i, f, g, _] = quarters(gates, hidden);
@@ -170,7 +129,7 @@ impl<F: Real> NullaryFnOnce for FreshCell<'_, F> {
                 c[j] = f[j] * before[j] + i[j] * g[j];
             }
         }
-    }
+    });
 }
 
 /// The masks of sequences: for four of them one block of words for each unit, one word for each sequence, its low half for h

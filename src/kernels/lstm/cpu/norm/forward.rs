@@ -181,8 +181,8 @@ impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     }
 }
 
-/// One row from its products to its gates and c̃: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b, and f ∘ c + i ∘ g. Pairs are of x · W_ihᵀ and
-/// of h · W_hhᵀ.
+/// One row from its products to its gates and c̃: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b, and f ∘ c + i ∘ g. Pairs are of
+/// x · W_ihᵀ and of h · W_hhᵀ.
 struct Cell<'a, F> {
     products: [[&'a [F]; 4]; 2],
     scales: [F; 2],
