@@ -228,8 +228,10 @@ fn layers_and_directions_go_together() {
         let drop = Noise { weight_drop: 0.2, seed: 7, ..Noise::default() };
         cases.push(LstmCase { shape: LstmShape { noise: drop, ..plain.shape }, draw: Some(2), ..plain.clone() });
         cases.push(LstmCase { states: false, inputs: false, ..plain.clone() });
-        let kept = Noise { dropout: 0.3, locked: index == 1, zoneout_h: 0.15, zoneout_c: 0.1, ..drop };
-        cases.push(LstmCase { shape: LstmShape { noise: kept, ..plain.shape }, draw: Some(4), ..plain.clone() });
+        let kept = Noise { zoneout_h: 0.15, zoneout_c: 0.1, ..drop };
+        for noise in [kept, Noise { dropout: 0.3, locked: index == 1, ..kept }] {
+            cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(4), ..plain.clone() });
+        }
         cases.push(LstmCase { capacity: sizes[1] + 3, ..plain.clone() });
         let both = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape: both, ..plain.clone() });
@@ -283,6 +285,8 @@ fn steps_of_16_bits() {
         };
         cases.push(LstmCase { shape: other, ..plain.clone() });
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        let zones = Noise { recurrent_dropout: 0.0, weight_drop, ..noise };
+        cases.push(LstmCase { shape: LstmShape { noise: zones, ..plain.shape }, draw: Some(3), ..plain.clone() });
         cases.push(plain);
     }
     let gpus: Vec<_> =
@@ -339,6 +343,9 @@ fn a_strategy_takes_its_dispatches() {
     // Of both layers together, each a step after the other: T + L − 1 in the place of T · L.
     let stacked = common::recurring(stacked(4, 1, 1));
     assert_eq!(dispatches(&stacked, 9) - dispatches(&stacked, 5), 2 * 2 * 4);
+    let zones = Noise { zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
+    let with_zones = |steps| count(&stacked, steps, false, 0, zones);
+    assert_eq!(with_zones(9) - with_zones(5), 2 * 2 * 4);
     // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
     assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));
     assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));

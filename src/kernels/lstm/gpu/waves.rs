@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::step_kernels::{Steps, packed_len};
 use super::{LstmShape, Pass, Strategy, Tape};
 use crate::device::{Gpu, GpuBuffer};
-use crate::kernels::Noise;
 use crate::kernels::lstm::packing::Step;
 
 /// The cells that one dispatch takes: each at a step of its own.
@@ -20,12 +19,11 @@ pub(super) enum Company {
 }
 
 impl Company {
-    /// Of the cells of a shape. Where a stack goes step by step nothing may happen to h between the layers, and the weights of its
-    /// inputs have to fit, too; what normalises or projects, and the plain kernels, take one cell.
+    /// Of the cells of a shape. Where a stack goes step by step no dropout may lie between the layers, and the weights of its inputs
+    /// have to fit, too; what normalises or projects, and the plain kernels, take one cell.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        let Noise { dropout, zoneout_h, zoneout_c, .. } = shape.noise;
         let layers = shape.num_layers > 1 && shape.shares_output();
-        let plain = dropout.max(zoneout_h).max(zoneout_c) == 0.0;
+        let plain = shape.noise.dropout == 0.0;
         let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
         let strategy = Strategy::of(gpu, shape);
         match strategy {
