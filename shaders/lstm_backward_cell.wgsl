@@ -5,7 +5,7 @@
 fn hidden_gradient(p: u32, n: u32, through: f32, word: u32) -> f32 {
     let unit = here.d_h + n * params.width + p;
     let ends = n >= here.following;
-    // What comes from the layer above does not end, and a stack has no masks.
+    // What comes from the layer above does not end, and a stack has no masks of h.
     var d_h_t = select(through * recurrent_mask(p, n), 0.0, ends && !here.stacked);
     if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
         d_h_t += d_state[unit];

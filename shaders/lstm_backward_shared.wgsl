@@ -27,6 +27,7 @@ struct Params {
     rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     state_apart: u32,
     mask_apart: u32,
+    dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // whose gradients go down in the same dispatches; 0 where all of them have gone into `d_y` before
     ends: u32,       // the layer of the grid whose step is its sequences' last, among `layers`
     rows: u32,       // rows of the whole batch

@@ -25,6 +25,7 @@ struct Params {
     cell_apart: u32,
     rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     mask_apart: u32,
+    dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
     rows: u32,       // rows of the whole batch
     batch: u32,
@@ -84,6 +85,11 @@ fn step_of(z: u32) -> Step {
         params.column + z * params.width,
         cell * params.mask_apart,
     );
+}
+
+// Where h_{t−1} begins, or h_t of the layer below.
+fn row_of_h(below: bool) -> u32 {
+    return select(here.row, here.row + params.batch - params.rows_apart, below);
 }
 
 // h_t goes to the output and into the next step.

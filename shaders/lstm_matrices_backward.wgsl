@@ -6,6 +6,7 @@
 // With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
+const TURNS = 1u; // two if dropout may lie between layers
 const P = 0u;
 const STEP = 0u;
 const KEEP = 1u;
@@ -14,7 +15,8 @@ const START = 2u;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>;   // [unit][gate][k / 4] of W_hh at w_hh,
                                                                      // then of W_ih of the layer above, if `layers`
-@group(0) @binding(2) var<storage, read> projection: array<f32>;
+@group(0) @binding(2) var<storage, read> drop: array<f32>;           // [rows, P], what dropout multiplies the inputs of the
+                                                                     // layer above by, in a stack
 @group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
 @group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
@@ -72,15 +74,28 @@ fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
     }
     // end
     let terms = 4u * params.hidden;
+    let weights = params.w_hh + group.z * params.w_hh_apart;
+    // repeat P in PAIRS
+    var above_P = 0.0;
+    // end
+    // What comes from the layer above goes through dropout, so that it comes first.
+    let dropped = TURNS > 1u && own.stacked && params.dropped != 0u;
+    if dropped {
+        multiply(terms, 2u * terms, weights, params.width, group.x * COLUMNS, local, subgroup);
+        // repeat P in PAIRS
+        if pair_P.present {
+            above_P = sum_of(pair_P.s, pair_P.column) * drop[(here.row + pair_P.n) * params.width + pair_P.p];
+        }
+        // end
+    }
     let skipped = select(terms, 0u, group.y * SEQUENCES < ongoing);
-    let end = select(terms, 2u * terms, own.stacked);
+    let end = select(terms, 2u * terms, own.stacked && !dropped);
     let through = skipped < end;
     if through {
-        let weights = params.w_hh + group.z * params.w_hh_apart;
         multiply(skipped, end, weights, params.width, group.x * COLUMNS, local, subgroup);
     }
     // repeat P in PAIRS
-    finish(pair_P, kept_P, kind, through);
+    finish(pair_P, kept_P, kind, through, above_P);
     // end
 }
 
@@ -113,13 +128,13 @@ fn pair(group: vec3u, index: u32) -> Pair {
     return Pair(p, n, column, s, s < SEQUENCES && p < params.width && n < here.present);
 }
 
-fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool) {
+fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool, above: f32) {
     if !place.present {
         return;
     }
-    var through = 0.0;
+    var through = above;
     if multiplied {
-        through = sum_of(place.s, place.column);
+        through += sum_of(place.s, place.column);
     }
     if kind == START {
         start_gradient(place.p, place.n, through);

@@ -6,6 +6,7 @@
 // With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
+const DROPPED = 0u; // 1 if dropout may lie between layers
 const P = 0u;
 const UNITS = COLUMNS / 4u;
 
@@ -17,7 +18,8 @@ const UNITS = COLUMNS / 4u;
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output; in a stack
+                                                                   // what dropout multiplies inputs by
 @group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
 
 var<private> first: u32; // of the workgroup's sequences
@@ -63,14 +65,19 @@ fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
     // end
 }
 
-// h_{t−1}, then h_t of the layer below, which is its `h_in` one step on.
+// h_{t−1}, then h_t of the layer below, which is its `h_in` one step on, after dropout.
 fn left_four(term: u32, s: u32) -> vec4f {
     let below = term >= params.width;
     let k = select(term, term - params.width, below);
-    let row = select(here.row, here.row + params.batch - params.rows_apart, below);
     // Sequences beyond the last read that one again and are not stored.
-    let at = (row + min(first + s, here.present - 1u)) * params.width + k;
-    return vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
+    let n = min(first + s, here.present - 1u);
+    let at = (row_of_h(below) + n) * params.width + k;
+    let h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
+    if DROPPED == 0u || !below || params.dropped == 0u {
+        return h;
+    }
+    let drop = (here.row - params.rows_apart + n) * params.width + k;
+    return h * vec4f(y[drop], y[drop + 1u], y[drop + 2u], y[drop + 3u]);
 }
 
 // A unit and a sequence, and their numbers in the workgroup's tile.

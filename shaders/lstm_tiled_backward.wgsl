@@ -4,7 +4,7 @@
 // workgroup memory, from where an invocation takes PAIRS (column, sequence) pairs at a time on. What those read beside the
 // products is asked for ahead.
 // A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one above, and the terms
-// of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}.
+// of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}, or come before them where dropout lies between.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
 // With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
@@ -17,8 +17,10 @@ const PAIRS = 1u;  // 16 / PARTS, at least one
 const TERMS = 64u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
 const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
 const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
+const TURNS = 1u;  // two if dropout may lie between layers
 const P = 0u;
 const Q = 0u;
+const T = 0u;
 const K = 0u;
 const F = 0u;
 
@@ -33,7 +35,8 @@ const START = 2u;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;      // [unit][gate][k / 4] of W_hh at w_hh,
                                                                      // then of W_ih of the layer above, if `layers`
-@group(0) @binding(2) var<storage, read> projection: array<f32>;
+@group(0) @binding(2) var<storage, read> drop: array<f32>;           // [rows, P], what dropout multiplies the inputs of the
+                                                                     // layer above by, in a stack
 @group(0) @binding(3) var<storage, read> d_y: array<f32>;            // [N, R · P] at d_y, if has_d_y
 @group(0) @binding(4) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(5) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
@@ -88,17 +91,20 @@ fn step(group: vec3u, local: u32, kind: u32) {
     let w = params.w_hh + group.z * params.w_hh_apart + min(group.x * COLUMNS + column, quads - 1u);
     let padded = (params.hidden + 3u) / 4u * 4u;
     let skipped = select(4u * padded, 0u, first < present);
-    let terms = select(4u * padded, 8u * padded, own.stacked);
+    let all = select(4u * padded, 8u * padded, own.stacked);
     let share = TERMS / PARTS;
-    for (var begin = skipped; begin < terms; begin += TERMS) {
+    let dropped = TURNS > 1u && own.stacked && params.dropped != 0u;
+    // repeat T in TURNS
+    let turn_T = turn(T, skipped, 4u * padded, all, dropped);
+    for (var begin = turn_T.x; begin < turn_T.y; begin += TERMS) {
         let lead = begin + part * share;
         // All asked for together. Beyond the last term lies what is not multiplied.
         // repeat K in AHEAD
-        var w_K = weights[w + min(lead + K, terms - 1u) * quads];
+        var w_K = weights[w + min(lead + K, turn_T.y - 1u) * quads];
         // end
         // repeat F in FILLS
         let index_F = local + F * THREADS;
-        let unit_F = min(begin / 4u + unit_of(index_F), terms / 4u - 1u);
+        let unit_F = min(begin / 4u + unit_of(index_F), turn_T.y / 4u - 1u);
         let d_F = d_gate_of(unit_F, gate_of(index_F), row, first + 4u * (index_F / TERMS), present);
         // end
         workgroupBarrier();
@@ -108,10 +114,10 @@ fn step(group: vec3u, local: u32, kind: u32) {
         }
         // end
         workgroupBarrier();
-        for (var k = lead; k < min(lead + share, terms); k += AHEAD) {
+        for (var k = lead; k < min(lead + share, turn_T.y); k += AHEAD) {
             if k > lead {
                 // repeat K in AHEAD
-                w_K = weights[w + min(k + K, terms - 1u) * quads];
+                w_K = weights[w + min(k + K, turn_T.y - 1u) * quads];
                 // end
             }
             // repeat K in AHEAD
@@ -125,6 +131,17 @@ fn step(group: vec3u, local: u32, kind: u32) {
             // end
         }
     }
+    if dropped && T == 0u {
+        let p = 4u * (group.x * COLUMNS + column);
+        // repeat Q in QUADS
+        let n_Q = first + 4u * (Q * GROUPS + four);
+        sum_Q_0 *= drop_of(p, n_Q);
+        sum_Q_1 *= drop_of(p, n_Q + 1u);
+        sum_Q_2 *= drop_of(p, n_Q + 2u);
+        sum_Q_3 *= drop_of(p, n_Q + 3u);
+        // end
+    }
+    // end
     // repeat Q in QUADS
     workgroupBarrier();
     tile[part * 4u * LINE + local % LINE] = sum_Q_0;
@@ -136,6 +153,21 @@ fn step(group: vec3u, local: u32, kind: u32) {
     finish(pair_Q_P, kept_Q_P, kind);
     // end
     // end
+}
+
+// The terms of a turn, from x to y: all, or with dropout between layers first what comes from above, which goes through it.
+fn turn(t: u32, skipped: u32, own: u32, all: u32, dropped: bool) -> vec2u {
+    if !dropped {
+        return vec2u(select(all, skipped, t == 0u), all);
+    }
+    return select(vec2u(skipped, own), vec2u(own, all), t == 0u);
+}
+
+// What dropout multiplies four columns of h_t by on their way up. What is beyond the last is not used.
+fn drop_of(p: u32, n: u32) -> vec4f {
+    let row = (here.row + min(n, here.present - 1u)) * params.width;
+    let at = row + min(vec4u(p, p + 1u, p + 2u, p + 3u), vec4u(params.width - 1u));
+    return vec4f(drop[at.x], drop[at.y], drop[at.z], drop[at.w]);
 }
 
 // Neighbours read neighbours: first all units of a gate.

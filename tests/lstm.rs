@@ -285,8 +285,10 @@ fn steps_of_16_bits() {
         };
         cases.push(LstmCase { shape: other, ..plain.clone() });
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
-        let zones = Noise { recurrent_dropout: 0.0, weight_drop, ..noise };
-        cases.push(LstmCase { shape: LstmShape { noise: zones, ..plain.shape }, draw: Some(3), ..plain.clone() });
+        for dropout in [0.0, 0.4] {
+            let noise = Noise { recurrent_dropout: 0.0, weight_drop, dropout, locked: index == 0, ..noise };
+            cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(3), ..plain.clone() });
+        }
         cases.push(plain);
     }
     let gpus: Vec<_> =
@@ -343,9 +345,9 @@ fn a_strategy_takes_its_dispatches() {
     // Of both layers together, each a step after the other: T + L − 1 in the place of T · L.
     let stacked = common::recurring(stacked(4, 1, 1));
     assert_eq!(dispatches(&stacked, 9) - dispatches(&stacked, 5), 2 * 2 * 4);
-    let zones = Noise { zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
-    let with_zones = |steps| count(&stacked, steps, false, 0, zones);
-    assert_eq!(with_zones(9) - with_zones(5), 2 * 2 * 4);
+    let between = Noise { dropout: 0.3, zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
+    let with_dropout = |steps| count(&stacked, steps, false, 0, between);
+    assert_eq!(with_dropout(9) - with_dropout(5), 2 * 2 * 4);
     // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
     assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));
     assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));

@@ -162,14 +162,17 @@ fn every_unrolled_kernel_is_valid() {
     }
     let tiles = |units, groups, quads| Strategy::Steps(Steps::Tiles(StepTiles { units, groups, quads, workgroups: 0 }));
     for hidden_size in [1, 7, 192, 1024] {
-        let shape = LstmShape { hidden_size, ..LstmShape::default() };
+        // With dropout between layers for two of them.
+        let noise = Noise { dropout: if hidden_size % 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
+        let shape = LstmShape { hidden_size, num_layers: 2, noise, ..LstmShape::default() };
         let strategies =
             [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4), tiles(8, 16, 2)];
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
     for (side, subgroups) in [(8, 32), (16, 8), (16, 4)] {
         for (hidden_size, batch) in [(16, 1), (256, 64), (1024, 128), (48, 33)] {
-            let shape = LstmShape { hidden_size, batch, ..LstmShape::default() };
+            let noise = Noise { dropout: if batch % 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
+            let shape = LstmShape { hidden_size, batch, num_layers: 2, noise, ..LstmShape::default() };
             let matrices = Steps::Matrices(StepMatrices { side, subgroups });
             kernels.extend(Strategy::Steps(matrices).kernels(&shape));
         }

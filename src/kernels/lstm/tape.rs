@@ -139,11 +139,11 @@ impl LstmShape {
         ];
         let of_cell = |&(name, len): &(_, usize)| std::iter::repeat_n(Need::new(name, len, smaller), self.cells());
         let mut needs: Vec<_> = of_cells.iter().flat_map(of_cell).collect();
-        for layer in 0..self.num_layers {
-            let dropped = layer > 0 && self.noise.dropout > 0.0;
-            needs.push(Need::new("one layer's output", only(!shared, rows * self.output_size()), smaller));
-            needs.push(Need::new("one layer's input after dropout", only(dropped, rows * self.output_size()), smaller));
-        }
+        let (output, input) = ("one layer's output", "one layer's input after dropout");
+        let outputs = Need::new(output, only(!shared, rows * self.output_size()), smaller);
+        let inputs = Need::new(input, only(self.noise.dropout > 0.0, of_rows(rows) * self.output_size()), smaller);
+        needs.extend(std::iter::repeat_n(outputs, self.num_layers));
+        needs.extend(std::iter::repeat_n(inputs, self.num_layers - 1));
         let between = only(self.num_layers > 1, rows * self.output_size());
         let recurrent = only(self.noise.weight_drop > 0.0, self.gates() * width);
         needs.extend([
@@ -204,14 +204,19 @@ impl<B, I> LstmTape<B, I> {
             cells.iter_mut().zip(buffers).for_each(|(cell, buffer)| cell.push(buffer));
         }
         let mut cells = cells.into_iter().map(CellTape::of);
+        let (outputs, of_others) = of_others.split_at(shape.num_layers);
+        let (inputs, of_others) = of_others.split_at(shape.num_layers - 1);
+        let mut layers = Vec::new();
+        for Need { name, len, .. } in outputs {
+            let cells = cells.by_ref().take(shape.directions()).collect();
+            layers.push(LayerTape { cells, y: device.buffer(name, *len), x: device.buffer(name, 0) });
+        }
+        if let [Need { name, len, .. }, ..] = inputs {
+            let buffers = device.buffers(name, *len, inputs.len());
+            layers[1..].iter_mut().zip(buffers).for_each(|(layer, x)| layer.x = x);
+        }
         let mut needs = of_others.iter();
         let mut need = || needs.next().expect("as many needs as buffers");
-        let mut layers = Vec::new();
-        for _ in 0..shape.num_layers {
-            let cells = cells.by_ref().take(shape.directions()).collect();
-            let [y, x] = [need(), need()].map(|need| device.buffer(need.name, need.len));
-            layers.push(LayerTape { cells, y, x });
-        }
         let sequences = need();
         let sequences = device.indices(sequences.name, sequences.len);
         let mut next = || {

@@ -9,13 +9,13 @@ use crate::kernels::lstm::tape::output;
 use crate::kernels::lstm::{LstmTape, affine_maps, gate_gradients, input_of};
 use crate::kernels::{CellTape, Matrix, Onto, Product, ProductShape, WeightGradients};
 
-/// Before a layer's recurrences: dropout on its input in those `rows`.
-pub fn before_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, tape: &mut Tape) {
+/// Before a layer's recurrences: dropout on its input in those `rows`, or in its place what dropout multiplies that by.
+pub fn before_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, masks: bool, tape: &mut Tape) {
     if let Some(drop) = pass.input_drop(layer) {
         let (below, above) = tape.layers.split_at_mut(layer);
         let (input, place) = output(&below[layer - 1], pass.shape, pass.packing);
         let (elements, at) = (pass.input_elements(&rows), rows.start * place.row);
-        let from = Source::Values(input, place.offset + at);
+        let from = if masks { Source::Ones } else { Source::Values(input, place.offset + at) };
         gpu.dropout(&drop, &elements, &tape.sequences, from, (&mut above[0].x, at), false);
     }
 }

@@ -243,7 +243,7 @@ impl<'a> Recurrences<'a> {
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
             if direction == 0 && by_itself {
-                before_layer(gpu, pass, layer, 0..pass.rows(), tape);
+                before_layer(gpu, pass, layer, 0..pass.rows(), false, tape);
             }
             let apart = if layer == 0 { inputs == 0 } else { by_itself };
             if apart {
@@ -342,7 +342,7 @@ impl<'a> Recurrences<'a> {
             let h_0 = if inputs > 0 { x.0 } else { h_0 };
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
                 let rows = self.rows(begin, false);
-                before_layer(gpu, pass, layer, rows.clone(), tape);
+                before_layer(gpu, pass, layer, rows.clone(), false, tape);
                 input_products(gpu, pass, (layer, 0), params_of, x, rows, false, tape);
             }
             let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];

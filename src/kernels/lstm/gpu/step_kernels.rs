@@ -12,7 +12,8 @@ params! {
     pub(super) struct ForwardParams {
         t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
         ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
-        joining: u32, joining_apart: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, layers: u32,
+        joining: u32, joining_apart: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, dropped: u32,
+        layers: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
         w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, shared_output: u32, has_start: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
@@ -23,7 +24,7 @@ params! {
         t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
         ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
         has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32, cell: u32, cell_apart: u32,
-        rows_apart: u32, state_apart: u32, mask_apart: u32, layers: u32, ends: u32,
+        rows_apart: u32, state_apart: u32, mask_apart: u32, dropped: u32, layers: u32, ends: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
         w_hh: u32, w_hh_apart: u32, w_hr: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
@@ -226,8 +227,14 @@ const INVOCATIONS: usize = 256;
 /// Fours of numbers in workgroup memory: WebGPU's 16 KiB.
 const MEMORY: usize = 1024;
 
+/// Whether dropout may lie between layers: on the way back the terms of a product then take two turns.
+fn between(backward: bool, shape: &LstmShape) -> Constant {
+    let dropped = shape.noise.dropout > 0.0 && shape.num_layers > 1 && shape.shares_output();
+    if backward { ("TURNS", 1 + usize::from(dropped)) } else { ("DROPPED", usize::from(dropped)) }
+}
+
 impl StepTiles {
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 8] {
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 9] {
         // Invocations across; the pairs whose products one of them sums up; the terms of a product.
         let (across, sums, terms): (Constant, usize, usize) = match backward {
             false => (("UNITS", self.units), 4, padded(shape.width())),
@@ -247,6 +254,7 @@ impl StepTiles {
             ("TERMS", share * parts),
             ("AHEAD", ahead),
             ("FILLS", (share * fours).div_ceil(across.1 * self.groups)),
+            between(backward, shape),
         ]
     }
 }
@@ -274,7 +282,7 @@ impl StepMatrices {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 7] {
+    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 8] {
         let Self { side, subgroups } = *self;
         let [sequences, columns] = self.tile(backward, shape);
         let parts = subgroups * side * side / (sequences * columns);
@@ -290,6 +298,7 @@ impl StepMatrices {
             ("AHEAD", ahead),
             ("FILLS", (sequences * parts * ahead * side).div_ceil(1024)),
             ("PAIRS", pairs.div_ceil(256)),
+            between(backward, shape),
         ]
     }
 }

@@ -87,8 +87,8 @@ impl<'a> Recurrences<'a> {
         }
         for cell in 0..pass.shape.cells() {
             let (layer, direction) = (cell / directions, cell % directions);
-            if direction == 0 {
-                before_layer(gpu, pass, layer, 0..pass.rows(), tape);
+            if direction == 0 && !self.are_stacked() {
+                before_layer(gpu, pass, layer, 0..pass.rows(), false, tape);
             }
             if layer > 0 && self.are_stacked() {
                 self.prepare_gates(layer, params, tape);
@@ -99,8 +99,22 @@ impl<'a> Recurrences<'a> {
             self.prepare(cell, params, start, tape, keeps_zeros);
             let cells = self.company.with(cell, pass.shape);
             if cell + 1 == cells.end {
+                self.drop_between(true, tape);
                 self.walk(&cells, start, params, tape);
+                self.drop_between(false, tape);
             }
+        }
+    }
+
+    /// Whether dropout lies between layers that pass on what goes up and down by themselves.
+    fn drops(&self) -> bool {
+        self.are_stacked() && self.pass.input_drop(1).is_some()
+    }
+
+    /// With such dropout the inputs of layers; while steps are `walked`, in their place what it multiplies by.
+    fn drop_between(&self, walked: bool, tape: &mut Tape) {
+        for layer in (1..self.pass.shape.num_layers).filter(|_| self.drops()) {
+            before_layer(self.gpu, self.pass, layer, 0..self.pass.rows(), walked, tape);
         }
     }
 
@@ -200,6 +214,7 @@ impl<'a> Recurrences<'a> {
         let h_0 = start.map_or(params, |start| &start.h);
         let [gates, h_in, c, mask] =
             [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.company.all_of(buffer));
+        let y = if self.drops() { tape.layers[1].x.whole() } else { y };
         let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, &cell.u];
         let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
@@ -266,6 +281,7 @@ impl<'a> Recurrences<'a> {
             cell_apart,
             rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
             mask_apart: self.company.apart(&cell.mask) as u32,
+            dropped: u32::from(self.drops()),
             layers: self.layers(),
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
@@ -303,10 +319,11 @@ impl<'a> Recurrences<'a> {
         params_of: &GpuBuffer,
         upstream: Option<(&GpuBuffer, usize)>,
         d_final: Option<&LstmState<GpuBuffer>>,
-        tape: &mut Tape,
+        all: &mut Tape,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
-        let Tape { layers, between, dropped, packed, .. } = tape;
+        self.drop_between(true, all);
+        let Tape { layers, between, dropped, packed, .. } = &mut *all;
         let (d_y, from) = upstream.unwrap_or((between, 0));
         let (dropped, packed) = (&*dropped, &*packed);
         let (gpu, pass, shape, cells) =
@@ -317,6 +334,7 @@ impl<'a> Recurrences<'a> {
                 take_final(gpu, pass, cell, state, &mut layers[cell / directions].cells[cell % directions]);
             }
         }
+        let projection = if self.drops() { layers[1].x.whole() } else { params_of };
         let tape = &layers[cells.start / directions].cells[cells.start % directions];
         let weights = match pass.weight_drop(cells.start) {
             _ if self.kind != Steps::Plain => packed,
@@ -326,7 +344,7 @@ impl<'a> Recurrences<'a> {
         // What goes back through W_hh.
         let d_recurrent = if shape.layer_norm { &tape.norm } else { self.company.all_of(&tape.gates) };
         let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
-        let buffers = [weights, params_of, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
+        let buffers = [weights, projection, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
         let [backward, project, start] = [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START]
             .map(|kernel| kernel.of(self.kind, shape));
         let normed = [params_of, &tape.d_h, c, mask, &tape.gates, d_state, &tape.norm];
@@ -349,19 +367,21 @@ impl<'a> Recurrences<'a> {
                 gpu.run(start, &params, &buffers, of_width);
             }
         }
-        let Some(state) = d_start else { return };
-        for cell in cells.clone() {
-            let (layer, direction) = (cell / directions, cell % directions);
-            if self.are_stacked() {
-                let first = pass.packing.step(0, false);
-                let tape = &layers[layer].cells[direction];
-                let alone = Self { company: Company::None, ..*self };
-                let params = alone.backward_params(&Wave::one(cell, first), from, d_final.is_some(), tape);
-                let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
-                gpu.run(start, &params, &buffers, self.grid(true, width, first.present, 1));
+        if let Some(state) = d_start {
+            for cell in cells.clone() {
+                let (layer, direction) = (cell / directions, cell % directions);
+                if self.are_stacked() {
+                    let first = pass.packing.step(0, false);
+                    let tape = &layers[layer].cells[direction];
+                    let alone = Self { company: Company::None, ..*self };
+                    let params = alone.backward_params(&Wave::one(cell, first), from, d_final.is_some(), tape);
+                    let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
+                    gpu.run(start, &params, &buffers, self.grid(true, width, first.present, 1));
+                }
+                give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
             }
-            give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
         }
+        self.drop_between(false, all);
     }
 
     fn backward_params(&self, wave: &Wave, from: usize, has_final: bool, tape: &CellTape<GpuBuffer>) -> BackwardParams {
@@ -418,6 +438,7 @@ impl<'a> Recurrences<'a> {
             rows_apart: (self.company.apart(&tape.gates) / shape.gates()) as u32,
             state_apart: self.company.apart(&tape.d_state) as u32,
             mask_apart: self.company.apart(&tape.mask) as u32,
+            dropped: u32::from(self.drops()),
             layers: self.layers(),
             ends: wave.ends as u32,
             rows: pass.rows() as u32,

@@ -19,11 +19,10 @@ pub(super) enum Company {
 }
 
 impl Company {
-    /// Of the cells of a shape. Where a stack goes step by step no dropout may lie between the layers, and the weights of its inputs
-    /// have to fit, too; what normalises or projects, and the plain kernels, take one cell.
+    /// Of the cells of a shape. Where a stack goes step by step the weights of its inputs have to fit, too; what normalises or
+    /// projects, and the plain kernels, take one cell.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let layers = shape.num_layers > 1 && shape.shares_output();
-        let plain = shape.noise.dropout == 0.0;
         let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
         let strategy = Strategy::of(gpu, shape);
         match strategy {
@@ -32,7 +31,7 @@ impl Company {
             _ if shape.bidirectional => Self::Directions,
             Strategy::Persistent(tiles) if layers && tiles.chunks > 1 => Self::Layers,
             Strategy::Steps(steps)
-                if layers && plain && fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to =>
+                if layers && fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to =>
             {
                 Self::Layers
             }
