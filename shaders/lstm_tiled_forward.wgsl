@@ -3,7 +3,7 @@
 // one unit and QUADS times four sequences; what the parts have meets in workgroup memory, from where an invocation takes PAIRS
 // (unit, sequence) pairs at a time on. What those read beside the products is asked for ahead.
 // A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one below, and the terms
-// of x_t · W_ihᵀ, where x_t is that one's h_t, follow those of h_{t−1}.
+// of x_t · W_ihᵀ, where x_t is that one's h_t after dropout, follow those of h_{t−1}.
 // At H=256, N=64 that is 128 workgroups of 256 invocations with 32 terms each, instead of 64 of 64 with 256: by counting, not yet
 // timed on hardware.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the

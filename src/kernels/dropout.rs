@@ -1,4 +1,4 @@
-//! Dropout: elements times random masks that are drawn again wherever they are needed, never stored.
+//! Dropout: elements times random masks that are drawn again wherever they are needed, and stored only where a recurrence reads them.
 
 use pulp::NullaryFnOnce;
 

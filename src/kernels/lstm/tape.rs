@@ -97,7 +97,8 @@ pub struct LayerTape<B> {
     pub cells: Vec<CellTape<B>>,
     /// Its output, where that is not in `h_in`.
     pub y: B, // [rows, R · P]
-    /// Its input after dropout; only with dropout, and not for the first layer.
+    /// Its input after dropout; only with dropout, and not for the first layer. Between a forward pass and its backward pass a device
+    /// may have there what dropout multiplies by.
     pub x: B, // [rows, R · P]
 }
 

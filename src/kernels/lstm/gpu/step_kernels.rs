@@ -146,12 +146,12 @@ pub(super) static START: StepKernel =
     step_kernel!(BACKWARD_START, TILED_START, MATRIX_BACKWARD, "matrices_start", true);
 
 impl StepKernel {
-    /// The kernel of this kind for a shape.
-    pub fn of(&'static self, steps: Steps, shape: &LstmShape) -> &'static Kernel {
+    /// The kernel of this kind for a shape; `dropped` if dropout may lie between layers that go together.
+    pub fn of(&'static self, steps: Steps, shape: &LstmShape, dropped: bool) -> &'static Kernel {
         match steps {
-            Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape)),
+            Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape, dropped)),
             #[cfg(not(target_arch = "wasm32"))]
-            Steps::Matrices(matrices) => unrolled(&self.matrices, &matrices.constants(self.backward, shape)),
+            Steps::Matrices(matrices) => unrolled(&self.matrices, &matrices.constants(self.backward, shape, dropped)),
             _ => self.plain,
         }
     }
@@ -161,7 +161,10 @@ impl StepKernel {
 pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
     match steps {
         Steps::Plain => Vec::new(),
-        _ => [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape)).into(),
+        _ => {
+            let dropped = shape.noise.dropout > 0.0;
+            [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape, dropped)).into()
+        }
     }
 }
 
@@ -228,13 +231,12 @@ const INVOCATIONS: usize = 256;
 const MEMORY: usize = 1024;
 
 /// Whether dropout may lie between layers: on the way back the terms of a product then take two turns.
-fn between(backward: bool, shape: &LstmShape) -> Constant {
-    let dropped = shape.noise.dropout > 0.0 && shape.num_layers > 1 && shape.shares_output();
+fn between(backward: bool, dropped: bool) -> Constant {
     if backward { ("TURNS", 1 + usize::from(dropped)) } else { ("DROPPED", usize::from(dropped)) }
 }
 
 impl StepTiles {
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 9] {
+    fn constants(&self, backward: bool, shape: &LstmShape, dropped: bool) -> [Constant; 9] {
         // Invocations across; the pairs whose products one of them sums up; the terms of a product.
         let (across, sums, terms): (Constant, usize, usize) = match backward {
             false => (("UNITS", self.units), 4, padded(shape.width())),
@@ -254,7 +256,7 @@ impl StepTiles {
             ("TERMS", share * parts),
             ("AHEAD", ahead),
             ("FILLS", (share * fours).div_ceil(across.1 * self.groups)),
-            between(backward, shape),
+            between(backward, dropped),
         ]
     }
 }
@@ -282,7 +284,7 @@ impl StepMatrices {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn constants(&self, backward: bool, shape: &LstmShape) -> [Constant; 8] {
+    fn constants(&self, backward: bool, shape: &LstmShape, dropped: bool) -> [Constant; 8] {
         let Self { side, subgroups } = *self;
         let [sequences, columns] = self.tile(backward, shape);
         let parts = subgroups * side * side / (sequences * columns);
@@ -298,7 +300,7 @@ impl StepMatrices {
             ("AHEAD", ahead),
             ("FILLS", (sequences * parts * ahead * side).div_ceil(1024)),
             ("PAIRS", pairs.div_ceil(256)),
-            between(backward, shape),
+            between(backward, dropped),
         ]
     }
 }

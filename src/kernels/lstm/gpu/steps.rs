@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::masks::{self, Zoneout};
 use super::step_kernels::{
-    self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, Steps, plain_grid, projection_place,
+    self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, StepKernel, Steps, plain_grid,
+    projection_place,
 };
 use super::waves::{Company, Wave};
 use super::weights::Layout;
@@ -87,8 +88,8 @@ impl<'a> Recurrences<'a> {
         }
         for cell in 0..pass.shape.cells() {
             let (layer, direction) = (cell / directions, cell % directions);
-            if direction == 0 && !self.are_stacked() {
-                before_layer(gpu, pass, layer, 0..pass.rows(), false, tape);
+            if direction == 0 {
+                before_layer(gpu, pass, layer, 0..pass.rows(), self.are_stacked(), tape);
             }
             if layer > 0 && self.are_stacked() {
                 self.prepare_gates(layer, params, tape);
@@ -99,23 +100,19 @@ impl<'a> Recurrences<'a> {
             self.prepare(cell, params, start, tape, keeps_zeros);
             let cells = self.company.with(cell, pass.shape);
             if cell + 1 == cells.end {
-                self.drop_between(true, tape);
                 self.walk(&cells, start, params, tape);
-                self.drop_between(false, tape);
             }
         }
+    }
+
+    /// In this kind; without dropout between layers by itself, as that takes more registers.
+    fn kernel(&self, kernel: &'static StepKernel) -> &'static Kernel {
+        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.noise.dropout > 0.0)
     }
 
     /// Whether dropout lies between layers that pass on what goes up and down by themselves.
     fn drops(&self) -> bool {
         self.are_stacked() && self.pass.input_drop(1).is_some()
-    }
-
-    /// With such dropout the inputs of layers; while steps are `walked`, in their place what it multiplies by.
-    fn drop_between(&self, walked: bool, tape: &mut Tape) {
-        for layer in (1..self.pass.shape.num_layers).filter(|_| self.drops()) {
-            before_layer(self.gpu, self.pass, layer, 0..self.pass.rows(), walked, tape);
-        }
     }
 
     /// The biases of a layer whose input comes step by step.
@@ -218,7 +215,7 @@ impl<'a> Recurrences<'a> {
         let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, &cell.u];
         let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
-        let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| kernel.of(self.kind, shape));
+        let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| self.kernel(kernel));
         for index in 0..Wave::count(self.company, self.pass) {
             let wave = Wave::of(self.company, self.pass, cells.start, index, false);
             let params = self.forward_params(&wave, start.is_some(), cell);
@@ -322,7 +319,6 @@ impl<'a> Recurrences<'a> {
         all: &mut Tape,
         d_start: Option<&mut LstmState<GpuBuffer>>,
     ) {
-        self.drop_between(true, all);
         let Tape { layers, between, dropped, packed, .. } = &mut *all;
         let (d_y, from) = upstream.unwrap_or((between, 0));
         let (dropped, packed) = (&*dropped, &*packed);
@@ -334,7 +330,7 @@ impl<'a> Recurrences<'a> {
                 take_final(gpu, pass, cell, state, &mut layers[cell / directions].cells[cell % directions]);
             }
         }
-        let projection = if self.drops() { layers[1].x.whole() } else { params_of };
+        let projection_or_drop = if self.drops() { layers[1].x.whole() } else { params_of };
         let tape = &layers[cells.start / directions].cells[cells.start % directions];
         let weights = match pass.weight_drop(cells.start) {
             _ if self.kind != Steps::Plain => packed,
@@ -344,9 +340,9 @@ impl<'a> Recurrences<'a> {
         // What goes back through W_hh.
         let d_recurrent = if shape.layer_norm { &tape.norm } else { self.company.all_of(&tape.gates) };
         let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
-        let buffers = [weights, projection, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
-        let [backward, project, start] = [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START]
-            .map(|kernel| kernel.of(self.kind, shape));
+        let buffers = [weights, projection_or_drop, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
+        let [backward, project, start] =
+            [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START].map(|kernel| self.kernel(kernel));
         let normed = [params_of, &tape.d_h, c, mask, &tape.gates, d_state, &tape.norm];
         for index in 0..Wave::count(self.company, pass) {
             let wave = Wave::of(self.company, pass, cells.start, index, true);
@@ -381,7 +377,9 @@ impl<'a> Recurrences<'a> {
                 give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
             }
         }
-        self.drop_between(false, all);
+        for layer in (1..shape.num_layers).filter(|_| self.are_stacked()) {
+            before_layer(gpu, pass, layer, 0..pass.rows(), false, all);
+        }
     }
 
     fn backward_params(&self, wave: &Wave, from: usize, has_final: bool, tape: &CellTape<GpuBuffer>) -> BackwardParams {
