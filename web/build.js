@@ -56,7 +56,7 @@ function buildWasm() {
   // Of -O2's passes those that make it smaller and leave the product's loops as they are.
   const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
   const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
-  const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs"];
+  const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs", "--code-folding"];
   // By name, like functions lie side by side, where brotli finds them.
   const order = ["--reorder-functions-by-name", "--converge", "--strip-producers", "--strip-target-features"];
   const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, ...order];
