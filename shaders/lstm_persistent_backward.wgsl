@@ -6,28 +6,34 @@
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_h_t ∘ tanh(c_t) ∘ o(1 − o)
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
-// of its fours of units u, u + FOUR_THREADS, … (FOURS of them), the weights of its part's UNITS units, a 4 × 4 block for the
+// of its fours of units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's BLOCKS units, a 4 × 4 block for the
 // gates of one unit and the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS
-// (unit, sequence) pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
+// (unit, sequence) pairs on, or without FAR in the part's own invocations, whose pairs are those of its fours: that spares a barrier
+// a step. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
-// kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
+// kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
+// lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const SEQUENCES = 1u;
-const FOUR_THREADS = 1u;
-const FOURS = 1u;
+const ITEM_THREADS = 1u;
+const ITEMS = 1u;
 const PARTS = 1u;
-const UNITS = 1u;     // blocks of a part
+const BLOCKS = 1u;     // blocks of a part
 const RESIDENT = 1u;
 const ZONEOUT = 0u;   // or 1
+const FAR = 1u;       // or 0, where a four's parts are one, or of one subgroup
+const SIDES = 1u;     // or 2
 const R = 0u;
 const M = 0u;
 const S = 0u;
 
 const PADDED = (HIDDEN + 3u) / 4u * 4u;
 const QUADS = PADDED / 4u;
-const THREADS = FOUR_THREADS * PARTS;
-const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
+const THREADS = ITEM_THREADS * PARTS;
+const ITEM = 4u;      // units
+const D_LEN = SEQUENCES * PARTS * BLOCKS;
+const TOTALS = select(ITEMS * SEQUENCES, 1u, FAR != 0u);
 
 struct Params {
     begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
@@ -72,8 +78,10 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
                                                                      // of them, then the start's
 
-var<workgroup> d_gates: array<vec4f, SEQUENCES * PARTS * UNITS>;     // d_gates_{t+1}
+var<workgroup> d_gates: array<vec4f, SIDES * D_LEN>;                 // d_gates_{t+1}, without FAR beside d_gates_t
+// repeat F in FAR
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_{t+1} · W_hh, each part's
+// end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -81,19 +89,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     here = way;
     let first = group.x * SEQUENCES;
     let pairs = pair_count();
-    let part = local / FOUR_THREADS;
-    let u = local % FOUR_THREADS;
-    // repeat R in FOURS
+    let part = part_of(local);
+    let u = item_of(local);
+    // repeat R in ITEMS
     // repeat M in RESIDENT
-    let w_R_M = weights(part * UNITS + M, u + R * FOUR_THREADS);
+    let w_R_M = weights(part * BLOCKS + M, u + R * ITEM_THREADS);
     // end
     // end
     // Units beyond the last and sequences that have no step yet are multiplied too.
-    for (var at = local; at < SEQUENCES * PARTS * UNITS; at += THREADS) {
+    for (var at = local; at < SIDES * D_LEN; at += THREADS) {
         d_gates[at] = vec4f();
     }
     workgroupBarrier();
     var d_c: array<f32, PAIRS>;
+    var totals: array<vec4f, TOTALS>; // of all parts, without FAR
     // Asked for a step ahead.
     var kept: array<Kept, PAIRS>;
     var coming = step_at(way, way.end - 1u);
@@ -111,45 +120,54 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         if first >= max(max(step.present, step.joining), coming.present) {
             continue;
         }
+        turn_over(D_LEN);
         workgroupBarrier();
         // repeat S in SEQUENCES
-        // repeat R in FOURS
+        // repeat R in ITEMS
         var sum_S_R = vec4f();
         // end
         // end
         // repeat M in RESIDENT
         // repeat S in SEQUENCES
-        let d_M_S = d_gates[S * PARTS * UNITS + part * UNITS + M];
-        // repeat R in FOURS
+        let d_M_S = d_gates[now + S * PARTS * BLOCKS + part * BLOCKS + M];
+        // repeat R in ITEMS
         sum_S_R = multiplied(w_R_M, d_M_S, sum_S_R);
         // end
         // end
         // end
-        for (var m = part * UNITS + RESIDENT; m < (part + 1u) * UNITS; m++) {
-            // repeat R in FOURS
-            let w_R = weights(m, u + R * FOUR_THREADS);
+        for (var m = part * BLOCKS + RESIDENT; m < (part + 1u) * BLOCKS; m++) {
+            // repeat R in ITEMS
+            let w_R = weights(m, u + R * ITEM_THREADS);
             // end
             // repeat S in SEQUENCES
-            let d_S = d_gates[S * PARTS * UNITS + m];
-            // repeat R in FOURS
+            let d_S = d_gates[now + S * PARTS * BLOCKS + m];
+            // repeat R in ITEMS
             sum_S_R = multiplied(w_R, d_S, sum_S_R);
             // end
             // end
         }
         // repeat S in SEQUENCES
-        // repeat R in FOURS
-        if u + R * FOUR_THREADS < QUADS {
-            sums[(part * SEQUENCES + S) * QUADS + u + R * FOUR_THREADS] = sum_S_R;
+        // repeat R in ITEMS
+        if FAR == 0u {
+            totals[(S * ITEMS + R) % TOTALS] = over_parts(sum_S_R);
+        }
+        // repeat F in FAR
+        if u + R * ITEM_THREADS < QUADS {
+            sums[(part * SEQUENCES + S) * QUADS + u + R * ITEM_THREADS] = sum_S_R;
         }
         // end
         // end
-        workgroupBarrier();
+        // end
+        if SIDES == 1u {
+            workgroupBarrier();
+        }
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
             let own = kept[p];
             kept[p] = kept_of(place, coming);
             if place.valid {
-                d_c[p] = cell_gradient(place, step, own, d_c[p]);
+                let product = component(totals[(place.s * ITEMS + p % ITEMS) % TOTALS], place.j % 4u);
+                d_c[p] = cell_gradient(place, step, own, product, d_c[p]);
             }
         }
         if walked == way.begin + 1u && way.begin > 0u {
@@ -183,12 +201,17 @@ fn d_c_place(place: Pair) -> u32 {
     return here.cell * params.state_apart + (params.batch + place.n) * HIDDEN + place.j;
 }
 
+// An index that is no constant would put the four into memory.
+fn component(four: vec4f, index: u32) -> f32 {
+    return select(select(four.x, four.y, index == 1u), select(four.z, four.w, index == 3u), index >= 2u);
+}
+
 // What a pair takes over from the dispatch before, whose last step came after `step`; returns d_c.
 fn enter(place: Pair, step: Step) -> f32 {
     if !place.valid || place.n >= step.joining {
         return 0.0;
     }
-    d_gates[place.s * PARTS * UNITS + place.j] = four_gates(step.next + place.n, place.j);
+    d_gates[next + place.s * PARTS * BLOCKS + place.j] = four_gates(step.next + place.n, place.j);
     return d_state[d_c_place(place)];
 }
 
@@ -219,13 +242,16 @@ fn kept_of(place: Pair, step: Step) -> Kept {
 }
 
 // One unit and sequence at one step; returns d_c for the step before.
-fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
+fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f32) -> f32 {
     var d_h = 0.0;
     var d_c = 0.0;
     if place.n < step.joining {
+        d_h = product;
+        // repeat F in FAR
         for (var part = 0u; part < PARTS; part++) {
             d_h += sums[(part * SEQUENCES + place.s) * QUADS + place.j / 4u][place.j % 4u];
         }
+        // end
         d_h *= recurrent_mask(place);
         d_c = d_c_after;
         if ZONEOUT != 0u {
@@ -265,7 +291,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, d_c_after: f32) -> f32 {
         d_c * i * (1.0 - g * g),
         d_h * tanh_c * o * (1.0 - o),
     );
-    d_gates[place.s * PARTS * UNITS + place.j] = d_gate;
+    d_gates[next + place.s * PARTS * BLOCKS + place.j] = d_gate;
     keep_gates(step.row + place.n, place.j, d_gate);
     let d_c_before = d_c * f;
     if ZONEOUT != 0u {

@@ -5,31 +5,36 @@
 // With INPUTS the product of x, which has so many columns, is made here too. With ZONEOUT, elements of c_t and h_t keep their
 // value from the step before.
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
-// of its units u, u + UNIT_THREADS, … (UNITS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
+// of its units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
-// pairs on. Blocks beyond the first RESIDENT of a part are read again at each step.
+// pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that spares a barrier a step. Blocks
+// beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
-// kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl and lstm_zone.wgsl.
+// kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
+// lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const SEQUENCES = 1u;
-const UNIT_THREADS = 4u;
-const UNITS = 1u;
+const ITEM_THREADS = 4u;
+const ITEMS = 1u;
 const PARTS = 1u;
-const QUADS = 1u;     // blocks of a part
+const BLOCKS = 1u;     // blocks of a part
 const RESIDENT = 1u;
 const INPUTS = 1u;    // to 4, or 0 if `gates` has x · W_ihᵀ + b_ih + b_hh
 const ZONEOUT = 0u;   // or 1
+const FAR = 1u;       // or 0, where a unit's parts are one, or of one subgroup
+const SIDES = 1u;     // or 2
 const I = 0u;
 const R = 0u;
 const Q = 0u;
 const S = 0u;
 
 const PADDED = (HIDDEN + 3u) / 4u * 4u;
-const THREADS = UNIT_THREADS * PARTS;
-const COLUMNS = 4u * QUADS;
+const THREADS = ITEM_THREADS * PARTS;
+const COLUMNS = 4u * BLOCKS;
 const INPUT_PAIRS = select(1u, PAIRS, INPUTS > 0u);
-const PAIRS = (PADDED * SEQUENCES + THREADS - 1u) / THREADS;
+const ITEM = 1u;      // units
+const H_LEN = SEQUENCES * PARTS * COLUMNS;
 
 struct Params {
     begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
@@ -76,8 +81,10 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> c: array<Units>;      // [N + rows, H]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;        // [rows, R · H], unless shared_output
 
-var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;          // h_{t−1}
+var<workgroup> h: array<f32, SIDES * H_LEN>;                        // h_{t−1}, without FAR beside h_t
+// repeat F in FAR
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1} · W_hhᵀ, each part's
+// end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -85,15 +92,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     here = way;
     let first = group.x * SEQUENCES;
     let pairs = pair_count();
-    let part = local / UNIT_THREADS;
-    let u = local % UNIT_THREADS;
-    // repeat R in UNITS
+    let part = part_of(local);
+    let u = item_of(local);
+    // repeat R in ITEMS
     // repeat Q in RESIDENT
-    let w_R_Q = weights(part * QUADS + Q, u + R * UNIT_THREADS);
+    let w_R_Q = weights(part * BLOCKS + Q, u + R * ITEM_THREADS);
     // end
     // end
     // Columns beyond the last and sequences that are not there yet are multiplied too.
-    for (var at = local; at < SEQUENCES * PARTS * COLUMNS; at += THREADS) {
+    for (var at = local; at < SIDES * H_LEN; at += THREADS) {
         h[at] = 0.0;
     }
     workgroupBarrier();
@@ -114,42 +121,57 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         if first >= max(step.present, step.joining) {
             continue;
         }
+        turn_over(H_LEN);
         workgroupBarrier();
         // repeat S in SEQUENCES
-        // repeat R in UNITS
+        // repeat R in ITEMS
         var sum_S_R = vec4f();
         // end
         // end
         // repeat Q in RESIDENT
         // repeat S in SEQUENCES
-        let h_Q_S = four(S, part * QUADS + Q);
-        // repeat R in UNITS
+        let h_Q_S = four(S, part * BLOCKS + Q);
+        // repeat R in ITEMS
         sum_S_R = multiplied(w_R_Q, h_Q_S, sum_S_R);
         // end
         // end
         // end
-        for (var q = part * QUADS + RESIDENT; q < (part + 1u) * QUADS; q++) {
-            // repeat R in UNITS
-            let w_R = weights(q, u + R * UNIT_THREADS);
+        for (var q = part * BLOCKS + RESIDENT; q < (part + 1u) * BLOCKS; q++) {
+            // repeat R in ITEMS
+            let w_R = weights(q, u + R * ITEM_THREADS);
             // end
             // repeat S in SEQUENCES
             let h_S = four(S, q);
-            // repeat R in UNITS
+            // repeat R in ITEMS
             sum_S_R = multiplied(w_R, h_S, sum_S_R);
             // end
             // end
         }
         // repeat S in SEQUENCES
-        // repeat R in UNITS
-        if u + R * UNIT_THREADS < PADDED {
-            sums[(part * SEQUENCES + S) * PADDED + u + R * UNIT_THREADS] = sum_S_R;
+        // repeat R in ITEMS
+        if FAR == 0u {
+            let product_S_R = over_parts(sum_S_R);
+            if SEQUENCES == 1u || S % PARTS == part {
+                let p = (S / PARTS * ITEMS + R) % PAIRS;
+                z[p] = input_gates(z[p], own_inputs[p % INPUT_PAIRS]) + product_S_R;
+            }
+        }
+        // repeat F in FAR
+        if u + R * ITEM_THREADS < PADDED {
+            sums[(part * SEQUENCES + S) * PADDED + u + R * ITEM_THREADS] = sum_S_R;
         }
         // end
         // end
-        workgroupBarrier();
+        // end
+        if SIDES == 1u {
+            workgroupBarrier();
+        }
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
-            let inputs = input_gates(z[p], own_inputs[p % INPUT_PAIRS]);
+            var inputs = z[p];
+            if FAR != 0u {
+                inputs = input_gates(inputs, own_inputs[p % INPUT_PAIRS]);
+            }
             z[p] = entering(place, coming);
             if place.valid && place.n < step.present {
                 c_before[p] = cell_step(place, step, inputs, c_before[p]);
@@ -173,7 +195,7 @@ fn packed_four(at: u32) -> vec4f {
 }
 
 fn four(s: u32, quad: u32) -> vec4f {
-    let at = s * PARTS * COLUMNS + 4u * quad;
+    let at = now + s * PARTS * COLUMNS + 4u * quad;
     return vec4f(h[at], h[at + 1u], h[at + 2u], h[at + 3u]);
 }
 
@@ -183,7 +205,7 @@ fn enter(place: Pair, step: Step) -> f32 {
         return 0.0;
     }
     if here.begin > 0u && place.n < step.ongoing {
-        h[h_place(place)] = h_in[step.row + place.n][place.j];
+        h[next + h_place(place)] = h_in[step.row + place.n][place.j];
         return c[params.batch + step.before + place.n][place.j];
     }
     if here.begin == 0u {
@@ -198,7 +220,7 @@ fn enter(place: Pair, step: Step) -> f32 {
 // A sequence starts at a step whose first row is `row`; returns c.
 fn join(place: Pair, row: u32) -> f32 {
     let h_start = start_h(place) * recurrent_mask(place);
-    h[h_place(place)] = h_start;
+    h[next + h_place(place)] = h_start;
     h_in[row + place.n][place.j] = h_start;
     return start_c(place);
 }
@@ -276,9 +298,11 @@ fn input_gates(entered: vec4f, own: Inputs) -> vec4f {
 
 fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     var z = inputs;
+    // repeat F in FAR
     for (var part = 0u; part < PARTS; part++) {
         z += sums[(part * SEQUENCES + place.s) * PADDED + place.j];
     }
+    // end
     let i = sigmoid(z.x);
     let f = sigmoid(z.y);
     let g = tangent(z.z);
@@ -294,7 +318,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     }
     c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);
-    h[h_place(place)] = masked;
+    h[next + h_place(place)] = masked;
     if params.shared_output == 0u {
         y[(row - here.base) * params.outputs + here.column + place.j] = h_t;
     }
@@ -307,7 +331,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
 // h of the step before, as it was before recurrent dropout.
 fn h_before(place: Pair, step: Step) -> f32 {
     if params.masked == 0u {
-        return h[h_place(place)];
+        return h[now + h_place(place)];
     }
     if place.n < step.ongoing {
         return y[(step.before - here.base + place.n) * params.outputs + here.column + place.j];

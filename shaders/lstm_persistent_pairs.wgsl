@@ -6,20 +6,47 @@ const WIDTH = HIDDEN;
 alias Units = array<f32, HIDDEN>;
 alias Gates = array<Units, 4>;
 
+const PAIRS = ITEMS * ((ITEM * SEQUENCES + PARTS - 1u) / PARTS); // FAR parts have one item
+
+// Where that lies which is read, and that which is written.
+var<private> now: u32;
+var<private> next: u32;
+
+// Before each step, `len` elements of one copy.
+fn turn_over(len: u32) {
+    now = next;
+    next = (SIDES - 1u) * len - now;
+}
+
+// The part and the first item, which is a unit or a four of units, of an invocation. Without FAR parts are neighbours.
+fn part_of(local: u32) -> u32 {
+    return select(local % PARTS, local / ITEM_THREADS, FAR != 0u);
+}
+
+fn item_of(local: u32) -> u32 {
+    return select(local / PARTS, local % ITEM_THREADS, FAR != 0u);
+}
+
 // The pairs of an invocation. Loops over two may be written out by a compiler; over more that takes it seconds, so it is
 // not told how many they are.
 fn pair_count() -> u32 {
     if PAIRS <= 2u {
         return PAIRS;
     }
-    return min(PAIRS, (PADDED * params.batch + THREADS - 1u) / THREADS);
+    return min(PAIRS, PAIRS * params.batch);
 }
 
 // An invocation's pair number p.
 fn pair(p: u32, local: u32, first: u32) -> Pair {
     let index = p * THREADS + local;
-    let j = index % PADDED;
-    let s = index / PADDED;
+    var j = index % PADDED;
+    var s = index / PADDED;
+    if FAR == 0u {
+        // The units of an item, for one sequence after the other, go round its parts.
+        let turn = p / ITEMS * PARTS + part_of(local);
+        j = (item_of(local) + p % ITEMS * ITEM_THREADS) * ITEM + turn % ITEM;
+        s = turn / ITEM;
+    }
     return Pair(j, s, first + s, j < HIDDEN && s < SEQUENCES && first + s < params.batch);
 }
 

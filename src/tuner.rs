@@ -84,7 +84,7 @@ pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let hidden = PRODUCTS.iter().map(|size| size[2]).take(rows[0].seconds.len()).collect();
     let (mut tuning, products) = (candidates[chosen].1, Table { hidden, rows, chosen });
 
-    let candidates = with_recurrences(tuning, &suited.recurrence);
+    let candidates = with_recurrences(tuning, &suited.recurrence, gpu.lanes());
     let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
     let kind = candidates.iter().position(|(_, tuning)| tuning.recurrence == all).expect("a candidate");
     let suit = (kind, suited.recurrence.persistent_to);
@@ -131,14 +131,15 @@ fn stacked(tuning: Tuning) -> [(&'static str, Tuning); 2] {
 }
 
 /// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter, and for a single step and for
-/// stacks as suits it.
-fn with_recurrences(tuning: Tuning, suited: &Recurrence) -> Vec<(&'static str, Tuning)> {
+/// stacks as suits it; those from lane to lane where a subgroup has several `lanes`.
+fn with_recurrences(tuning: Tuning, suited: &Recurrence, lanes: usize) -> Vec<(&'static str, Tuning)> {
     let with = |&(name, kind): &(_, Recurrence)| {
         let Recurrence { step, chunks, inputs, stack_to, .. } = *suited;
         let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, inputs, stack_to, ..kind };
         (name, Tuning { recurrence, ..tuning })
     };
-    Recurrence::CANDIDATES.iter().map(with).collect()
+    let offered = |(_, kind): &&(_, Recurrence)| kind.lanes == 0 || lanes > 1;
+    Recurrence::CANDIDATES.iter().filter(offered).map(with).collect()
 }
 
 /// What is run to be measured.
@@ -294,9 +295,12 @@ mod tests {
         for suited in [true, false].map(Tuning::suited_to) {
             assert!(Tuning::CANDIDATES.iter().any(|(_, tuning)| *tuning == suited));
             let all = Recurrence { persistent_to: usize::MAX, ..suited.recurrence };
-            let candidates = with_recurrences(suited, &suited.recurrence);
-            assert!(candidates.iter().any(|(_, tuning)| tuning.recurrence == all));
-            assert!(candidates.iter().all(|(_, tuning)| tuning.recurrence.steps <= suited.recurrence.steps));
+            for lanes in [1, 32] {
+                let candidates = with_recurrences(suited, &suited.recurrence, lanes);
+                assert!(candidates.iter().any(|(_, tuning)| tuning.recurrence == all));
+                assert!(candidates.iter().all(|(_, tuning)| tuning.recurrence.steps <= suited.recurrence.steps));
+                assert_eq!(candidates.iter().any(|(_, tuning)| tuning.recurrence.lanes > 0), lanes > 1);
+            }
         }
     }
 

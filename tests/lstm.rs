@@ -210,7 +210,11 @@ fn strategies() {
     let persistent = tiles.map(|[threads, sequences, blocks, steps]| persistent(threads, sequences, blocks, steps));
     let tiled = [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2], [8, 16, 2]]
         .map(|[units, groups, quads]| tiled(units, groups, quads));
-    let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).map(common::recurring).collect();
+    let near = [(2, [60, 8, 0, 2]), (4, [256, 1, 10, 256]), (32, [256, 3, 2, 3])].map(|(lanes, tiles)| {
+        let [threads, sequences, blocks, steps] = tiles;
+        Recurrence { lanes, ..self::persistent(threads, sequences, blocks, steps) }
+    });
+    let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).chain(near).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
 
@@ -255,7 +259,8 @@ fn checks_change_no_bit_of_cells_together() {
     let both = LstmShape { bidirectional: true, ragged: true, num_layers: 2, ..plain.shape };
     let lengths = vec![30, 7, 37];
     let cases = [LstmCase { shape: both, lengths, from: 0, ..plain.clone() }, plain];
-    for recurrence in [stacked(8, 2, 1), Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) }] {
+    let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
+    for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
         let [trusted, checked] = [common::tuned(tuning), common::tuned_and_checked(tuning)];
         for case in &cases {
@@ -940,7 +945,7 @@ fn a_tuning_says_which_strategy() {
     let tiles = |threads, sequences, blocks, steps| {
         let chunks = if steps == 256 { 2 } else { 1 };
         let inputs = if steps == 64 { 0 } else { 4 };
-        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs })
+        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs, lanes: 0 })
     };
     let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
@@ -973,4 +978,13 @@ fn a_tuning_says_which_strategy() {
     assert_eq!(of(&hardware, 32_768, 64), Strategy::Steps(Steps::Plain));
     assert_eq!(of(&common::recurring(STEPS), 1, 1), Strategy::Steps(Steps::Plain));
     assert_eq!(of(&common::recurring(persistent(40, 3, 1, 2)), 999, 1), tiles(40, 3, 1, 2));
+    // As many neighbours as there are in a subgroup, which the software adapters have.
+    let near = |wanted| {
+        let gpu = common::recurring(Recurrence { lanes: wanted, ..persistent(40, 3, 1, 2) });
+        let Strategy::Persistent(Tiles { lanes, .. }) = of(&gpu, 64, 1) else { panic!("one dispatch for each step") };
+        assert_eq!(lanes, wanted.min(gpu.lanes()));
+        lanes
+    };
+    assert!(near(4) == 4 || !software.is_software());
+    near(64);
 }

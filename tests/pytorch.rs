@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bptt::config::{Head, LossKind, OptimizerKind};
-use bptt::device::{Cpu, Device, Real};
+use bptt::device::{Cpu, Device, Real, Recurrence};
 use bptt::kernels::{Clip, Kernels, LossShape, LstmShape, LstmState, Packing, Record, Rule};
 use bptt::model::{Batch, InputGradients, Network, NetworkShape, Optimizer};
 use common::{compare, compare_to_largest, doubles};
@@ -346,7 +346,9 @@ fn gpu() {
 /// Also those ways to run the recurrence that this adapter would not take by itself.
 #[test]
 fn gpu_in_every_strategy() {
-    for recurrence in [common::STEPS, common::stacked(16, 2, 1), common::persistent(256, 2, 2, 7)] {
+    let persistent = common::persistent(256, 2, 2, 7);
+    let near = Recurrence { lanes: 4, ..persistent };
+    for recurrence in [common::STEPS, common::stacked(16, 2, 1), persistent, near] {
         all_cases(&format!("Gpu, {recurrence:?}"), &common::recurring(recurrence), &SINGLE);
     }
 }

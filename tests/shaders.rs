@@ -29,9 +29,10 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     let (beyond, memory) = match kernel.entry {
         "half" | "half_large" => (Capabilities::SHADER_FLOAT16, WORKGROUP_BYTES),
         entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
+        _ if text.contains("subgroupShuffleXor(") => (Capabilities::SUBGROUP, WORKGROUP_BYTES),
         _ => (Capabilities::empty(), WORKGROUP_BYTES),
     };
-    if beyond.is_empty() && text.starts_with("enable ") {
+    if !beyond.contains(Capabilities::SHADER_FLOAT16) && text.starts_with("enable ") {
         problems.push(format!("asks to {}", text.lines().next().unwrap_or_default()));
     }
     // `pack2x16float` is of the base language.
@@ -139,10 +140,13 @@ fn every_kernel_is_valid_and_as_rust_declares_it() {
 /// The kernels that are made for a size and a device: all weights in registers, some, none; in one part and in several.
 #[test]
 fn every_unrolled_kernel_is_valid() {
-    let tiles = |threads, sequences, blocks| Tiles { threads, sequences, blocks, steps: 256, chunks: 1, inputs: 0 };
-    let strategies =
-        [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)]
-            .map(Strategy::Persistent);
+    let apart = Tiles { threads: 0, sequences: 0, blocks: 0, steps: 256, chunks: 1, inputs: 0, lanes: 0 };
+    let tiles = |threads, sequences, blocks| Tiles { threads, sequences, blocks, ..apart };
+    let in_memory =
+        [tiles(256, 1, 10), tiles(256, 4, 64), tiles(1024, 8, 3), tiles(8, 8, 0), tiles(24, 3, 1), tiles(1, 1, 1)];
+    let in_lanes =
+        [(4, in_memory[1]), (32, in_memory[0]), (64, in_memory[2])].map(|(lanes, tiles)| Tiles { lanes, ..tiles });
+    let strategies = [&in_memory[..], &in_lanes].concat().into_iter().map(Strategy::Persistent).collect::<Vec<_>>();
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
     for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
@@ -201,7 +205,7 @@ fn the_list_of_kernels_is_the_folder() {
         let file = folder.join(name).with_extension("wgsl");
         assert_eq!(*text, std::fs::read_to_string(&file).expect("a readable file"), "{name}");
     }
-    let entries: BTreeSet<_> = kernels.iter().map(|kernel| (kernel.name, kernel.entry)).collect();
+    let entries: BTreeSet<_> = kernels.iter().map(|kernel| (kernel.name, kernel.entry, kernel.shared)).collect();
     assert_eq!(entries.len(), kernels.len(), "an entry point is listed twice");
     let names: BTreeSet<_> = kernels.iter().map(|kernel| kernel.name.to_owned()).collect();
     assert!(names.len() >= 10, "only {} kernels were found", names.len());

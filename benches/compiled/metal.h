@@ -101,6 +101,9 @@ template <int N> INLINE float dot(const Vector<float, N>& a, const Vector<float,
     for (int i = 0; i < N; i++) sum += a[i] * b[i];
     return sum;
 }
+template <int N> INLINE Vector<float, N> simd_shuffle_xor(const Vector<float, N>& a, uint lanes) {
+    return Vector<float, N>().each([&](int i) { return __shfl_xor_sync(0xffffffff, a[i], lanes); });
+}
 }
 using metal::half2;
 

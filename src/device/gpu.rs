@@ -118,6 +118,7 @@ pub struct Gpu {
     kind: wgpu::DeviceType,
     tuned: Tuned,
     half: Option<Half>,
+    lanes: usize,
     options: GpuOptions,
     faults: Arc<Mutex<Option<Fault>>>,
     allocated: Cell<u64>,
@@ -210,11 +211,14 @@ impl Gpu {
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let timestamps = if options.profile { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+        let lanes = adapter::lanes(adapter);
+        let only = |wanted, feature| if wanted { feature } else { wgpu::Features::empty() };
+        let timestamps = only(options.profile, wgpu::Features::TIMESTAMP_QUERY);
+        let features = only(lanes > 1, wgpu::Features::SUBGROUP) | half.map_or(wgpu::Features::empty(), Half::features);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bptt"),
             required_limits,
-            required_features: adapter.features() & timestamps | half.map_or(wgpu::Features::empty(), Half::features),
+            required_features: adapter.features() & timestamps | features,
             experimental_features: half.map_or(wgpu::ExperimentalFeatures::disabled(), Half::experimental),
             ..Default::default()
         };
@@ -237,6 +241,7 @@ impl Gpu {
             queue,
             kind: info.device_type,
             half,
+            lanes,
             tuned: Tuned { adapter: key, tuning: options.tuning.or(measured).unwrap_or(by_kind) },
             options,
             faults,
@@ -256,6 +261,11 @@ impl Gpu {
     pub fn half(&self) -> Option<Half> {
         // A browser's page has no kernels of them: so much less to load.
         if cfg!(target_arch = "wasm32") { None } else { self.half }
+    }
+
+    /// Invocations of a subgroup at least, where kernels exchange numbers within it; else 1.
+    pub fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// Whether it is a processor that runs the kernels.

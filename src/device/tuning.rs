@@ -75,6 +75,10 @@ pub struct Recurrence {
     /// invocations with more than two pairs of a unit and a sequence, in a product over all time steps before.
     #[serde(default)] // Likewise.
     pub inputs: usize,
+    /// Neighbours in a subgroup, at most, who share the sums of a unit, on adapters where kernels can have that: through workgroup
+    /// memory, as with 0, each step waits once more.
+    #[serde(default)] // Likewise.
+    pub lanes: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
     /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below. Beyond, a
@@ -138,6 +142,7 @@ impl Recurrence {
         steps: 64,
         chunks: 1,
         inputs: 0,
+        lanes: 0,
         step: None,
         stack_to: 0,
     };
@@ -153,22 +158,24 @@ impl Recurrence {
         steps: 256,
         chunks: 2,
         inputs: 4,
+        lanes: 0,
         step: Some(StepTiles::HARDWARE),
         stack_to: 256,
     };
 
     /// What is worth measuring, with a name for each, whatever the hidden size: a dispatch for each step, then tiles.
-    pub const CANDIDATES: [(&str, Self); 6] = {
-        let all = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
-        [
-            ("a dispatch for each step", Self { persistent_to: 0, ..all }),
-            ("few invocations", Self { persistent_to: usize::MAX, ..Self::SOFTWARE }),
-            ("256 invocations", all),
-            ("256, fewer workgroups", Self { groups: 16, ..all }),
-            ("256, fewer registers", Self { blocks: 4, ..all }),
-            ("256, no weights kept", Self { blocks: 0, ..all }),
-        ]
-    };
+    pub const CANDIDATES: &[(&str, Self)] = &[
+        ("a dispatch for each step", Self { persistent_to: 0, ..Self::ALWAYS }),
+        ("few invocations", Self { persistent_to: usize::MAX, ..Self::SOFTWARE }),
+        ("256 invocations", Self::ALWAYS),
+        // A page has none of those.
+        #[cfg(not(target_arch = "wasm32"))]
+        ("256, sums from lane to lane", Self { lanes: 32, ..Self::ALWAYS }),
+        ("256, fewer workgroups", Self { groups: 16, ..Self::ALWAYS }),
+        ("256, fewer registers", Self { blocks: 4, ..Self::ALWAYS }),
+        ("256, no weights kept", Self { blocks: 0, ..Self::ALWAYS }),
+    ];
+    const ALWAYS: Self = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
 }
 
 impl Tuning {

@@ -72,6 +72,7 @@ pub const STEPS: Recurrence = Recurrence {
     steps: 1,
     chunks: 0,
     inputs: 0,
+    lanes: 0,
     step: None,
     stack_to: 0,
 };

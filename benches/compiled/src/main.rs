@@ -2,6 +2,7 @@
 //! the checks that `bptt` leaves out too.
 
 use std::error::Error;
+use std::iter;
 
 use bptt::device::{Kernel, Tuning};
 use bptt::kernels::{LstmShape, Steps, Strategy, Tiles, all};
@@ -12,6 +13,8 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 const BATCH: usize = 64;
+/// Of an NVIDIA GPU.
+const LANES: usize = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let recurrence = Tuning::HARDWARE.recurrence;
@@ -20,15 +23,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         let normed = LstmShape { layer_norm: true, ..plain.clone() };
         let shapes = if hidden_size <= recurrence.persistent_to { vec![plain, normed] } else { vec![plain] };
         for shape in shapes {
-            let strategy = match recurrence.step {
+            let strategies = match recurrence.step {
                 Some(tiles) if hidden_size > recurrence.persistent_to => {
-                    Strategy::Steps(Steps::Tiles(tiles.of(hidden_size, BATCH)))
+                    vec![("", Strategy::Steps(Steps::Tiles(tiles.of(hidden_size, BATCH))))]
                 }
-                _ => Strategy::Persistent(Tiles::of(&recurrence, &shape)),
+                _ => {
+                    let tiles = Tiles::of(&recurrence, &shape);
+                    let near = (!shape.layer_norm).then_some(Tiles { lanes: LANES, ..tiles });
+                    let near = near.map(|tiles| (", lane to lane", Strategy::Persistent(tiles)));
+                    iter::once(("", Strategy::Persistent(tiles))).chain(near).collect()
+                }
             };
-            for kernel in strategy.kernels(&shape) {
-                let inputs = if kernel.name.contains(" INPUTS=1 ") { ", D=1" } else { "" };
-                print(kernel, &format!("H={hidden_size}, N={BATCH}{inputs}"))?;
+            for (how, strategy) in strategies {
+                for kernel in strategy.kernels(&shape) {
+                    let inputs = if kernel.name.ends_with(" INPUTS=1") { ", D=1" } else { "" };
+                    print(kernel, &format!("H={hidden_size}, N={BATCH}{inputs}{how}"))?;
+                }
             }
         }
     }
@@ -43,7 +53,8 @@ fn print(kernel: &Kernel, made_for: &str) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let module = parse_str(&wgsl)?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32).validate(&module)?;
+    let capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32 | Capabilities::SUBGROUP;
+    let info = Validator::new(ValidationFlags::all(), capabilities).validate(&module)?;
     let unchecked = BoundsCheckPolicy::Unchecked;
     let options = Options {
         bounds_check_policies: BoundsCheckPolicies {

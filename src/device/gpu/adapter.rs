@@ -38,6 +38,14 @@ pub async fn adapters() -> Vec<AdapterReport> {
     found().await.into_iter().map(report).collect()
 }
 
+/// Invocations of a subgroup at least, where kernels exchange numbers within it; else 1. Of Vulkan alone: elsewhere nobody has tried
+/// them.
+pub(super) fn lanes(adapter: &wgpu::Adapter) -> usize {
+    let info = adapter.get_info();
+    let offered = info.backend == wgpu::Backend::Vulkan && adapter.features().contains(wgpu::Features::SUBGROUP);
+    if offered { info.subgroup_min_size.max(1) as usize } else { 1 }
+}
+
 /// What a measured choice holds for: the adapter, its driver and this version's kernels.
 pub(super) fn key(info: &wgpu::AdapterInfo) -> String {
     let wgpu::AdapterInfo { name, backend, driver, driver_info, .. } = info;

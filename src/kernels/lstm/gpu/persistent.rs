@@ -15,7 +15,7 @@ use super::{
     input_products, take_final,
 };
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
-use crate::kernels::unroll::unrolled;
+use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
     struct StepsParams { rows: u32, steps: u32, place: u32 }
@@ -39,16 +39,65 @@ params! {
 }
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
-    "lstm_persistent_forward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
+    "lstm_persistent_forward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_pairs"
+        + "lstm_persistent_alone"
+        + "lstm_zone",
     ForwardParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
-    "lstm_persistent_backward" + "lstm_persistent_shared" + "lstm_persistent_pairs" + "lstm_zone",
+    "lstm_persistent_backward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_pairs"
+        + "lstm_persistent_alone"
+        + "lstm_zone",
     BackwardParams,
     [Read, Read, Read, Read, Read, Write, Write]
 );
-pub(super) static KERNELS: &[&[&Kernel]] = &[&[&STEPS, &FORWARD, &BACKWARD], full::KERNELS];
+// The same with parts that are neighbours in a subgroup; a page has none of those.
+#[cfg(not(target_arch = "wasm32"))]
+static FORWARD_LANES: Kernel = kernel!(
+    "lstm_persistent_forward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_pairs"
+        + "lstm_persistent_lanes"
+        + "lstm_zone",
+    ForwardParams,
+    [Read, Read, Read, Read, Write, Write, Write, Write]
+);
+#[cfg(not(target_arch = "wasm32"))]
+static BACKWARD_LANES: Kernel = kernel!(
+    "lstm_persistent_backward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_pairs"
+        + "lstm_persistent_lanes"
+        + "lstm_zone",
+    BackwardParams,
+    [Read, Read, Read, Read, Read, Write, Write]
+);
+pub(super) static KERNELS: &[&[&Kernel]] = &[
+    &[
+        &STEPS,
+        &FORWARD,
+        &BACKWARD,
+        #[cfg(not(target_arch = "wasm32"))]
+        &FORWARD_LANES,
+        #[cfg(not(target_arch = "wasm32"))]
+        &BACKWARD_LANES,
+    ],
+    full::KERNELS,
+];
+
+/// The plain kernels, forward and backward.
+fn kernels(_cut: &Cut) -> [&'static Kernel; 2] {
+    #[cfg(not(target_arch = "wasm32"))]
+    if _cut.near && _cut.parts > 1 {
+        return [&FORWARD_LANES, &BACKWARD_LANES];
+    }
+    [&FORWARD, &BACKWARD]
+}
 
 pub(super) use full::MOMENTS;
 
@@ -70,6 +119,37 @@ fn split(count: usize, along: usize, threads: usize) -> [usize; 4] {
     [across, count.div_ceil(across), parts, along.div_ceil(parts)]
 }
 
+/// How a plain kernel's work is cut.
+struct Cut {
+    threads: usize, // invocations of a part
+    items: usize,   // units, or fours of units, of an invocation
+    parts: usize,
+    blocks: usize, // of a part for each item
+    /// Whether the sums of all parts stay with their invocations.
+    near: bool,
+    sequences: usize,
+    /// How often what is read at a step has room in workgroup memory: twice if it can be written meanwhile for the next.
+    sides: usize,
+}
+
+impl Cut {
+    #[inline(never)]
+    fn constants(&self, tiles: &Tiles, shape: &LstmShape) -> [Constant; 10] {
+        [
+            ("HIDDEN", shape.hidden_size),
+            ("SEQUENCES", self.sequences),
+            ("ITEM_THREADS", self.threads),
+            ("ITEMS", self.items),
+            ("PARTS", self.parts),
+            ("BLOCKS", self.blocks),
+            ("RESIDENT", self.blocks.min(tiles.blocks / self.items)),
+            ("ZONEOUT", usize::from(shape.zones())),
+            ("FAR", usize::from(!self.near)),
+            ("SIDES", self.sides),
+        ]
+    }
+}
+
 impl Tiles {
     /// The most sequences, at most those wanted, that take no more than WebGPU's 16 KiB, some bytes `apart`.
     fn sequences_of(&self, bytes_each: usize, apart: usize) -> usize {
@@ -80,11 +160,22 @@ impl Tiles {
         self.threads.min(INVOCATIONS)
     }
 
-    /// How the plain kernel's work is cut on the way forward, and the sequences of a workgroup.
-    fn cut(&self, shape: &LstmShape) -> ([usize; 4], usize) {
+    /// `count` items over the invocations, what is left of those over `along` blocks, of 16 bytes of a sequence each.
+    #[inline(never)]
+    fn cut(&self, count: usize, along: usize) -> Cut {
+        let [threads, items, parts, blocks] = split(count, along, self.invocations());
+        let near = parts == 1 || self.lanes > 1;
+        let parts = if near { 1 << parts.min(self.lanes.max(1)).ilog2() } else { parts };
+        let blocks = if near { along.div_ceil(parts) } else { blocks };
+        let read = 16 * parts * blocks;
+        let sequences = self.sequences_of(read + if near { 0 } else { 16 * parts * count }, 0);
+        let sides = if near && 2 * read * sequences <= WORKGROUP_BYTES { 2 } else { 1 };
+        Cut { threads, items, parts, blocks, near, sequences, sides }
+    }
+
+    fn forward_cut(&self, shape: &LstmShape) -> Cut {
         let padded = padded(shape.hidden_size);
-        let cut @ [_, _, parts, quads] = split(padded, padded / 4, self.invocations());
-        (cut, self.sequences_of(16 * parts * (quads + padded), 0))
+        self.cut(padded, padded / 4)
     }
 
     /// `inputs` is what is multiplied along with h, of a first layer.
@@ -92,25 +183,15 @@ impl Tiles {
         if is_full(shape) {
             return self.full_forward(shape);
         }
-        let ([threads, units, parts, quads], sequences) = self.cut(shape);
-        let constants = [
-            ("HIDDEN", shape.hidden_size),
-            ("SEQUENCES", sequences),
-            ("UNIT_THREADS", threads),
-            ("UNITS", units),
-            ("PARTS", parts),
-            ("QUADS", quads),
-            ("RESIDENT", quads.min(self.blocks / units)),
-            ("INPUTS", inputs),
-            ("ZONEOUT", usize::from(shape.zones())),
-        ];
-        Tiled { kernel: unrolled(&FORWARD, &constants), sequences }
+        let cut = self.forward_cut(shape);
+        let constants = [&cut.constants(self, shape)[..], &[("INPUTS", inputs)]].concat();
+        Tiled { kernel: unrolled(kernels(&cut)[0], &constants), sequences: cut.sequences }
     }
 
     /// The inputs of the first layer if they are multiplied along with h, from a start state of zero; else none.
     fn inputs(&self, shape: &LstmShape) -> usize {
-        let ([threads, _, parts, _], sequences) = self.cut(shape);
-        let pairs = (padded(shape.hidden_size) * sequences).div_ceil(threads * parts);
+        let Cut { items, parts, sequences, .. } = self.forward_cut(shape);
+        let pairs = items * sequences.div_ceil(parts);
         let few = shape.input_size <= self.inputs.min(4) && pairs <= 2;
         if few && !is_full(shape) { shape.input_size } else { 0 }
     }
@@ -119,20 +200,9 @@ impl Tiles {
         if is_full(shape) {
             return self.full_backward(shape);
         }
-        let (hidden, padded) = (shape.hidden_size, padded(shape.hidden_size));
-        let [threads, fours, parts, units] = split(padded / 4, padded, self.invocations());
-        let sequences = self.sequences_of(16 * parts * (units + padded / 4), 0);
-        let constants = [
-            ("HIDDEN", hidden),
-            ("SEQUENCES", sequences),
-            ("FOUR_THREADS", threads),
-            ("FOURS", fours),
-            ("PARTS", parts),
-            ("UNITS", units),
-            ("RESIDENT", units.min(self.blocks / fours)),
-            ("ZONEOUT", usize::from(shape.zones())),
-        ];
-        Tiled { kernel: unrolled(&BACKWARD, &constants), sequences }
+        let padded = padded(shape.hidden_size);
+        let cut = self.cut(padded / 4, padded);
+        Tiled { kernel: unrolled(kernels(&cut)[1], &cut.constants(self, shape)), sequences: cut.sequences }
     }
 
     /// The kernels that these tiles make for a shape.

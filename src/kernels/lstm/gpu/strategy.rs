@@ -30,6 +30,8 @@ pub struct Tiles {
     pub chunks: usize,
     /// As in [`Recurrence`].
     pub inputs: usize,
+    /// As in [`Recurrence`], no more than the adapter has.
+    pub lanes: usize,
 }
 
 impl Strategy {
@@ -45,7 +47,8 @@ impl Strategy {
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let recurrence = &gpu.tuning().recurrence;
         if shape.hidden_size <= recurrence.persistent_to {
-            return Self::Persistent(Tiles::of(recurrence, shape));
+            let tiles = Tiles::of(recurrence, shape);
+            return Self::Persistent(Tiles { lanes: tiles.lanes.min(gpu.lanes()), ..tiles });
         }
         Self::Steps(Steps::of(gpu, shape))
     }
@@ -54,13 +57,13 @@ impl Strategy {
 impl Tiles {
     /// Those for a shape.
     pub fn of(
-        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, inputs, .. }: &Recurrence,
+        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, inputs, lanes, .. }: &Recurrence,
         shape: &LstmShape,
     ) -> Self {
         let wanted = if units == 0 { threads } else { shape.hidden_size.div_ceil(units).next_multiple_of(8) };
         let together = shape.batch.checked_div(groups).unwrap_or(sequences);
         let threads = wanted.clamp(1, threads.max(1));
         let sequences = together.clamp(1, sequences.max(1));
-        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1), inputs }
+        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1), inputs, lanes }
     }
 }
