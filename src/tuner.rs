@@ -138,8 +138,12 @@ fn with_recurrences(tuning: Tuning, suited: &Recurrence, lanes: usize) -> Vec<(&
         let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, inputs, stack_to, ..kind };
         (name, Tuning { recurrence, ..tuning })
     };
-    let offered = |(_, kind): &&(_, Recurrence)| kind.lanes == 0 || lanes > 1;
-    Recurrence::CANDIDATES.iter().filter(offered).map(with).collect()
+    let mut candidates: Vec<_> = Recurrence::CANDIDATES.iter().map(with).collect();
+    // A page has none of those.
+    if cfg!(not(target_arch = "wasm32")) && lanes == 1 {
+        candidates.retain(|(_, tuning)| tuning.recurrence.lanes == 0);
+    }
+    candidates
 }
 
 /// What is run to be measured.

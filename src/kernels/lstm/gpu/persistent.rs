@@ -133,7 +133,6 @@ struct Cut {
 }
 
 impl Cut {
-    #[inline(never)]
     fn constants(&self, tiles: &Tiles, shape: &LstmShape) -> [Constant; 10] {
         [
             ("HIDDEN", shape.hidden_size),
@@ -161,7 +160,6 @@ impl Tiles {
     }
 
     /// `count` items over the invocations, what is left of those over `along` blocks, of 16 bytes of a sequence each.
-    #[inline(never)]
     fn cut(&self, count: usize, along: usize) -> Cut {
         let [threads, items, parts, blocks] = split(count, along, self.invocations());
         let near = parts == 1 || self.lanes > 1;
