@@ -54,12 +54,13 @@ function buildWasm() {
   // Nothing lies below the first KiB, where the stack would end: so offsets can be part of the instructions that load.
   const offsets = ["--low-memory-unused", "--optimize-added-constants-propagate"];
   // Of -O2's passes those that make it smaller and leave the product's loops as they are.
-  const whole = ["--dae-optimizing", "--duplicate-function-elimination", "--rse"];
+  const whole = ["--dae-optimizing", "--rse", "--gufa"];
   const locals = ["--pick-load-signs", "--coalesce-locals", "--reorder-locals", "--optimize-instructions", "--simplify-locals"];
-  const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs", "--code-folding"];
+  const branches = ["--vacuum", "--merge-blocks", "--remove-unused-brs"];
+  const alike = ["--code-folding", "--duplicate-function-elimination"];
   // By name, like functions lie side by side, where brotli finds them.
   const order = ["--reorder-functions-by-name", "--converge", "--strip-producers", "--strip-target-features"];
-  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, ...order];
+  const smaller = [...whole, "-O1", "--precompute-propagate", ...locals, ...branches, ...alike, ...order];
   run(optimizer, ...smaller, ...offsets, ...enabled, join(made, "bptt_bg.wasm"), "-o", optimized);
 }
 
