@@ -1,12 +1,11 @@
 // The gradients of one unit and sequence at a backward step. Appended to the kernels that name this file, whose `d_y`, `c`,
 // `mask`, `gates` and `d_state` it uses, with lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
-// d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh.
-fn hidden_gradient(p: u32, n: u32, through: f32, word: u32) -> f32 {
+// d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh, `above` what comes from the layer above.
+fn hidden_gradient(p: u32, n: u32, through: f32, above: f32, word: u32) -> f32 {
     let unit = here.d_h + n * params.width + p;
     let ends = n >= here.following;
-    // What comes from the layer above does not end, and a stack has no masks of h.
-    var d_h_t = select(through * recurrent_mask(p, n), 0.0, ends && !here.stacked);
+    var d_h_t = above + select(through * recurrent_mask(p, n), 0.0, ends);
     if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
         d_h_t += d_state[unit];
     }

@@ -99,7 +99,7 @@ fn hidden_gradients(p: u32, n: u32, words: vec4u) -> vec4f {
     let through = through_gates(p, n, here.next, here.following);
     var d_h_t = vec4f();
     for (var q = 0u; q < min(4u, here.present - n); q++) {
-        d_h_t[q] = hidden_gradient(p, n + q, through[q], words[q]);
+        d_h_t[q] = hidden_gradient(p, n + q, through[q], 0.0, words[q]);
     }
     return d_h_t;
 }

@@ -61,6 +61,7 @@ struct Step {
     joining: u32,
     cell: u32,
     base: u32,   // the cell's first row
+    y: u32,      // likewise, where `y` begins: with that of all `layers`, or with the cell's own
     column: u32, // of the output
     mask: u32,   // where the cell's begins
 }
@@ -82,14 +83,20 @@ fn step_of(z: u32) -> Step {
         params.joining + z * params.joining_apart,
         cell,
         base,
-        params.column + z * params.width,
+        select(base, 0u, params.layers > 0u),
+        select(params.column + z * params.width, 0u, params.layers > 0u),
         cell * params.mask_apart,
     );
 }
 
-// Where h_{t−1} begins, or h_t of the layer below.
+// Where `h_in` has h_{t−1}, or h_t of the layer below, which is its `h_in` one step on if that has no mask.
 fn row_of_h(below: bool) -> u32 {
     return select(here.row, here.row + params.batch - params.rows_apart, below);
+}
+
+// Where `y` has h_t of the layer below, unless shared_output.
+fn row_below() -> u32 {
+    return here.row - params.rows_apart;
 }
 
 // h_t goes to the output and into the next step.
@@ -99,8 +106,9 @@ fn publish(p: u32, n: u32, fresh: f32, word: u32) {
         var h_before = h_in[(here.row + n) * params.width + p];
         if params.masked != 0u {
             h_before = start(p, n);
-            if n < here.ongoing {
-                h_before = y[(here.before - here.base + n) * params.outputs + here.column + p];
+            // The rows before the first of a stack have the start state, and `y` has none.
+            if n < here.ongoing && (params.layers == 0u || here.row != here.base) {
+                h_before = y[(here.before - here.y + n) * params.outputs + here.column + p];
             }
         }
         let z = zone_share(word & 0xffffu, params.limit_h, params.rate_h);
@@ -111,7 +119,7 @@ fn publish(p: u32, n: u32, fresh: f32, word: u32) {
         h_in[next] = h_t;
         return;
     }
-    y[(here.row - here.base + n) * params.outputs + here.column + p] = h_t;
+    y[(here.row - here.y + n) * params.outputs + here.column + p] = h_t;
     if n < here.following {
         h_in[next] = h_t * recurrent_mask(p, n);
     }

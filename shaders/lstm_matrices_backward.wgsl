@@ -6,7 +6,7 @@
 // With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
-const TURNS = 1u; // two if dropout may lie between layers
+const TURNS = 1u; // two if dropout may lie between layers, or on h
 const P = 0u;
 const STEP = 0u;
 const KEEP = 1u;
@@ -78,18 +78,21 @@ fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
     // repeat P in PAIRS
     var above_P = 0.0;
     // end
-    // What comes from the layer above goes through dropout, so that it comes first.
-    let dropped = TURNS > 1u && own.stacked && params.dropped != 0u;
-    if dropped {
+    // What comes from the layer above comes for itself where masks may lie on the way.
+    let apart = TURNS > 1u && own.stacked;
+    if apart {
         multiply(terms, 2u * terms, weights, params.width, group.x * COLUMNS, local, subgroup);
         // repeat P in PAIRS
         if pair_P.present {
-            above_P = sum_of(pair_P.s, pair_P.column) * drop[(here.row + pair_P.n) * params.width + pair_P.p];
+            above_P = sum_of(pair_P.s, pair_P.column);
+            if params.dropped != 0u {
+                above_P *= drop[(here.row + pair_P.n) * params.width + pair_P.p];
+            }
         }
         // end
     }
     let skipped = select(terms, 0u, group.y * SEQUENCES < ongoing);
-    let end = select(terms, 2u * terms, own.stacked && !dropped);
+    let end = select(terms, 2u * terms, own.stacked && !apart);
     let through = skipped < end;
     if through {
         multiply(skipped, end, weights, params.width, group.x * COLUMNS, local, subgroup);
@@ -128,20 +131,26 @@ fn pair(group: vec3u, index: u32) -> Pair {
     return Pair(p, n, column, s, s < SEQUENCES && p < params.width && n < here.present);
 }
 
-fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool, above: f32) {
+fn finish(place: Pair, kept: Kept, kind: u32, multiplied: bool, sum_from_above: f32) {
     if !place.present {
         return;
     }
-    var through = above;
+    var through = 0.0;
     if multiplied {
-        through += sum_of(place.s, place.column);
+        through = sum_of(place.s, place.column);
+    }
+    var above = sum_from_above;
+    if TURNS == 1u && here.stacked {
+        // Both, of which the own ones were skipped where a sequence ends.
+        above = through;
+        through = 0.0;
     }
     if kind == START {
         start_gradient(place.p, place.n, through);
         return;
     }
     let word = zone_words(here.t, here.cell, params.hidden, place.p, place.n)[place.n % 4u];
-    let d_h_t = hidden_gradient(place.p, place.n, through, word);
+    let d_h_t = hidden_gradient(place.p, place.n, through, above, word);
     if kind == KEEP {
         d_h[(here.row + place.n) * params.width + place.p] = d_h_t;
     } else {

@@ -6,7 +6,7 @@
 // With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
-const DROPPED = 0u; // 1 if dropout may lie between layers
+const DROPPED = 0u; // 1 if dropout may lie between layers, or on h
 const P = 0u;
 const UNITS = COLUMNS / 4u;
 
@@ -65,19 +65,27 @@ fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
     // end
 }
 
-// h_{t−1}, then h_t of the layer below, which is its `h_in` one step on, after dropout.
+// h_{t−1}, then h_t of the layer below, after dropout.
 fn left_four(term: u32, s: u32) -> vec4f {
     let below = term >= params.width;
     let k = select(term, term - params.width, below);
     // Sequences beyond the last read that one again and are not stored.
     let n = min(first + s, here.present - 1u);
     let at = (row_of_h(below) + n) * params.width + k;
-    let h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
-    if DROPPED == 0u || !below || params.dropped == 0u {
+    if DROPPED == 0u || !below {
+        return vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
+    }
+    let drop = (row_below() + n) * params.width + k;
+    var h: vec4f;
+    if params.shared_output == 0u {
+        h = vec4f(y[drop], y[drop + 1u], y[drop + 2u], y[drop + 3u]);
+    } else {
+        h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
+    }
+    if params.dropped == 0u {
         return h;
     }
-    let drop = (here.row - params.rows_apart + n) * params.width + k;
-    return h * vec4f(y[drop], y[drop + 1u], y[drop + 2u], y[drop + 3u]);
+    return h * vec4f(u[drop], u[drop + 1u], u[drop + 2u], u[drop + 3u]);
 }
 
 // A unit and a sequence, and their numbers in the workgroup's tile.

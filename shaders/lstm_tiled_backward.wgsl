@@ -4,7 +4,8 @@
 // workgroup memory, from where an invocation takes PAIRS (column, sequence) pairs at a time on. What those read beside the
 // products is asked for ahead.
 // A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one above, and the terms
-// of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}, or come before them where dropout lies between.
+// of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}, or come before them, for themselves, where masks may lie
+// on the way.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
 // With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
@@ -17,7 +18,7 @@ const PAIRS = 1u;  // 16 / PARTS, at least one
 const TERMS = 64u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
 const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
 const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
-const TURNS = 1u;  // two if dropout may lie between layers
+const TURNS = 1u;  // two if dropout may lie between layers, or on h
 const P = 0u;
 const Q = 0u;
 const T = 0u;
@@ -81,6 +82,7 @@ fn step(group: vec3u, local: u32, kind: u32) {
     if pair_Q_P.present && kind == STEP {
         kept_Q_P = kept_of(pair_Q_P.p, pair_Q_P.n);
     }
+    var above_Q_P = 0.0;
     // end
     var sum_Q_0 = vec4f();
     var sum_Q_1 = vec4f();
@@ -93,9 +95,8 @@ fn step(group: vec3u, local: u32, kind: u32) {
     let skipped = select(4u * padded, 0u, first < present);
     let all = select(4u * padded, 8u * padded, own.stacked);
     let share = TERMS / PARTS;
-    let dropped = TURNS > 1u && own.stacked && params.dropped != 0u;
     // repeat T in TURNS
-    let turn_T = turn(T, skipped, 4u * padded, all, dropped);
+    let turn_T = turn(T, skipped, 4u * padded, all);
     for (var begin = turn_T.x; begin < turn_T.y; begin += TERMS) {
         let lead = begin + part * share;
         // All asked for together. Beyond the last term lies what is not multiplied.
@@ -131,43 +132,36 @@ fn step(group: vec3u, local: u32, kind: u32) {
             // end
         }
     }
-    if dropped && T == 0u {
-        let p = 4u * (group.x * COLUMNS + column);
+    if T + 1u == TURNS || own.stacked {
         // repeat Q in QUADS
-        let n_Q = first + 4u * (Q * GROUPS + four);
-        sum_Q_0 *= drop_of(p, n_Q);
-        sum_Q_1 *= drop_of(p, n_Q + 1u);
-        sum_Q_2 *= drop_of(p, n_Q + 2u);
-        sum_Q_3 *= drop_of(p, n_Q + 3u);
+        workgroupBarrier();
+        tile[part * 4u * LINE + local % LINE] = sum_Q_0;
+        tile[(part * 4u + 1u) * LINE + local % LINE] = sum_Q_1;
+        tile[(part * 4u + 2u) * LINE + local % LINE] = sum_Q_2;
+        tile[(part * 4u + 3u) * LINE + local % LINE] = sum_Q_3;
+        workgroupBarrier();
+        // repeat P in PAIRS
+        if T + 1u < TURNS {
+            above_Q_P = sum_above(pair_Q_P);
+        } else {
+            finish(pair_Q_P, kept_Q_P, above_Q_P, kind);
+        }
+        // end
+        sum_Q_0 = vec4f();
+        sum_Q_1 = vec4f();
+        sum_Q_2 = vec4f();
+        sum_Q_3 = vec4f();
         // end
     }
     // end
-    // repeat Q in QUADS
-    workgroupBarrier();
-    tile[part * 4u * LINE + local % LINE] = sum_Q_0;
-    tile[(part * 4u + 1u) * LINE + local % LINE] = sum_Q_1;
-    tile[(part * 4u + 2u) * LINE + local % LINE] = sum_Q_2;
-    tile[(part * 4u + 3u) * LINE + local % LINE] = sum_Q_3;
-    workgroupBarrier();
-    // repeat P in PAIRS
-    finish(pair_Q_P, kept_Q_P, kind);
-    // end
-    // end
 }
 
-// The terms of a turn, from x to y: all, or with dropout between layers first what comes from above, which goes through it.
-fn turn(t: u32, skipped: u32, own: u32, all: u32, dropped: bool) -> vec2u {
-    if !dropped {
-        return vec2u(select(all, skipped, t == 0u), all);
+// The terms of a turn, from x to y: all, or first those from the layer above.
+fn turn(t: u32, skipped: u32, own: u32, all: u32) -> vec2u {
+    if TURNS == 1u {
+        return vec2u(skipped, all);
     }
     return select(vec2u(skipped, own), vec2u(own, all), t == 0u);
-}
-
-// What dropout multiplies four columns of h_t by on their way up. What is beyond the last is not used.
-fn drop_of(p: u32, n: u32) -> vec4f {
-    let row = (here.row + min(n, here.present - 1u)) * params.width;
-    let at = row + min(vec4u(p, p + 1u, p + 2u, p + 3u), vec4u(params.width - 1u));
-    return vec4f(drop[at.x], drop[at.y], drop[at.z], drop[at.w]);
 }
 
 // Neighbours read neighbours: first all units of a gate.
@@ -219,20 +213,43 @@ fn pair(group: vec3u, local: u32, quad: u32, pair: u32) -> Pair {
     return Pair(p, n, place, column % 4u, s < 4u * GROUPS && p < params.width && n < here.present);
 }
 
-fn finish(place: Pair, kept: Kept, kind: u32) {
+fn sum_of(place: Pair) -> f32 {
+    var sum = 0.0;
+    for (var part = 0u; part < PARTS; part++) {
+        sum += tile[part * 4u * LINE + place.place][place.q];
+    }
+    return sum;
+}
+
+// What comes from the layer above, through dropout.
+fn sum_above(place: Pair) -> f32 {
+    if !place.present {
+        return 0.0;
+    }
+    let sum = sum_of(place);
+    if params.dropped == 0u {
+        return sum;
+    }
+    return sum * drop[(here.row + place.n) * params.width + place.p];
+}
+
+fn finish(place: Pair, kept: Kept, sum_from_above: f32, kind: u32) {
     if !place.present {
         return;
     }
-    var through = 0.0;
-    for (var part = 0u; part < PARTS; part++) {
-        through += tile[part * 4u * LINE + place.place][place.q];
+    var through = sum_of(place);
+    var above = sum_from_above;
+    if TURNS == 1u && here.stacked {
+        // Both, of which the own ones were skipped where a sequence ends.
+        above = through;
+        through = 0.0;
     }
     if kind == START {
         start_gradient(place.p, place.n, through);
         return;
     }
     let word = zone_words(here.t, here.cell, params.hidden, place.p, place.n)[place.n % 4u];
-    let d_h_t = hidden_gradient(place.p, place.n, through, word);
+    let d_h_t = hidden_gradient(place.p, place.n, through, above, word);
     if kind == KEEP {
         d_h[(here.row + place.n) * params.width + place.p] = d_h_t;
     } else {

@@ -18,7 +18,7 @@ const PAIRS = 1u;  // 4 / PARTS, at least one
 const TERMS = 16u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
 const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
 const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
-const DROPPED = 0u; // 1 if dropout may lie between layers
+const DROPPED = 0u; // 1 if dropout may lie between layers, or on h
 const P = 0u;
 const Q = 0u;
 const K = 0u;
@@ -37,9 +37,9 @@ const SEQUENCES = 4u * FOURS;
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output; in a stack
-                                                                   // what dropout multiplies inputs by
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; in a stack what dropout
+                                                                   // multiplies inputs by
 
 // Columns of h, four sequences together; then the sums of each part, of each gate, four sequences together.
 var<workgroup> tile: array<vec4f, max(TERMS * FOURS, 4u * THREADS)>;
@@ -128,8 +128,7 @@ fn step(group: vec3u, local: u32, alone: bool) {
     // end
 }
 
-// h_{t−1} of four sequences at a column, then h_t of the layer below, which is its `h_in` one step on, after dropout; none beyond
-// all terms.
+// h_{t−1} of four sequences at a column, then h_t of the layer below, after dropout; none beyond all terms.
 fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
     let wide = (params.width + 3u) / 4u * 4u;
     var k = column;
@@ -143,12 +142,20 @@ fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
     // Sequences beyond the last read that one again and are not stored.
     let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u));
     let at = (row_of_h(below) + sequences) * params.width + k;
-    let h = vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
-    if DROPPED == 0u || !below || params.dropped == 0u {
+    if DROPPED == 0u || !below {
+        return vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
+    }
+    let drop = (row_below() + sequences) * params.width + k;
+    var h: vec4f;
+    if params.shared_output == 0u {
+        h = vec4f(y[drop.x], y[drop.y], y[drop.z], y[drop.w]);
+    } else {
+        h = vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
+    }
+    if params.dropped == 0u {
         return h;
     }
-    let drop = (here.row - params.rows_apart + sequences) * params.width + k;
-    return h * vec4f(y[drop.x], y[drop.y], y[drop.z], y[drop.w]);
+    return h * vec4f(u[drop.x], u[drop.y], u[drop.z], u[drop.w]);
 }
 
 // A unit and a sequence; `place` is where the tile has the first part's sum for i of four sequences, `s` which of them.

@@ -233,7 +233,8 @@ fn layers_and_directions_go_together() {
         cases.push(LstmCase { shape: LstmShape { noise: drop, ..plain.shape }, draw: Some(2), ..plain.clone() });
         cases.push(LstmCase { states: false, inputs: false, ..plain.clone() });
         let kept = Noise { zoneout_h: 0.15, zoneout_c: 0.1, ..drop };
-        for noise in [kept, Noise { dropout: 0.3, locked: index == 1, ..kept }] {
+        let dropout = Noise { dropout: 0.3, locked: index == 1, ..kept };
+        for noise in [kept, dropout].into_iter().flat_map(|noise| [noise, Noise { recurrent_dropout: 0.4, ..noise }]) {
             cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(4), ..plain.clone() });
         }
         cases.push(LstmCase { capacity: sizes[1] + 3, ..plain.clone() });
@@ -351,8 +352,10 @@ fn a_strategy_takes_its_dispatches() {
     let stacked = common::recurring(stacked(4, 1, 1));
     assert_eq!(dispatches(&stacked, 9) - dispatches(&stacked, 5), 2 * 2 * 4);
     let between = Noise { dropout: 0.3, zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
-    let with_dropout = |steps| count(&stacked, steps, false, 0, between);
-    assert_eq!(with_dropout(9) - with_dropout(5), 2 * 2 * 4);
+    for noise in [between, Noise { recurrent_dropout: 0.4, ..between }] {
+        let [many, few] = [9, 5].map(|steps| count(&stacked, steps, false, 0, noise));
+        assert_eq!(many - few, 2 * 2 * 4);
+    }
     // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
     assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));
     assert_eq!(dispatches(&persistent, 8), dispatches(&persistent, 5));

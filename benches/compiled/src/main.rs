@@ -2,10 +2,9 @@
 //! the checks that `bptt` leaves out too.
 
 use std::error::Error;
-use std::iter;
 
-use bptt::device::{Kernel, Tuning};
-use bptt::kernels::{LstmShape, Steps, Strategy, Tiles, all};
+use bptt::device::{Kernel, Recurrence, Tuning};
+use bptt::kernels::{LstmShape, Noise, Steps, Strategy, Tiles, all};
 use naga::ShaderStage;
 use naga::back::msl::{Options, PipelineOptions, write_string};
 use naga::front::wgsl::parse_str;
@@ -20,30 +19,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recurrence = Tuning::HARDWARE.recurrence;
     for hidden_size in [64, 128, 192, 256, 512, 1024] {
         let plain = LstmShape { input_size: 1, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
-        let normed = LstmShape { layer_norm: true, ..plain.clone() };
-        let shapes = if hidden_size <= recurrence.persistent_to { vec![plain, normed] } else { vec![plain] };
-        for shape in shapes {
-            let strategies = match recurrence.step {
-                Some(tiles) if hidden_size > recurrence.persistent_to => {
-                    vec![("", Strategy::Steps(Steps::Tiles(tiles.of(hidden_size, BATCH))))]
-                }
-                _ => {
-                    let tiles = Tiles::of(&recurrence, &shape);
-                    let near = (!shape.layer_norm).then_some(Tiles { lanes: LANES, ..tiles });
-                    let near = near.map(|tiles| (", lane to lane", Strategy::Persistent(tiles)));
-                    iter::once(("", Strategy::Persistent(tiles))).chain(near).collect()
-                }
-            };
-            for (how, strategy) in strategies {
-                for kernel in strategy.kernels(&shape) {
-                    let inputs = if kernel.name.ends_with(" INPUTS=1") { ", D=1" } else { "" };
-                    print(kernel, &format!("H={hidden_size}, N={BATCH}{inputs}{how}"))?;
-                }
+        for (how, strategy, shape) in strategies(&recurrence, plain) {
+            for kernel in strategy.kernels(&shape) {
+                let inputs = if kernel.name.ends_with(" INPUTS=1") { ", D=1" } else { "" };
+                print(kernel, &format!("H={hidden_size}, N={BATCH}{inputs}{how}"))?;
             }
         }
     }
     // Those that no size is written into.
     all().filter(|kernel| !kernel.source.contains("// repeat ")).try_for_each(|kernel| print(kernel, ""))
+}
+
+/// How the recurrence of this plain shape is run and what else there is for its size, with a name for that.
+fn strategies(recurrence: &Recurrence, plain: LstmShape) -> Vec<(&'static str, Strategy, LstmShape)> {
+    if let Some(tiles) = recurrence.step.filter(|_| plain.hidden_size > recurrence.persistent_to) {
+        let steps = Strategy::Steps(Steps::Tiles(tiles.of(plain.hidden_size, BATCH)));
+        let masks = Noise { dropout: 0.1, ..Noise::default() };
+        let stack = LstmShape { num_layers: 2, noise: masks, ..plain.clone() };
+        return vec![("", steps, plain), (", a stack with masks", steps, stack)];
+    }
+    let tiles = Tiles::of(recurrence, &plain);
+    let near = Strategy::Persistent(Tiles { lanes: LANES, ..tiles });
+    let tiles = Strategy::Persistent(tiles);
+    let normed = LstmShape { layer_norm: true, ..plain.clone() };
+    vec![("", tiles, plain.clone()), (", lane to lane", near, plain), ("", tiles, normed)]
 }
 
 fn print(kernel: &Kernel, made_for: &str) -> Result<(), Box<dyn Error>> {

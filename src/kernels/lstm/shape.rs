@@ -146,6 +146,10 @@ impl LstmShape {
     pub(super) fn shares_output(&self) -> bool {
         !self.bidirectional && !self.ragged && self.noise.recurrent_dropout == 0.0
     }
+    /// Whether terms of a gate may be multiplied by masks: those from the layer below, or those of h.
+    pub(super) fn drops_terms(&self) -> bool {
+        self.noise.dropout > 0.0 || self.noise.recurrent_dropout > 0.0
+    }
     /// Whether h keeps some of its elements.
     pub(super) fn zones(&self) -> bool {
         self.noise.zoneout_h > 0.0 || self.noise.zoneout_c > 0.0

@@ -141,7 +141,9 @@ impl LstmShape {
         let of_cell = |&(name, len): &(_, usize)| std::iter::repeat_n(Need::new(name, len, smaller), self.cells());
         let mut needs: Vec<_> = of_cells.iter().flat_map(of_cell).collect();
         let (output, input) = ("one layer's output", "one layer's input after dropout");
-        let outputs = Need::new(output, only(!shared, rows * self.output_size()), smaller);
+        // As many as a cell where layers may go together.
+        let rows_of_y = if self.bidirectional || self.ragged { rows } else { of_rows(rows) };
+        let outputs = Need::new(output, only(!shared, rows_of_y * self.output_size()), smaller);
         let inputs = Need::new(input, only(self.noise.dropout > 0.0, of_rows(rows) * self.output_size()), smaller);
         needs.extend(std::iter::repeat_n(outputs, self.num_layers));
         needs.extend(std::iter::repeat_n(inputs, self.num_layers - 1));
@@ -208,9 +210,9 @@ impl<B, I> LstmTape<B, I> {
         let (outputs, of_others) = of_others.split_at(shape.num_layers);
         let (inputs, of_others) = of_others.split_at(shape.num_layers - 1);
         let mut layers = Vec::new();
-        for Need { name, len, .. } in outputs {
+        for y in device.buffers(outputs[0].name, outputs[0].len, outputs.len()) {
             let cells = cells.by_ref().take(shape.directions()).collect();
-            layers.push(LayerTape { cells, y: device.buffer(name, *len), x: device.buffer(name, 0) });
+            layers.push(LayerTape { cells, y, x: device.buffer(outputs[0].name, 0) });
         }
         if let [Need { name, len, .. }, ..] = inputs {
             let buffers = device.buffers(name, *len, inputs.len());

@@ -146,7 +146,7 @@ pub(super) static START: StepKernel =
     step_kernel!(BACKWARD_START, TILED_START, MATRIX_BACKWARD, "matrices_start", true);
 
 impl StepKernel {
-    /// The kernel of this kind for a shape; `dropped` if dropout may lie between layers that go together.
+    /// The kernel of this kind for a shape; `dropped` if layers that go together may have masks of what they pass on.
     pub fn of(&'static self, steps: Steps, shape: &LstmShape, dropped: bool) -> &'static Kernel {
         match steps {
             Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape, dropped)),
@@ -162,7 +162,7 @@ pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
     match steps {
         Steps::Plain => Vec::new(),
         _ => {
-            let dropped = shape.noise.dropout > 0.0;
+            let dropped = shape.drops_terms();
             [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape, dropped)).into()
         }
     }
@@ -230,7 +230,7 @@ const INVOCATIONS: usize = 256;
 /// Fours of numbers in workgroup memory: WebGPU's 16 KiB.
 const MEMORY: usize = 1024;
 
-/// Whether dropout may lie between layers: on the way back the terms of a product then take two turns.
+/// Whether layers that go together may have masks of what they pass on: on the way back the terms of a product then take two turns.
 fn between(backward: bool, dropped: bool) -> Constant {
     if backward { ("TURNS", 1 + usize::from(dropped)) } else { ("DROPPED", usize::from(dropped)) }
 }

@@ -105,9 +105,9 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    /// In this kind; without dropout between layers by itself, as that takes more registers.
+    /// In this kind; that of stacks with masks by itself, as it takes more registers.
     fn kernel(&self, kernel: &'static StepKernel) -> &'static Kernel {
-        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.noise.dropout > 0.0)
+        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.drops_terms())
     }
 
     /// Whether dropout lies between layers that pass on what goes up and down by themselves.
@@ -211,8 +211,9 @@ impl<'a> Recurrences<'a> {
         let h_0 = start.map_or(params, |start| &start.h);
         let [gates, h_in, c, mask] =
             [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.company.all_of(buffer));
-        let y = if self.drops() { tape.layers[1].x.whole() } else { y };
-        let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, &cell.u];
+        let y = if self.are_stacked() { y.whole() } else { y };
+        let u_or_drop = if self.drops() { tape.layers[1].x.whole() } else { &cell.u };
+        let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, u_or_drop];
         let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
         let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| self.kernel(kernel));
