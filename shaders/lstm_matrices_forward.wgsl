@@ -18,9 +18,9 @@ const UNITS = COLUMNS / 4u;
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output; in a stack
-                                                                   // what dropout multiplies inputs by
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
+@group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; in a stack what dropout
+                                                                   // multiplies inputs by
 
 var<private> first: u32; // of the workgroup's sequences
 

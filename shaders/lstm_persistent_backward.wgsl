@@ -8,8 +8,8 @@
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
 // of its fours of units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's BLOCKS units, a 4 × 4 block for the
 // gates of one unit and the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS
-// (unit, sequence) pairs on, or without FAR in the part's own invocations, whose pairs are those of its fours: that spares a barrier
-// a step. Blocks beyond the first RESIDENT of a part are read again at each step.
+// (unit, sequence) pairs on, or without FAR in the part's own invocations, whose pairs are those of its fours: that, with two SIDES,
+// spares a barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
 // kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
 // lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
@@ -19,11 +19,11 @@ const SEQUENCES = 1u;
 const ITEM_THREADS = 1u;
 const ITEMS = 1u;
 const PARTS = 1u;
-const BLOCKS = 1u;     // blocks of a part
+const BLOCKS = 1u;    // of a part
 const RESIDENT = 1u;
 const ZONEOUT = 0u;   // or 1
 const FAR = 1u;       // or 0, where a four's parts are one, or of one subgroup
-const SIDES = 1u;     // or 2
+const SIDES = 1u;     // or 2, if what a step writes has room beside what it reads
 const R = 0u;
 const M = 0u;
 const S = 0u;
@@ -78,7 +78,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> d_state: array<f32>;  // d_h and d_c [N, H], the final ones, then what is kept
                                                                      // of them, then the start's
 
-var<workgroup> d_gates: array<vec4f, SIDES * D_LEN>;                 // d_gates_{t+1}, without FAR beside d_gates_t
+var<workgroup> d_gates: array<vec4f, SIDES * D_LEN>;                 // d_gates_{t+1}, with two SIDES beside d_gates_t
 // repeat F in FAR
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_{t+1} · W_hh, each part's
 // end

@@ -7,8 +7,8 @@
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
 // of its units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
-// pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that spares a barrier a step. Blocks
-// beyond the first RESIDENT of a part are read again at each step.
+// pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that, with two SIDES, spares a barrier a step.
+// Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
 // lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
@@ -18,12 +18,12 @@ const SEQUENCES = 1u;
 const ITEM_THREADS = 4u;
 const ITEMS = 1u;
 const PARTS = 1u;
-const BLOCKS = 1u;     // blocks of a part
+const BLOCKS = 1u;    // of a part
 const RESIDENT = 1u;
 const INPUTS = 1u;    // to 4, or 0 if `gates` has x · W_ihᵀ + b_ih + b_hh
 const ZONEOUT = 0u;   // or 1
 const FAR = 1u;       // or 0, where a unit's parts are one, or of one subgroup
-const SIDES = 1u;     // or 2
+const SIDES = 1u;     // or 2, if what a step writes has room beside what it reads
 const I = 0u;
 const R = 0u;
 const Q = 0u;
@@ -81,7 +81,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> c: array<Units>;      // [N + rows, H]
 @group(0) @binding(8) var<storage, read_write> y: array<f32>;        // [rows, R · H], unless shared_output
 
-var<workgroup> h: array<f32, SIDES * H_LEN>;                        // h_{t−1}, without FAR beside h_t
+var<workgroup> h: array<f32, SIDES * H_LEN>;                        // h_{t−1}, with two SIDES beside h_t
 // repeat F in FAR
 var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * PADDED>;      // h_{t−1} · W_hhᵀ, each part's
 // end

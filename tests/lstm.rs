@@ -204,16 +204,20 @@ fn strategies() {
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain });
     }
+    // Without room for what a step writes beside what it reads, in several parts.
+    cases.push(LstmCase::new([3, 9, 2, 68, 1], true, 1));
     // More terms than tiles of many sequences hold at a time.
     cases.push(LstmCase::new([3, 7, 2, 41, 1], true, 1));
     let tiles = [[256, 1, 10, 256], [8, 3, 2, 1], [40, 2, 1, 2], [16, 8, 0, 3]];
     let persistent = tiles.map(|[threads, sequences, blocks, steps]| persistent(threads, sequences, blocks, steps));
     let tiled = [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2], [8, 16, 2]]
         .map(|[units, groups, quads]| tiled(units, groups, quads));
-    let near = [(2, [60, 8, 0, 2]), (4, [256, 1, 10, 256]), (32, [256, 3, 2, 3])].map(|(lanes, tiles)| {
-        let [threads, sequences, blocks, steps] = tiles;
-        Recurrence { lanes, ..self::persistent(threads, sequences, blocks, steps) }
-    });
+    let near = [(2, [60, 8, 0, 2]), (4, [256, 1, 10, 256]), (4, [256, 8, 0, 2]), (32, [256, 3, 2, 3])].map(
+        |(lanes, tiles)| {
+            let [threads, sequences, blocks, steps] = tiles;
+            Recurrence { lanes, ..self::persistent(threads, sequences, blocks, steps) }
+        },
+    );
     let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).chain(near).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
@@ -238,6 +242,10 @@ fn layers_and_directions_go_together() {
             cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(4), ..plain.clone() });
         }
         cases.push(LstmCase { capacity: sizes[1] + 3, ..plain.clone() });
+        let shape = LstmShape { noise: Noise { recurrent_dropout: 0.4, seed: 3, ..Noise::default() }, ..plain.shape };
+        for draw in [None, Some(1)] {
+            cases.push(LstmCase { shape, draw, capacity: sizes[1] + 3, ..plain.clone() });
+        }
         let both = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape: both, ..plain.clone() });
         let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
@@ -259,7 +267,9 @@ fn checks_change_no_bit_of_cells_together() {
     let plain = LstmCase { capacity: 5, ..LstmCase::new([37, 3, 2, 9, 3], true, 36) };
     let both = LstmShape { bidirectional: true, ragged: true, num_layers: 2, ..plain.shape };
     let lengths = vec![30, 7, 37];
-    let cases = [LstmCase { shape: both, lengths, from: 0, ..plain.clone() }, plain];
+    let masks = Noise { dropout: 0.3, recurrent_dropout: 0.4, zoneout_h: 0.1, seed: 5, ..Noise::default() };
+    let masked = LstmCase { shape: LstmShape { noise: masks, ..plain.shape }, draw: Some(1), ..plain.clone() };
+    let cases = [LstmCase { shape: both, lengths, from: 0, ..plain.clone() }, masked, plain];
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
     for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
@@ -291,8 +301,8 @@ fn steps_of_16_bits() {
         };
         cases.push(LstmCase { shape: other, ..plain.clone() });
         cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
-        for dropout in [0.0, 0.4] {
-            let noise = Noise { recurrent_dropout: 0.0, weight_drop, dropout, locked: index == 0, ..noise };
+        for (dropout, recurrent_dropout) in [(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.4, 0.4)] {
+            let noise = Noise { recurrent_dropout, weight_drop, dropout, locked: index == 0, ..noise };
             cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(3), ..plain.clone() });
         }
         cases.push(plain);

@@ -263,7 +263,7 @@ impl Gpu {
         if cfg!(target_arch = "wasm32") { None } else { self.half }
     }
 
-    /// Invocations of a subgroup at least, where kernels exchange numbers within it; else 1.
+    /// Invocations of a subgroup, where kernels exchange numbers within it; else 1.
     pub fn lanes(&self) -> usize {
         self.lanes
     }

@@ -38,12 +38,13 @@ pub async fn adapters() -> Vec<AdapterReport> {
     found().await.into_iter().map(report).collect()
 }
 
-/// Invocations of a subgroup at least, where kernels exchange numbers within it; else 1. Of Vulkan alone: elsewhere nobody has tried
-/// them.
+/// Invocations of a subgroup, where kernels exchange numbers within it; else 1. Of Vulkan alone, where subgroups have one size, so that
+/// asking for them changes no other kernel and a workgroup's neighbours are theirs: elsewhere nobody has tried them.
 pub(super) fn lanes(adapter: &wgpu::Adapter) -> usize {
     let info = adapter.get_info();
+    let one_size = info.subgroup_min_size == info.subgroup_max_size;
     let offered = info.backend == wgpu::Backend::Vulkan && adapter.features().contains(wgpu::Features::SUBGROUP);
-    if offered { info.subgroup_min_size.max(1) as usize } else { 1 }
+    if offered && one_size { info.subgroup_min_size.max(1) as usize } else { 1 }
 }
 
 /// What a measured choice holds for: the adapter, its driver and this version's kernels.
