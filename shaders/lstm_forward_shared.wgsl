@@ -94,7 +94,7 @@ fn row_of_h(below: bool) -> u32 {
     return select(here.row, here.row + params.batch - params.rows_apart, below);
 }
 
-// Where `y` has h_t of the layer below, unless shared_output.
+// Where `y` has h_t of the layer below, unless shared_output, and `u` what dropout multiplies it by.
 fn row_below() -> u32 {
     return here.row - params.rows_apart;
 }

@@ -72,20 +72,18 @@ fn left_four(term: u32, s: u32) -> vec4f {
     // Sequences beyond the last read that one again and are not stored.
     let n = min(first + s, here.present - 1u);
     let at = (row_of_h(below) + n) * params.width + k;
-    if DROPPED == 0u || !below {
-        return vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
-    }
-    let drop = (row_below() + n) * params.width + k;
+    let at_below = (row_below() + n) * params.width + k;
+    let masked = DROPPED != 0u && below;
     var h: vec4f;
-    if params.shared_output == 0u {
-        h = vec4f(y[drop], y[drop + 1u], y[drop + 2u], y[drop + 3u]);
+    if masked && params.shared_output == 0u {
+        h = vec4f(y[at_below], y[at_below + 1u], y[at_below + 2u], y[at_below + 3u]);
     } else {
         h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
     }
-    if params.dropped == 0u {
-        return h;
+    if masked && params.dropped != 0u {
+        h *= vec4f(u[at_below], u[at_below + 1u], u[at_below + 2u], u[at_below + 3u]);
     }
-    return h * vec4f(u[drop], u[drop + 1u], u[drop + 2u], u[drop + 3u]);
+    return h;
 }
 
 // A unit and a sequence, and their numbers in the workgroup's tile.

@@ -129,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // repeat M in RESIDENT
         // repeat S in SEQUENCES
-        let d_M_S = d_gates[now + S * PARTS * BLOCKS + part * BLOCKS + M];
+        let d_M_S = d_gates[read_from + S * PARTS * BLOCKS + part * BLOCKS + M];
         // repeat R in ITEMS
         sum_S_R = multiplied(w_R_M, d_M_S, sum_S_R);
         // end
@@ -140,7 +140,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             let w_R = weights(m, u + R * ITEM_THREADS);
             // end
             // repeat S in SEQUENCES
-            let d_S = d_gates[now + S * PARTS * BLOCKS + m];
+            let d_S = d_gates[read_from + S * PARTS * BLOCKS + m];
             // repeat R in ITEMS
             sum_S_R = multiplied(w_R, d_S, sum_S_R);
             // end
@@ -211,7 +211,7 @@ fn enter(place: Pair, step: Step) -> f32 {
     if !place.valid || place.n >= step.joining {
         return 0.0;
     }
-    d_gates[next + place.s * PARTS * BLOCKS + place.j] = four_gates(step.next + place.n, place.j);
+    d_gates[write_to + place.s * PARTS * BLOCKS + place.j] = four_gates(step.next + place.n, place.j);
     return d_state[d_c_place(place)];
 }
 
@@ -291,7 +291,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
         d_c * i * (1.0 - g * g),
         d_h * tanh_c * o * (1.0 - o),
     );
-    d_gates[next + place.s * PARTS * BLOCKS + place.j] = d_gate;
+    d_gates[write_to + place.s * PARTS * BLOCKS + place.j] = d_gate;
     keep_gates(step.row + place.n, place.j, d_gate);
     let d_c_before = d_c * f;
     if ZONEOUT != 0u {

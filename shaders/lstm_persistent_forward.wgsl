@@ -7,8 +7,8 @@
 // One workgroup per SEQUENCES sequences, a layer of the grid per cell. Its invocations make PARTS parts: an invocation holds,
 // of its units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
-// pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that, with two SIDES, spares a barrier a step.
-// Blocks beyond the first RESIDENT of a part are read again at each step.
+// pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that, with two SIDES, spares a
+// barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
 // lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
@@ -195,7 +195,7 @@ fn packed_four(at: u32) -> vec4f {
 }
 
 fn four(s: u32, quad: u32) -> vec4f {
-    let at = now + s * PARTS * COLUMNS + 4u * quad;
+    let at = read_from + s * PARTS * COLUMNS + 4u * quad;
     return vec4f(h[at], h[at + 1u], h[at + 2u], h[at + 3u]);
 }
 
@@ -205,7 +205,7 @@ fn enter(place: Pair, step: Step) -> f32 {
         return 0.0;
     }
     if here.begin > 0u && place.n < step.ongoing {
-        h[next + h_place(place)] = h_in[step.row + place.n][place.j];
+        h[write_to + h_place(place)] = h_in[step.row + place.n][place.j];
         return c[params.batch + step.before + place.n][place.j];
     }
     if here.begin == 0u {
@@ -220,7 +220,7 @@ fn enter(place: Pair, step: Step) -> f32 {
 // A sequence starts at a step whose first row is `row`; returns c.
 fn join(place: Pair, row: u32) -> f32 {
     let h_start = start_h(place) * recurrent_mask(place);
-    h[next + h_place(place)] = h_start;
+    h[write_to + h_place(place)] = h_start;
     h_in[row + place.n][place.j] = h_start;
     return start_c(place);
 }
@@ -318,7 +318,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
     }
     c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);
-    h[next + h_place(place)] = masked;
+    h[write_to + h_place(place)] = masked;
     if params.shared_output == 0u {
         y[(row - here.base) * params.outputs + here.column + place.j] = h_t;
     }
@@ -331,7 +331,7 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
 // h of the step before, as it was before recurrent dropout.
 fn h_before(place: Pair, step: Step) -> f32 {
     if params.masked == 0u {
-        return h[now + h_place(place)];
+        return h[read_from + h_place(place)];
     }
     if place.n < step.ongoing {
         return y[(step.before - here.base + place.n) * params.outputs + here.column + place.j];

@@ -6,16 +6,17 @@ const WIDTH = HIDDEN;
 alias Units = array<f32, HIDDEN>;
 alias Gates = array<Units, 4>;
 
-const PAIRS = ITEMS * ((ITEM * SEQUENCES + PARTS - 1u) / PARTS); // FAR parts have one item
+// FAR parts have one item.
+const PAIRS = ITEMS * ((ITEM * SEQUENCES + PARTS - 1u) / PARTS);
 
-// Where that lies which is read, and that which is written.
-var<private> now: u32;
-var<private> next: u32;
+// Where, in what has SIDES, a step reads what was written in the one before, and where it writes.
+var<private> read_from: u32;
+var<private> write_to: u32;
 
-// Before each step, `len` elements of one copy.
+// Before each step; a side has `len` elements.
 fn turn_over(len: u32) {
-    now = next;
-    next = (SIDES - 1u) * len - now;
+    read_from = write_to;
+    write_to = (SIDES - 1u) * len - read_from;
 }
 
 // The part and the first item, which is a unit or a four of units, of an invocation. Without FAR parts are neighbours.

@@ -84,10 +84,6 @@ fn step(group: vec3u, local: u32, kind: u32) {
     }
     var above_Q_P = 0.0;
     // end
-    var sum_Q_0 = vec4f();
-    var sum_Q_1 = vec4f();
-    var sum_Q_2 = vec4f();
-    var sum_Q_3 = vec4f();
     // end
     let quads = (params.width + 3u) / 4u;
     let w = params.w_hh + group.z * params.w_hh_apart + min(group.x * COLUMNS + column, quads - 1u);
@@ -96,6 +92,12 @@ fn step(group: vec3u, local: u32, kind: u32) {
     let all = select(4u * padded, 8u * padded, own.stacked);
     let share = TERMS / PARTS;
     // repeat T in TURNS
+    // repeat Q in QUADS
+    var sum_T_Q_0 = vec4f();
+    var sum_T_Q_1 = vec4f();
+    var sum_T_Q_2 = vec4f();
+    var sum_T_Q_3 = vec4f();
+    // end
     let turn_T = turn(T, skipped, 4u * padded, all);
     for (var begin = turn_T.x; begin < turn_T.y; begin += TERMS) {
         let lead = begin + part * share;
@@ -124,10 +126,10 @@ fn step(group: vec3u, local: u32, kind: u32) {
             // repeat K in AHEAD
             // repeat Q in QUADS
             let d_K_Q = tile[(k + K - begin) * FOURS + Q * GROUPS + four];
-            sum_Q_0 += w_K * d_K_Q.x;
-            sum_Q_1 += w_K * d_K_Q.y;
-            sum_Q_2 += w_K * d_K_Q.z;
-            sum_Q_3 += w_K * d_K_Q.w;
+            sum_T_Q_0 += w_K * d_K_Q.x;
+            sum_T_Q_1 += w_K * d_K_Q.y;
+            sum_T_Q_2 += w_K * d_K_Q.z;
+            sum_T_Q_3 += w_K * d_K_Q.w;
             // end
             // end
         }
@@ -135,10 +137,10 @@ fn step(group: vec3u, local: u32, kind: u32) {
     if T + 1u == TURNS || own.stacked {
         // repeat Q in QUADS
         workgroupBarrier();
-        tile[part * 4u * LINE + local % LINE] = sum_Q_0;
-        tile[(part * 4u + 1u) * LINE + local % LINE] = sum_Q_1;
-        tile[(part * 4u + 2u) * LINE + local % LINE] = sum_Q_2;
-        tile[(part * 4u + 3u) * LINE + local % LINE] = sum_Q_3;
+        tile[part * 4u * LINE + local % LINE] = sum_T_Q_0;
+        tile[(part * 4u + 1u) * LINE + local % LINE] = sum_T_Q_1;
+        tile[(part * 4u + 2u) * LINE + local % LINE] = sum_T_Q_2;
+        tile[(part * 4u + 3u) * LINE + local % LINE] = sum_T_Q_3;
         workgroupBarrier();
         // repeat P in PAIRS
         if T + 1u < TURNS {
@@ -147,10 +149,6 @@ fn step(group: vec3u, local: u32, kind: u32) {
             finish(pair_Q_P, kept_Q_P, above_Q_P, kind);
         }
         // end
-        sum_Q_0 = vec4f();
-        sum_Q_1 = vec4f();
-        sum_Q_2 = vec4f();
-        sum_Q_3 = vec4f();
         // end
     }
     // end

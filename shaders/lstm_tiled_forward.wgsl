@@ -142,20 +142,18 @@ fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
     // Sequences beyond the last read that one again and are not stored.
     let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u));
     let at = (row_of_h(below) + sequences) * params.width + k;
-    if DROPPED == 0u || !below {
-        return vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
-    }
-    let drop = (row_below() + sequences) * params.width + k;
+    let at_below = (row_below() + sequences) * params.width + k;
+    let masked = DROPPED != 0u && below;
     var h: vec4f;
-    if params.shared_output == 0u {
-        h = vec4f(y[drop.x], y[drop.y], y[drop.z], y[drop.w]);
+    if masked && params.shared_output == 0u {
+        h = vec4f(y[at_below.x], y[at_below.y], y[at_below.z], y[at_below.w]);
     } else {
         h = vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
     }
-    if params.dropped == 0u {
-        return h;
+    if masked && params.dropped != 0u {
+        h *= vec4f(u[at_below.x], u[at_below.y], u[at_below.z], u[at_below.w]);
     }
-    return h * vec4f(u[drop.x], u[drop.y], u[drop.z], u[drop.w]);
+    return h;
 }
 
 // A unit and a sequence; `place` is where the tile has the first part's sum for i of four sequences, `s` which of them.

@@ -29,7 +29,10 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     let (beyond, memory) = match kernel.entry {
         "half" | "half_large" => (Capabilities::SHADER_FLOAT16, WORKGROUP_BYTES),
         entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
-        _ if text.contains("subgroupShuffleXor(") => (Capabilities::SUBGROUP, WORKGROUP_BYTES),
+        // Not for a page.
+        _ if kernel.shared.iter().any(|(name, _)| *name == "lstm_persistent_lanes") => {
+            (Capabilities::SUBGROUP, WORKGROUP_BYTES)
+        }
         _ => (Capabilities::empty(), WORKGROUP_BYTES),
     };
     if !beyond.contains(Capabilities::SHADER_FLOAT16) && text.starts_with("enable ") {

@@ -6,9 +6,9 @@ import { expect, test } from "@playwright/test";
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const read = (file) => readFileSync(new URL(file, SHADERS), "utf8");
-// As the library builds it: with the files that its comments name.
 const ALONE = "lstm_persistent_alone.wgsl";
 const LANES = "lstm_persistent_lanes.wgsl"; // in the place of that
+// As the library builds it: with the files that its comments name.
 const kernel = (source, shared) => {
   const named = shared ?? [...source.matchAll(/\b\w+\.wgsl\b/g)].map(([name]) => name).filter((name) => name !== LANES);
   // naga does not read it yet.
@@ -29,7 +29,8 @@ test.beforeAll(async ({ browser }) => {
     const adapter = await navigator.gpu?.requestAdapter();
     if (!adapter) throw new Error("this browser offers no WebGPU adapter");
     // No limits and no other features are asked for: the kernels keep to WebGPU's defaults, but for those of neighbouring lanes.
-    globalThis.device = await adapter.requestDevice({ requiredFeatures: ["subgroups"] });
+    const offered = ["subgroups"].filter((feature) => adapter.features.has(feature));
+    globalThis.device = await adapter.requestDevice({ requiredFeatures: offered });
   });
 });
 

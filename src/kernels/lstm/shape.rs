@@ -146,9 +146,13 @@ impl LstmShape {
     pub(super) fn shares_output(&self) -> bool {
         !self.bidirectional && !self.ragged && self.noise.recurrent_dropout == 0.0
     }
-    /// Whether terms of a gate may be multiplied by masks: those from the layer below, or those of h.
-    pub(super) fn drops_terms(&self) -> bool {
-        self.noise.dropout > 0.0 || self.noise.recurrent_dropout > 0.0
+    /// Whether there are layers that may go together: several, of one direction, and sequences of one length.
+    pub(super) fn is_stack(&self) -> bool {
+        self.num_layers > 1 && !self.bidirectional && !self.ragged
+    }
+    /// Whether such layers may have masks of what they pass on: of h_t on its way up, or into the next step.
+    pub(super) fn is_masked_stack(&self) -> bool {
+        self.is_stack() && (self.noise.dropout > 0.0 || self.noise.recurrent_dropout > 0.0)
     }
     /// Whether h keeps some of its elements.
     pub(super) fn zones(&self) -> bool {

@@ -95,7 +95,7 @@ impl NormPlaces {
 pub struct LayerTape<B> {
     /// One or two directions.
     pub cells: Vec<CellTape<B>>,
-    /// Its output, where that is not in `h_in`.
+    /// Its output, where that is not in `h_in`; in a stack with as many rows as a device gives its cells.
     pub y: B, // [rows, R · P]
     /// Its input after dropout; only with dropout, and not for the first layer. Between a forward pass and its backward pass a device
     /// may have there what dropout multiplies by.
@@ -141,8 +141,7 @@ impl LstmShape {
         let of_cell = |&(name, len): &(_, usize)| std::iter::repeat_n(Need::new(name, len, smaller), self.cells());
         let mut needs: Vec<_> = of_cells.iter().flat_map(of_cell).collect();
         let (output, input) = ("one layer's output", "one layer's input after dropout");
-        // As many as a cell where layers may go together.
-        let rows_of_y = if self.bidirectional || self.ragged { rows } else { of_rows(rows) };
+        let rows_of_y = if self.is_stack() { of_rows(rows) } else { rows };
         let outputs = Need::new(output, only(!shared, rows_of_y * self.output_size()), smaller);
         let inputs = Need::new(input, only(self.noise.dropout > 0.0, of_rows(rows) * self.output_size()), smaller);
         needs.extend(std::iter::repeat_n(outputs, self.num_layers));

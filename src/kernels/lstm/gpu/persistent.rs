@@ -90,13 +90,13 @@ pub(super) static KERNELS: &[&[&Kernel]] = &[
     full::KERNELS,
 ];
 
-/// The plain kernels, forward and backward.
-fn kernels(_cut: &Cut) -> [&'static Kernel; 2] {
-    #[cfg(not(target_arch = "wasm32"))]
-    if _cut.near && _cut.parts > 1 {
-        return [&FORWARD_LANES, &BACKWARD_LANES];
+/// The plain kernels, forward and backward. What tells those of the same names apart are the constants that this looks at.
+fn kernels(cut: &Cut) -> [&'static Kernel; 2] {
+    match cut {
+        #[cfg(not(target_arch = "wasm32"))]
+        Cut { near: true, parts: 2.., .. } => [&FORWARD_LANES, &BACKWARD_LANES],
+        _ => [&FORWARD, &BACKWARD],
     }
-    [&FORWARD, &BACKWARD]
 }
 
 pub(super) use full::MOMENTS;
@@ -161,10 +161,10 @@ impl Tiles {
 
     /// `count` items over the invocations, what is left of those over `along` blocks, of 16 bytes of a sequence each.
     fn cut(&self, count: usize, along: usize) -> Cut {
-        let [threads, items, parts, blocks] = split(count, along, self.invocations());
-        let near = parts == 1 || self.lanes > 1;
-        let parts = if near { 1 << parts.min(self.lanes.max(1)).ilog2() } else { parts };
-        let blocks = if near { along.div_ceil(parts) } else { blocks };
+        let [threads, items, most, _] = split(count, along, self.invocations());
+        let near = most == 1 || self.lanes > 1;
+        let parts = if near { 1 << most.min(self.lanes.max(1)).ilog2() } else { most };
+        let blocks = along.div_ceil(parts);
         let read = 16 * parts * blocks;
         let sequences = self.sequences_of(read + if near { 0 } else { 16 * parts * count }, 0);
         let sides = if near && 2 * read * sequences <= WORKGROUP_BYTES { 2 } else { 1 };

@@ -162,7 +162,7 @@ pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
     match steps {
         Steps::Plain => Vec::new(),
         _ => {
-            let dropped = shape.drops_terms();
+            let dropped = shape.is_masked_stack();
             [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape, dropped)).into()
         }
     }

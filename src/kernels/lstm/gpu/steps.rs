@@ -107,7 +107,7 @@ impl<'a> Recurrences<'a> {
 
     /// In this kind; that of stacks with masks by itself, as it takes more registers.
     fn kernel(&self, kernel: &'static StepKernel) -> &'static Kernel {
-        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.drops_terms())
+        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.is_masked_stack())
     }
 
     /// Whether dropout lies between layers that pass on what goes up and down by themselves.

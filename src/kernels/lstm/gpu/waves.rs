@@ -20,19 +20,17 @@ pub(super) enum Company {
 
 impl Company {
     /// Of the cells of a shape. Where a stack goes step by step the weights of its inputs have to fit, too; what normalises or
-    /// projects, and the plain kernels, take one cell.
+    /// projects, and the plain kernels, take one cell. Persistent kernels write `y` of one layer.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        let layers = shape.num_layers > 1 && !shape.ragged;
         let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
         let strategy = Strategy::of(gpu, shape);
         match strategy {
             Strategy::Steps(Steps::Plain) => Self::None,
             _ if shape.layer_norm || shape.proj_size > 0 => Self::None,
             _ if shape.bidirectional => Self::Directions,
-            Strategy::Persistent(tiles) if layers && shape.shares_output() && tiles.chunks > 1 => Self::Layers,
-            Strategy::Steps(steps)
-                if layers && fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to =>
-            {
+            _ if !shape.is_stack() => Self::None,
+            Strategy::Persistent(tiles) if shape.shares_output() && tiles.chunks > 1 => Self::Layers,
+            Strategy::Steps(steps) if fits(steps) && shape.hidden_size <= gpu.tuning().recurrence.stack_to => {
                 Self::Layers
             }
             _ => Self::None,
