@@ -3,7 +3,7 @@
 //   d_u_t = d_h_t · W_hr with a projection, else d_h_t
 //   d_v = d_u_t ∘ o ∘ (1 − tanh²(γ_c ∘ ĉ + β_c))      d_o = d_u_t ∘ tanh(γ_c ∘ ĉ + β_c) ∘ o(1 − o)
 //   d_c_t = d_c + back(d_v, γ_c, ĉ)                   and d_i, d_f, d_g and the next d_c as without
-//   d_a = back(d_gates, γ_ih, â)                      d_r = back(d_gates, γ_hh, r̂)
+//   d_a = back(d_gates, γ, â)
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // What zoneout kept of c takes its share of the gradient to the step before.
 // One workgroup per sequence, one invocation for every 64th unit. With lstm_backward_shared.wgsl, lstm_zone.wgsl and
@@ -14,12 +14,11 @@
 @group(0) @binding(2) var<storage, read> d_h: array<f32>;            // [rows, P]
 @group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates before, their gradients after
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, after that d_a
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // [N, P], d_c [N, H], from step to step
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // r̂ [rows, 4H], d_r after; â [rows, 4H], d_a after;
-                                                                     // ĉ [rows, H]; 1 / σ of a, r and c̃ [rows, 3]; sums of
-                                                                     // d_γ_ih, d_γ_hh, d_γ_c, d_β_c, d_b [N, 14H]; γ_ih, γ_hh
-                                                                     // [4H], γ_c, β_c [H], [8H] of others; d_v [N, H]
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; ĉ [rows, H]; 1 / σ of a and c̃ [rows, 2];
+                                                                     // sums of d_γ, d_γ_c, d_β_c, d_b [N, 10H]; γ [4H], γ_c,
+                                                                     // β_c [H], [8H] of others; d_v [N, H]
 
 @compute @workgroup_size(64)
 fn main(
@@ -62,15 +61,15 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
         d_u = d_h[row * params.width + j];
     }
     let normed = norm[places.c + j];
-    let gain = norm[places.own + 8u * params.hidden + j];
-    let tanh_v = tangent(gain * normed + norm[places.own + 9u * params.hidden + j]);
+    let gain = norm[places.own + 4u * params.hidden + j];
+    let tanh_v = tangent(gain * normed + norm[places.own + 5u * params.hidden + j]);
     let at = (4u * row + 3u) * params.hidden + j;
     let o = gates[at];
     let d_v = d_u * o * (1.0 - tanh_v * tanh_v);
     gates[at] = d_u * tanh_v * o * (1.0 - o);
     norm[places.d_v + j] = d_v;
-    add(places.sums + 8u * params.hidden + j, n, d_v * normed);
-    add(places.sums + 9u * params.hidden + j, n, d_v);
+    add(places.sums + 4u * params.hidden + j, n, d_v * normed);
+    add(places.sums + 5u * params.hidden + j, n, d_v);
     return vec4f(gain * d_v, gain * d_v * normed, 0.0, 0.0);
 }
 
@@ -93,8 +92,8 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     if params.zoneout != 0u {
         kept = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
-    let d_normed = norm[places.own + 8u * params.hidden + j] * norm[places.d_v + j];
-    let through = norm[places.scales + 2u] * (d_normed - means.x - norm[places.c + j] * means.y);
+    let d_normed = norm[places.own + 4u * params.hidden + j] * norm[places.d_v + j];
+    let through = norm[places.scales + 1u] * (d_normed - means.x - norm[places.c + j] * means.y);
     let d_c_t = d_c - kept + through;
     let d_gates = vec4f(
         d_c_t * g * i * (1.0 - i),
@@ -107,26 +106,19 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     gates[at + 2u * params.hidden] = d_gates.z;
     d_state[unit] = d_c_t * f + kept;
     let d_a = four(places.own + j) * d_gates;
-    let d_r = four(places.own + 4u * params.hidden + j) * d_gates;
-    let ones = vec4f(1.0);
-    return vec4f(dot(d_a, ones), dot(d_a, four(places.ih + j)), dot(d_r, ones), dot(d_r, four(places.hh + j)));
+    return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, four(places.gates + j)), 0.0, 0.0);
 }
 
-// d_a and d_r of one unit.
+// d_a of one unit.
 fn product_gradients(j: u32, n: u32, means: vec4f) {
     let places = places_of(n);
     for (var gate = 0u; gate < 4u; gate++) {
         let at = gate * params.hidden + j;
-        let d_gate = gates[places.hh + at];
-        let a = norm[places.ih + at];
-        let r = norm[places.hh + at];
+        let d_gate = gates[places.gates + at];
+        let a = norm[places.gates + at];
         add(places.sums + at, n, d_gate * a);
-        add(places.sums + 4u * params.hidden + at, n, d_gate * r);
-        add(places.sums + 10u * params.hidden + at, n, d_gate);
-        let d_a = norm[places.own + at] * d_gate - means.x - a * means.y;
-        let d_r = norm[places.own + 4u * params.hidden + at] * d_gate - means.z - r * means.w;
-        norm[places.ih + at] = norm[places.scales] * d_a;
-        norm[places.hh + at] = norm[places.scales + 1u] * d_r;
+        add(places.sums + 6u * params.hidden + at, n, d_gate);
+        gates[places.gates + at] = norm[places.scales] * (norm[places.own + at] * d_gate - means.x - a * means.y);
     }
 }
 
@@ -144,10 +136,9 @@ fn add(at: u32, n: u32, value: f32) {
     }
 }
 
-// Where the parts of `norm` of one sequence lie.
+// Where the parts of `norm` of one sequence lie, and its gates.
 struct Places {
-    hh: u32,
-    ih: u32,
+    gates: u32,
     c: u32,
     scales: u32,
     sums: u32,
@@ -157,16 +148,14 @@ struct Places {
 
 fn places_of(n: u32) -> Places {
     let row = here.row + n;
-    let gates_len = params.rows * 4u * params.hidden;
-    let sums = 9u * params.rows * params.hidden + 3u * params.rows;
-    let own = sums + 14u * params.batch * params.hidden;
+    let sums = 5u * params.rows * params.hidden + 2u * params.rows;
+    let own = sums + 10u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
-        gates_len + row * 4u * params.hidden,
-        2u * gates_len + row * params.hidden,
-        9u * params.rows * params.hidden + 3u * row,
-        sums + 14u * n * params.hidden,
+        4u * params.rows * params.hidden + row * params.hidden,
+        5u * params.rows * params.hidden + 2u * row,
+        sums + 10u * n * params.hidden,
         own,
-        own + 18u * params.hidden + n * params.hidden,
+        own + 14u * params.hidden + n * params.hidden,
     );
 }

@@ -4,8 +4,8 @@
 //   d_c_t = d_c + d_u_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)
 //   d_g = d_c_t ∘ i ∘ (1 − g²)    d_o = d_u_t ∘ tanh(c_t) ∘ o(1 − o)
-// What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation `gates` are the
-// gradients of h · W_hhᵀ, and lstm_backward_norm_step takes the place of `main`.
+// What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation d_gates are the
+// gradients before it, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
 // workgroup. With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
 

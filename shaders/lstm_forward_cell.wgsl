@@ -41,11 +41,11 @@ fn cell(j: u32, n: u32, entered: Entering, recurrent: vec4f, word: u32) {
     }
 }
 
-// gates = h_{t−1} · W_hhᵀ, for layer normalisation.
+// The gates before activation, for layer normalisation.
 fn keep_products(j: u32, n: u32, recurrent: vec4f) {
     let at = (here.row + n) * 4u * params.hidden + j;
-    gates[at] = recurrent.x;
-    gates[at + params.hidden] = recurrent.y;
-    gates[at + 2u * params.hidden] = recurrent.z;
-    gates[at + 3u * params.hidden] = recurrent.w;
+    gates[at] += recurrent.x;
+    gates[at + params.hidden] += recurrent.y;
+    gates[at + 2u * params.hidden] += recurrent.z;
+    gates[at + 3u * params.hidden] += recurrent.w;
 }

@@ -1,15 +1,15 @@
 // One time step of one direction of one layer with layer normalisation, after `recur` of lstm_forward_step has made
-// r = h_{t−1} · W_hhᵀ, and a = x_t · W_ihᵀ; x̂ is a row less its mean, divided by √(its variance + 1e-5):
-//   (i, f, g, o) = γ_ih ∘ â + γ_hh ∘ r̂ + b_ih + b_hh, then i, f, o through σ and g through tanh
+// a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; x̂ is a row less its mean, divided by √(its variance + 1e-5):
+//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before.
 // One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl, lstm_zone.wgsl and
 // workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H], in: r; â [rows, 4H], ĉ [rows, H],
-                                                                   // 1 / σ of a, r and c̃ [rows, 3], [N, 14H] of others,
-                                                                   // γ_ih, γ_hh [4H], γ_c, β_c [H], b_ih, b_hh [4H]
+@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // â [rows, 4H], ĉ [rows, H], 1 / σ of a and c̃ [rows, 2],
+                                                                   // [N, 10H] of others, γ [4H], γ_c, β_c [H],
+                                                                   // b_ih, b_hh [4H]
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: a
@@ -44,14 +44,14 @@ fn main(
 
 fn sequence_step(n: u32, local: u32) {
     let row = here.row + n;
-    let rows = gate_rows(row, local);
-    let c_normed = 8u * params.rows * params.hidden + row * params.hidden;
-    let scales = 9u * params.rows * params.hidden + 3u * row;
-    let shift_c = own_place() + 9u * params.hidden;
+    let gate_row = moments(row, local);
+    let c_normed = 4u * params.rows * params.hidden + row * params.hidden;
+    let scales = 5u * params.rows * params.hidden + 2u * row;
+    let shift_c = own_place() + 5u * params.hidden;
     let share = 1.0 / f32(params.hidden);
     var sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        let c_fresh = cell_step(j, n, rows);
+        let c_fresh = cell_step(j, n, gate_row);
         norm[c_normed + j] = c_fresh;
         sum.x += c_fresh;
     }
@@ -74,50 +74,38 @@ fn sequence_step(n: u32, local: u32) {
         }
     }
     if local == 0u {
-        norm[scales] = rows.scale.x;
-        norm[scales + 1u] = rows.scale.y;
-        norm[scales + 2u] = scale;
+        norm[scales] = gate_row.y;
+        norm[scales + 1u] = scale;
     }
 }
 
-// Mean and 1 / σ of a and of r.
-struct GateRows {
-    mean: vec2f,
-    scale: vec2f,
-}
-
-fn gate_rows(row: u32, local: u32) -> GateRows {
-    let hh = row * 4u * params.hidden;
+// Mean and 1 / σ of a.
+fn moments(row: u32, local: u32) -> vec2f {
     let share = 0.25 / f32(params.hidden);
-    let ones = vec4f(1.0);
-    var rows: GateRows;
     var sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        sum += vec4f(dot(input_four(hh + j), ones), dot(four(hh + j), ones), 0.0, 0.0);
+        sum += products(row * 4u * params.hidden + j);
     }
-    rows.mean = workgroup_sum(sum, local).xy * share;
+    let mean = dot(workgroup_sum(sum, local), vec4f(1.0)) * share;
     sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        let a = input_four(hh + j) - rows.mean.x;
-        let r = four(hh + j) - rows.mean.y;
-        sum += vec4f(dot(a, a), dot(r, r), 0.0, 0.0);
+        let apart = products(row * 4u * params.hidden + j) - mean;
+        sum += apart * apart;
     }
-    rows.scale = 1.0 / sqrt(workgroup_sum(sum, local).xy * share + EPS);
-    return rows;
+    return vec2f(mean, 1.0 / sqrt(dot(workgroup_sum(sum, local), vec4f(1.0)) * share + EPS));
 }
 
 // c̃_t of one unit, before zoneout.
-fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
+fn cell_step(j: u32, n: u32, gate_row: vec2f) -> f32 {
     let row = here.row + n;
-    let width = 4u * params.hidden;
-    let at = row * width + j;
-    let a = (input_four(at) - rows.mean.x) * rows.scale.x;
-    let r = (four(at) - rows.mean.y) * rows.scale.y;
-    store_four(params.rows * width + at, a);
-    store_four(at, r);
+    let at = row * 4u * params.hidden + j;
+    let a = (products(at) - gate_row.x) * gate_row.y;
+    norm[at] = a.x;
+    norm[at + params.hidden] = a.y;
+    norm[at + 2u * params.hidden] = a.z;
+    norm[at + 3u * params.hidden] = a.w;
     let own = own_place() + j;
-    let biases = four(own + 10u * params.hidden) + four(own + 14u * params.hidden);
-    let z = four(own) * a + four(own + width) * r + biases;
+    let z = four(own) * a + four(own + 6u * params.hidden) + four(own + 10u * params.hidden);
     let i = sigmoid(z.x);
     let f = sigmoid(z.y);
     let g = tangent(z.z);
@@ -135,7 +123,7 @@ fn cell_step(j: u32, n: u32, rows: GateRows) -> f32 {
 }
 
 // One unit's four gates of a.
-fn input_four(at: u32) -> vec4f {
+fn products(at: u32) -> vec4f {
     return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
 }
 
@@ -144,14 +132,7 @@ fn four(at: u32) -> vec4f {
     return vec4f(norm[at], norm[at + params.hidden], norm[at + 2u * params.hidden], norm[at + 3u * params.hidden]);
 }
 
-fn store_four(at: u32, values: vec4f) {
-    norm[at] = values.x;
-    norm[at + params.hidden] = values.y;
-    norm[at + 2u * params.hidden] = values.z;
-    norm[at + 3u * params.hidden] = values.w;
-}
-
 // Of the parameters.
 fn own_place() -> u32 {
-    return 9u * params.rows * params.hidden + 3u * params.rows + 14u * params.batch * params.hidden;
+    return 5u * params.rows * params.hidden + 2u * params.rows + 10u * params.batch * params.hidden;
 }

@@ -2,7 +2,7 @@
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t), which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. With layer normalisation `recur` makes
-// h_{t−1} · W_hhᵀ alone, and lstm_forward_norm_step goes on.
+// that sum alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
 // workgroup. With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
 

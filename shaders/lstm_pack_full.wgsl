@@ -1,7 +1,7 @@
 // What projections and layer normalisation add to the arrangement of lstm_pack, for each layer and direction; what lies beyond
 // the last unit or column is zero:
 //   W_hr forward [j][p / 4] = W_hr[p .. p + 4][j], backward [p][j / 4] = W_hr[p][j .. j + 4]
-//   [4][j] = (i, f, g, o) of γ_ih, of γ_hh and of b_ih + b_hh, and (γ_c, β_c)
+//   [3][j] = (i, f, g, o) of γ and of b_ih + b_hh, and (γ_c, β_c)
 // One invocation per four elements of W_hr, at least one per unit; one layer of the grid per layer and direction of the stack.
 
 struct Params {
@@ -15,7 +15,7 @@ struct Params {
     late_place: u32,
     late_apart: u32,
     projected: u32,
-    w_hr: u32,    // places of W_hr, of γ_ih, γ_hh [4H], γ_c, β_c [H], and of the biases, if there are: from W_hh on
+    w_hr: u32,    // places of W_hr, of γ [4H], γ_c, β_c [H], and of the biases, if there are: from W_hh on
     normed: u32,
     gains: u32,
     biases: u32,
@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;
 @group(0) @binding(2) var<storage, read_write> packed: array<vec4f>;  // [L · R][2][padded · wide / 4] at to_w_hr,
-                                                                      // [L · R][4, padded] at to_gains
+                                                                      // [L · R][3, padded] at to_gains
 
 @compute @workgroup_size(64)
 fn main(
@@ -56,18 +56,17 @@ fn main(
         packed[params.to_w_hr + (2u * cell + 1u) * len + index] = backward;
     }
     if params.normed != 0u && index < params.padded {
-        let to = params.to_gains + 4u * cell * params.padded + index;
+        let to = params.to_gains + 3u * cell * params.padded + index;
         let gains = place + params.gains;
         packed[to] = four(gains, index);
-        packed[to + params.padded] = four(gains + 4u * params.hidden, index);
-        packed[to + 2u * params.padded] = vec4f();
+        packed[to + params.padded] = vec4f();
         if params.biases != 0u {
-            packed[to + 2u * params.padded] = four(place + params.b_ih, index) + four(place + params.b_hh, index);
+            packed[to + params.padded] = four(place + params.b_ih, index) + four(place + params.b_hh, index);
         }
-        packed[to + 3u * params.padded] = vec4f();
+        packed[to + 2u * params.padded] = vec4f();
         if index < params.hidden {
-            let at = gains + 8u * params.hidden + index;
-            packed[to + 3u * params.padded] = vec4f(weights[at], weights[at + params.hidden], 0.0, 0.0);
+            let at = gains + 4u * params.hidden + index;
+            packed[to + 2u * params.padded] = vec4f(weights[at], weights[at + params.hidden], 0.0, 0.0);
         }
     }
 }

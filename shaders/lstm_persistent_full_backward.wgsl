@@ -3,7 +3,7 @@
 //   d_u_t = d_h_t · W_hr if PROJECTED, else d_h_t
 //   d_v = d_u_t ∘ o ∘ (1 − tanh²(v))                  d_o = d_u_t ∘ tanh(v) ∘ o(1 − o)
 //   d_c_t = d_c + back(d_v, γ_c, ĉ)                   and d_i, d_f, d_g and d_c for the step before as there
-//   d_a = back(d_gates, γ_ih, â)                      d_r = back(d_gates, γ_hh, r̂), which goes on to the step before
+//   d_a = back(d_gates, γ, â), which goes on to the step before
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
 // Workgroups and parts of the first product are those of lstm_persistent_backward. In the second an invocation has, of the
@@ -54,14 +54,13 @@ struct Params {
     weights: u32, // place of W_hh, [H, 4, P]
     weights_apart: u32,
     w_hr: u32,    // place of W_hr, [P, H], if PROJECTED
-    gains: u32,   // place of γ_ih, γ_hh, biases, (γ_c, β_c), [H] each, if NORM
+    gains: u32,   // place of γ, biases, (γ_c, β_c), [H] each, if NORM
     masked: u32,
     outputs: u32,
     d_y_from: u32,
     d_y_row: u32,
     has_final: u32,
     wants_start: u32,
-    rows: u32,
     moments: u32,
     sums: u32,
     zoneout: u32,
@@ -79,30 +78,29 @@ struct Params {
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · P], none before d_y_from
 @group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, their gradients after without NORM
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, after d_gates, or with NORM d_a
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], the final ones, then what
                                                                      // is kept of them, then the start's
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // r̂ [rows, 4H], d_r after; a [rows, 4H], d_a after;
-                                                                     // at moments [rows, 5]: mean and 1 / σ of a, 1 / σ
-                                                                     // of r, mean and 1 / σ of c̃; at sums [N, 14H] what added
-                                                                     // up is d_γ_ih, d_γ_hh, d_γ_c, d_β_c and d_b
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; at moments [rows, 3]: 1 / σ of a, mean
+                                                                     // and 1 / σ of c̃; at sums [N, 10H] what added up is
+                                                                     // d_γ, d_γ_c, d_β_c and d_b
 @group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if PROJECTED
 
-var<workgroup> d_gates: array<vec4f, SEQUENCES * D_LEN>;             // d_gates_{t+1}; after the product the terms of sums
+var<workgroup> d_gates: array<vec4f, SEQUENCES * D_LEN>;             // d_gates_{t+1}, or d_a; after the product the terms of sums
                                                                      // over a row, one for each invocation
 var<workgroup> sums: array<vec4f, SUMS>;                             // of both products, each part's
 var<workgroup> d_h_t: array<f32, max(PROJECTED * SEQUENCES * D_H_LEN, 1u)>;
-var<workgroup> totals: array<vec4f, SEQUENCES * SLICES>;             // of the terms
+var<workgroup> totals: array<vec2f, SEQUENCES * SLICES>;             // of the terms
 
 const SUMS = SEQUENCES * max(PARTS * FOUR_COUNT, PROJECTED * UP_PARTS * UP_COUNT);
 
 // Of an invocation's units and sequences: (d_v, ĉ or c̃, d_o), f and what d_c becomes d_i, d_f and d_g by, d_gates_t, d_c, and
-// â and r̂.
+// â.
 var<private> d_out: array<vec3f, OWN>;
 var<private> factors: array<vec4f, OWN>;
 var<private> d_gate: array<vec4f, OWN>;
 var<private> d_c: array<f32, OWN>;
-var<private> normed: array<Normed, OWN>;
+var<private> normed: array<vec4f, OWN>;
 // What is asked for ahead.
 const KEPT = select(1u, OWN, AHEAD);
 const ABOVE = select(1u, COLUMN_OWN, AHEAD);
@@ -110,7 +108,7 @@ var<private> kept: array<Kept, KEPT>;
 var<private> above: array<Above, ABOVE>;
 // Of its sequences.
 var<private> rows: array<Row, TURNS>;
-var<private> means: array<vec4f, TURNS>;
+var<private> means: array<vec2f, TURNS>;
 // Of its units: the gains, and the sums for their gradients.
 var<private> gains: array<Gains, SLOTS>;
 var<private> d_gains: array<Sums, SLOTS>;
@@ -120,33 +118,24 @@ struct Kept {
     c_before: f32,
 }
 
-struct Normed {
-    a: vec4f,
-    r: vec4f,
-}
-
 struct Above {
     d_y: f32,
     d_h: f32, // what zoneout passes on
 }
 
 struct Row {
-    mean_a: f32,
-    scale_a: f32,
-    scale_r: f32,
+    scale: f32,
     mean_c: f32,
     scale_c: f32,
 }
 
 struct Gains {
-    ih: vec4f,
-    hh: vec4f,
+    gates: vec4f,
     c: vec2f,
 }
 
 struct Sums {
-    ih: vec4f,
-    hh: vec4f,
+    gates: vec4f,
     c: vec2f,
     biases: vec4f,
 }
@@ -200,7 +189,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             for (var own = 0u; own < OWN; own++) {
                 let place = unit_at(own % SLOTS, own / SLOTS, local, first);
                 kept[own % KEPT] = kept_of(place, step);
-                normed[own] = normed_of(place, step, moments_of(place, step));
+                normed[own] = normed_of(place, step);
             }
         }
         workgroupBarrier();
@@ -268,7 +257,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
                 }
                 term += output_gradient(place, step, at, d_u, gains[slot].c, row);
             }
-            keep_term(turn, local, vec4f(term, 0.0, 0.0));
+            keep_term(turn, local, term);
         }
         if NORM != 0u {
             workgroupBarrier();
@@ -278,10 +267,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         for (var turn = 0u; turn < turns; turn++) {
             let mean = row_total(turn, local) / f32(HIDDEN);
             let row = rows[turn];
-            var term = vec4f();
+            var term = vec2f();
             for (var slot = 0u; slot < slots; slot++) {
                 let place = unit_at(slot, turn, local, first);
-                term += cell_gradient(place, step, turn * SLOTS + slot, gains[slot], row, mean.xy);
+                term += cell_gradient(place, step, turn * SLOTS + slot, gains[slot], row, mean);
             }
             keep_term(turn, local, term);
         }
@@ -335,17 +324,13 @@ fn enter(place: Pair, slot: u32, turn: u32, step: Step) {
     }
     if NORM != 0u && turn == 0u {
         let at = params.gains + place.j;
-        gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 3u * PADDED].xy);
+        gains[slot] = Gains(packed[at], packed[at + 2u * PADDED].xy);
     }
     if place.n >= step.joining {
         return;
     }
     let at = (step.next + place.n) * 4u * HIDDEN + place.j;
-    if NORM != 0u {
-        d_gates[place.s * D_LEN + place.j] = four_of_norm(at);
-    } else {
-        d_gates[place.s * D_LEN + place.j] = four_gates(at);
-    }
+    d_gates[place.s * D_LEN + place.j] = four_gates(at);
     d_c[turn * SLOTS + slot] = d_state[d_c_place(place)];
 }
 
@@ -361,8 +346,8 @@ fn moments_of(place: Pair, step: Step) -> Row {
     if NORM == 0u || place.n >= step.present {
         return Row();
     }
-    let at = params.moments + 5u * (step.row + place.n);
-    return Row(norm[at], norm[at + 1u], norm[at + 2u], norm[at + 3u], norm[at + 4u]);
+    let at = params.moments + 3u * (step.row + place.n);
+    return Row(norm[at], norm[at + 1u], norm[at + 2u]);
 }
 
 // What the forward pass kept of a pair.
@@ -374,13 +359,11 @@ fn kept_of(place: Pair, step: Step) -> Kept {
     return Kept(four_gates((step.row + place.n) * 4u * HIDDEN + place.j), c[before * HIDDEN + place.j]);
 }
 
-fn normed_of(place: Pair, step: Step, row: Row) -> Normed {
+fn normed_of(place: Pair, step: Step) -> vec4f {
     if NORM == 0u || !place.valid || place.n >= step.present {
-        return Normed();
+        return vec4f();
     }
-    let at = (step.row + place.n) * 4u * HIDDEN + place.j;
-    let a = four_of_norm(params.rows * 4u * HIDDEN + at);
-    return Normed((a - row.mean_a) * row.scale_a, four_of_norm(at));
+    return four_of_norm((step.row + place.n) * 4u * HIDDEN + place.j);
 }
 
 // The gradient from above.
@@ -489,10 +472,10 @@ fn up_sum(place: Pair) -> f32 {
     return sum;
 }
 
-fn keep_term(turn: u32, local: u32, value: vec4f) {
+fn keep_term(turn: u32, local: u32, value: vec2f) {
     let s = turn * SIDE + local / PADDED;
     if NORM != 0u && local / PADDED < SIDE && s < SEQUENCES {
-        d_gates[s * D_LEN + local % PADDED] = value;
+        d_gates[s * D_LEN + local % PADDED] = vec4f(value, 0.0, 0.0);
     }
 }
 
@@ -500,16 +483,16 @@ fn add_terms(local: u32) {
     for (var index = local; index < SEQUENCES * SLICES; index += THREADS) {
         let begin = index % SLICES * SLICE;
         let end = min(begin + hidden_count(SLICE), TERMS);
-        var sum = vec4f();
+        var sum = vec2f();
         for (var lane = begin; lane < end; lane++) {
-            sum += d_gates[index / SLICES * D_LEN + lane];
+            sum += d_gates[index / SLICES * D_LEN + lane].xy;
         }
         totals[index] = sum;
     }
 }
 
-fn row_total(turn: u32, local: u32) -> vec4f {
-    var sum = vec4f();
+fn row_total(turn: u32, local: u32) -> vec2f {
+    var sum = vec2f();
     if NORM != 0u {
         let s = min(turn * SIDE + local / PADDED, SEQUENCES - 1u);
         for (var slice = 0u; slice < SLICES; slice++) {
@@ -561,9 +544,9 @@ fn output_gradient(place: Pair, step: Step, at: u32, d_u: f32, own: vec2f, row: 
 }
 
 // The gradients of one unit's gates and of its c before the step; its share in the sums for `product_gradients`.
-fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: vec2f) -> vec4f {
+fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: vec2f) -> vec2f {
     if !place.valid || place.n >= step.present {
-        return vec4f();
+        return vec2f();
     }
     let d_v = d_out[at];
     var through = d_v.x;
@@ -581,49 +564,32 @@ fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: v
     d_gate[at] = d;
     d_c[at] = d_c_t * factor.w + d_c_kept;
     if NORM == 0u {
-        return vec4f();
+        return vec2f();
     }
     if !AHEAD {
-        normed[at] = normed_of(place, step, row);
+        normed[at] = normed_of(place, step);
     }
-    let d_a = own.ih * d;
-    let d_r = own.hh * d;
-    return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, normed[at].a), dot(d_r, vec4f(1.0)), dot(d_r, normed[at].r));
+    let d_normed = own.gates * d;
+    return vec2f(dot(d_normed, vec4f(1.0)), dot(d_normed, normed[at]));
 }
 
 // What goes to the products, and the sums for the gradients of the gains with this step's.
 fn product_gradients(place: Pair, step: Step, at: u32, turn: u32, own: Gains, before: Sums) -> Sums {
     var sum = before;
-    let d = d_gate[at];
-    var d_r = d;
-    let row = step.row + place.n;
-    let gate = row * 4u * HIDDEN + place.j;
+    var d = d_gate[at];
     if place.valid && place.n < step.present {
         if NORM != 0u {
-            let row = normed[at];
-            let mean = means[turn];
-            let d_a = rows[turn].scale_a * (own.ih * d - mean.x - row.a * mean.y);
-            d_r = rows[turn].scale_r * (own.hh * d - mean.z - row.r * mean.w);
-            let a = params.rows * 4u * HIDDEN + gate;
-            norm[a] = d_a.x;
-            norm[a + HIDDEN] = d_a.y;
-            norm[a + 2u * HIDDEN] = d_a.z;
-            norm[a + 3u * HIDDEN] = d_a.w;
-            norm[gate] = d_r.x;
-            norm[gate + HIDDEN] = d_r.y;
-            norm[gate + 2u * HIDDEN] = d_r.z;
-            norm[gate + 3u * HIDDEN] = d_r.w;
-            sum.ih += d * row.a;
-            sum.hh += d * row.r;
+            sum.gates += d * normed[at];
             sum.c += d_out[at].x * vec2f(d_out[at].y, 1.0);
             sum.biases += d;
-        } else {
-            gates[gate] = d.x;
-            gates[gate + HIDDEN] = d.y;
-            gates[gate + 2u * HIDDEN] = d.z;
-            gates[gate + 3u * HIDDEN] = d.w;
+            d = rows[turn].scale * (own.gates * d - means[turn].x - normed[at] * means[turn].y);
         }
-        d_gates[place.s * D_LEN + place.j] = d_r;
+        let gate = (step.row + place.n) * 4u * HIDDEN + place.j;
+        gates[gate] = d.x;
+        gates[gate + HIDDEN] = d.y;
+        gates[gate + 2u * HIDDEN] = d.z;
+        gates[gate + 3u * HIDDEN] = d.w;
+        d_gates[place.s * D_LEN + place.j] = d;
     }
     return sum;
 }
@@ -633,21 +599,19 @@ fn leave(place: Pair, slot: u32, turn: u32) {
     if !place.valid {
         return;
     }
-    let at = params.sums + place.n * 14u * HIDDEN + place.j;
+    let at = params.sums + place.n * 10u * HIDDEN + place.j;
     var sum = d_gains[slot];
     if turn > 0u {
         sum = Sums();
     } else if here.end < params.steps {
-        sum.ih += four_of_norm(at);
-        sum.hh += four_of_norm(at + 4u * HIDDEN);
-        sum.c += vec2f(norm[at + 8u * HIDDEN], norm[at + 9u * HIDDEN]);
-        sum.biases += four_of_norm(at + 10u * HIDDEN);
+        sum.gates += four_of_norm(at);
+        sum.c += vec2f(norm[at + 4u * HIDDEN], norm[at + 5u * HIDDEN]);
+        sum.biases += four_of_norm(at + 6u * HIDDEN);
     }
     for (var gate = 0u; gate < 4u; gate++) {
-        norm[at + gate * HIDDEN] = sum.ih[gate];
-        norm[at + (4u + gate) * HIDDEN] = sum.hh[gate];
-        norm[at + (10u + gate) * HIDDEN] = sum.biases[gate];
+        norm[at + gate * HIDDEN] = sum.gates[gate];
+        norm[at + (6u + gate) * HIDDEN] = sum.biases[gate];
     }
-    norm[at + 8u * HIDDEN] = sum.c.x;
-    norm[at + 9u * HIDDEN] = sum.c.y;
+    norm[at + 4u * HIDDEN] = sum.c.x;
+    norm[at + 5u * HIDDEN] = sum.c.y;
 }

@@ -1,6 +1,6 @@
 // All time steps of one direction of one layer in one dispatch, as lstm_persistent_forward, with layer normalisation or a
 // projection; x̂ is a row less its mean, divided by √(its variance + 1e-5):
-//   (i, f, g, o) = γ_ih ∘ â + γ_hh ∘ r̂ + b_ih + b_hh, where r = h_{t−1} · W_hhᵀ; without NORM a + r, where a has the biases
+//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, where a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; without NORM a, which has the biases
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        u_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t; without NORM o ∘ tanh(c̃_t)
 //   h_t = u_t · W_hrᵀ if PROJECTED, else u_t
 // With ZONEOUT, elements of c_t and h_t keep their value from the step before.
@@ -50,13 +50,12 @@ struct Params {
     weights: u32, // place of W_hh, [P, H, 4]
     weights_apart: u32,
     w_hr: u32,    // place of W_hr, [H, P], if PROJECTED
-    gains: u32,   // place of γ_ih, γ_hh, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
+    gains: u32,   // place of γ, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
     start: u32,   // place of the start states, h [N, P] and c [N, H], counted in single elements
     has_start: u32,
     masked: u32,
     outputs: u32,
     shared_output: u32,
-    rows: u32,
     moments: u32,
     zoneout: u32,
     first_step: u32, // steps of the sequences before these, for the masks
@@ -71,38 +70,35 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
-@group(0) @binding(3) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in without NORM: a
+@group(0) @binding(3) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: the part of a that x_t gives
 @group(0) @binding(4) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
 @group(0) @binding(7) var<storage, read_write> u: array<f32>;      // [rows, H], if PROJECTED
-@group(0) @binding(8) var<storage, read_write> norm: array<f32>;   // r̂ [rows, 4H]; in: a [rows, 4H]; at moments [rows, 5]:
-                                                                   // mean and 1 / σ of a, 1 / σ of r, mean and 1 / σ of c̃
+@group(0) @binding(8) var<storage, read_write> norm: array<f32>;   // â [rows, 4H]; at moments [rows, 3]: 1 / σ of a, mean and
+                                                                   // 1 / σ of c̃
 
 var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;         // h_{t−1}
 var<workgroup> sums: array<vec4f, SUMS>;                           // of both products, each part's
 var<workgroup> u_t: array<f32, max(PROJECTED * SEQUENCES * U_LEN, 1u)>;
-var<workgroup> terms: array<vec4f, max(NORM * SEQUENCES * (TERMS + SLICES), 1u)>; // moments of each invocation's units
+var<workgroup> terms: array<vec2f, max(NORM * SEQUENCES * (TERMS + SLICES), 1u)>; // moments of each invocation's units
 
 // The sums of one part are those of the invocation's own units.
 const SUMS = SEQUENCES * max(max(min(PARTS - 1u, 1u) * PARTS * PADDED, PROJECTED * FOUR_PARTS * FOUR_COUNT), 1u);
 
-// Of an invocation's units and sequences: a, r, c_{t−1}, and (c̃_t, o).
-var<private> inputs: array<vec4f, OWN>;
-var<private> recurrent: array<vec4f, OWN>;
+// Of an invocation's units and sequences: a, first what x_t gives, c_{t−1}, and (c̃_t, o).
+var<private> products: array<vec4f, OWN>;
 var<private> c_before: array<f32, OWN>;
 var<private> fresh: array<vec2f, OWN>;
-// Of its sequences: the sums over its units of a and r; means of a and r, 1 / σ of both; mean and 1 / σ of c̃.
-var<private> input_sums: array<vec4f, TURNS>;
-var<private> recurrent_sums: array<vec4f, TURNS>;
-var<private> gate_rows: array<vec4f, TURNS>;
+// Of its sequences: the sums of a over its units; mean and 1 / σ of a, and of c̃.
+var<private> unit_sums: array<vec4f, TURNS>;
+var<private> gate_rows: array<vec2f, TURNS>;
 var<private> cell_rows: array<vec2f, TURNS>;
 // Of its units.
 var<private> gains: array<Gains, SLOTS>;
 
 struct Gains {
-    ih: vec4f,
-    hh: vec4f,
+    gates: vec4f,
     biases: vec4f,
     c: vec2f,
 }
@@ -144,10 +140,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             var sum = vec4f();
             for (var slot = 0u; slot < slots; slot++) {
                 let a = input_gates(unit_at(slot, turn, local, first), step);
-                inputs[turn * SLOTS + slot] = a;
+                products[turn * SLOTS + slot] = a;
                 sum += a;
             }
-            input_sums[turn] = sum;
+            unit_sums[turn] = sum;
         }
         workgroupBarrier();
         // repeat S in SEQUENCES
@@ -177,7 +173,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         // repeat R in UNITS
         if PARTS == 1u {
-            recurrent[(S * SLOTS + R) % OWN] = sum_S_R;
+            products[(S * SLOTS + R) % OWN] += sum_S_R;
         } else if unit + R * UNIT_THREADS < PADDED {
             sums[((part * SEQUENCES + S) * PADDED + unit + R * UNIT_THREADS) % SUMS] = sum_S_R;
         }
@@ -189,7 +185,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             // repeat R in UNITS
             total_S += sum_S_R;
             // end
-            recurrent_sums[S % TURNS] = total_S;
+            unit_sums[S % TURNS] += total_S;
             // end
         } else {
             workgroupBarrier();
@@ -197,10 +193,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
                 var sum = vec4f();
                 for (var slot = 0u; slot < slots; slot++) {
                     let r = recurrent_sum(unit_at(slot, turn, local, first));
-                    recurrent[turn * SLOTS + slot] = r;
+                    products[turn * SLOTS + slot] += r;
                     sum += r;
                 }
-                recurrent_sums[turn] = sum;
+                unit_sums[turn] += sum;
             }
         }
         if NORM != 0u {
@@ -211,8 +207,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             merge_terms(4.0, local);
             workgroupBarrier();
             for (var turn = 0u; turn < turns; turn++) {
-                let row = row_moments(turn, 4.0, local);
-                gate_rows[turn] = vec4f(row.xy, 1.0 / sqrt(row.zw / f32(4u * HIDDEN) + EPS));
+                gate_rows[turn] = row_moments(turn, 4.0, local);
             }
         }
         for (var slot = 0u; slot < slots; slot++) {
@@ -229,8 +224,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             merge_terms(1.0, local);
             workgroupBarrier();
             for (var turn = 0u; turn < turns; turn++) {
-                let row = row_moments(turn, 1.0, local);
-                cell_rows[turn] = vec2f(row.x, 1.0 / sqrt(row.z / f32(HIDDEN) + EPS));
+                cell_rows[turn] = row_moments(turn, 1.0, local);
             }
         }
         for (var slot = 0u; slot < slots; slot++) {
@@ -291,7 +285,7 @@ fn enter(local: u32, first: u32, step: Step) {
             }
             if turn == 0u && NORM != 0u {
                 let at = params.gains + place.j;
-                gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED], packed[at + 3u * PADDED].xy);
+                gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED].xy);
             }
             var before = start_c(place);
             if here.begin > 0u && place.n < step.ongoing {
@@ -347,29 +341,23 @@ fn input_gates(place: Pair, step: Step) -> vec4f {
         return vec4f();
     }
     let at = (step.row + place.n) * 4u * HIDDEN + place.j;
-    if NORM != 0u {
-        let a = params.rows * 4u * HIDDEN + at;
-        return vec4f(norm[a], norm[a + HIDDEN], norm[a + 2u * HIDDEN], norm[a + 3u * HIDDEN]);
-    }
     return vec4f(gates[at], gates[at + HIDDEN], gates[at + 2u * HIDDEN], gates[at + 3u * HIDDEN]);
 }
 
-// Moments of a group of elements, of two kinds of rows: the means, and the sums of squares about them.
-fn gate_moments(turn: u32, slots: u32, local: u32) -> vec4f {
-    let sum = vec2f(dot(input_sums[turn], vec4f(1.0)), dot(recurrent_sums[turn], vec4f(1.0)));
-    let mean = sum / max(4.0 * units_of(local % PADDED, 1u), 1.0);
-    var squares = vec2f();
+// Moments of a group of elements: the mean, and the sum of squares about it.
+fn gate_moments(turn: u32, slots: u32, local: u32) -> vec2f {
+    let mean = dot(unit_sums[turn], vec4f(1.0)) / max(4.0 * units_of(local % PADDED, 1u), 1.0);
+    var squares = 0.0;
     for (var slot = 0u; slot < slots; slot++) {
         if slot * THREADS + local % PADDED < HIDDEN {
-            let a = inputs[turn * SLOTS + slot] - mean.x;
-            let r = recurrent[turn * SLOTS + slot] - mean.y;
-            squares += vec2f(dot(a, a), dot(r, r));
+            let apart = products[turn * SLOTS + slot] - mean;
+            squares += dot(apart, apart);
         }
     }
-    return vec4f(mean, squares);
+    return vec2f(mean, squares);
 }
 
-fn cell_moments(turn: u32, slots: u32, local: u32) -> vec4f {
+fn cell_moments(turn: u32, slots: u32, local: u32) -> vec2f {
     var mean = 0.0;
     for (var slot = 0u; slot < slots; slot++) {
         mean += fresh[turn * SLOTS + slot].x;
@@ -382,10 +370,10 @@ fn cell_moments(turn: u32, slots: u32, local: u32) -> vec4f {
             squares += apart * apart;
         }
     }
-    return vec4f(mean, 0.0, squares, 0.0);
+    return vec2f(mean, squares);
 }
 
-fn keep_term(turn: u32, local: u32, value: vec4f) {
+fn keep_term(turn: u32, local: u32, value: vec2f) {
     let s = turn * SIDE + local / PADDED;
     if local / PADDED < SIDE && s < SEQUENCES {
         terms[s * TERMS + local % PADDED] = value;
@@ -401,34 +389,35 @@ fn merge_terms(each: f32, local: u32) {
     }
 }
 
-// The moments of a sequence's row.
-fn row_moments(turn: u32, each: f32, local: u32) -> vec4f {
+// Mean and 1 / σ of a sequence's row.
+fn row_moments(turn: u32, each: f32, local: u32) -> vec2f {
     let totals = TOTALS + min(turn * SIDE + local / PADDED, SEQUENCES - 1u) * SLICES;
-    if SLICES == 1u {
-        return terms[totals];
+    var row = terms[totals];
+    if SLICES != 1u {
+        row = merged(totals, 0u, SLICES, SLICE, each);
     }
-    return merged(totals, 0u, SLICES, SLICE, each);
+    return vec2f(row.x, 1.0 / sqrt(row.y / (each * f32(HIDDEN)) + EPS));
 }
 
 // The moments of groups `begin` to `end` of `width` invocations each as one (Chan, Golub & LeVeque 1979).
-fn merged(base: u32, begin: u32, end: u32, width: u32, each: f32) -> vec4f {
+fn merged(base: u32, begin: u32, end: u32, width: u32, each: f32) -> vec2f {
     var units = 0.0;
-    var mean = vec2f();
+    var mean = 0.0;
     for (var group = begin; group < end; group++) {
         let count = units_of(group * width, width);
         units += count;
-        mean += count * terms[base + group].xy;
+        mean += count * terms[base + group].x;
     }
     mean /= max(units, 1.0);
-    var squares = vec2f();
+    var squares = 0.0;
     for (var group = begin; group < end; group++) {
-        let apart = terms[base + group].xy - mean;
-        squares += terms[base + group].zw + each * units_of(group * width, width) * apart * apart;
+        let apart = terms[base + group].x - mean;
+        squares += terms[base + group].y + each * units_of(group * width, width) * apart * apart;
     }
-    return vec4f(mean, squares);
+    return vec2f(mean, squares);
 }
 
-fn cell_step(place: Pair, step: Step, at: u32, own: Gains, rows: vec4f) {
+fn cell_step(place: Pair, step: Step, at: u32, own: Gains, moments: vec2f) {
     if !place.valid || place.n >= step.present {
         if place.valid && place.n < step.joining {
             c_before[at] = start_c(place);
@@ -437,18 +426,16 @@ fn cell_step(place: Pair, step: Step, at: u32, own: Gains, rows: vec4f) {
     }
     let row = step.row + place.n;
     let gate = row * 4u * HIDDEN + place.j;
-    var z = inputs[at] + recurrent[at];
+    var z = products[at];
     if NORM != 0u {
-        let r = (recurrent[at] - rows.y) * rows.w;
-        norm[gate] = r.x;
-        norm[gate + HIDDEN] = r.y;
-        norm[gate + 2u * HIDDEN] = r.z;
-        norm[gate + 3u * HIDDEN] = r.w;
-        z = own.ih * ((inputs[at] - rows.x) * rows.z) + own.hh * r + own.biases;
+        let normed = (z - moments.x) * moments.y;
+        norm[gate] = normed.x;
+        norm[gate + HIDDEN] = normed.y;
+        norm[gate + 2u * HIDDEN] = normed.z;
+        norm[gate + 3u * HIDDEN] = normed.w;
+        z = own.gates * normed + own.biases;
         if place.j == 0u {
-            norm[params.moments + 5u * row] = rows.x;
-            norm[params.moments + 5u * row + 1u] = rows.z;
-            norm[params.moments + 5u * row + 2u] = rows.w;
+            norm[params.moments + 3u * row] = moments.y;
         }
     }
     let i = sigmoid(z.x);
@@ -478,9 +465,9 @@ fn output_step(place: Pair, step: Step, fresh: vec2f, own: vec2f, row: vec2f) {
         if NORM != 0u {
             v = own.x * ((v - row.x) * row.y) + own.y;
             if place.j == 0u {
-                let at = params.moments + 5u * (step.row + place.n);
-                norm[at + 3u] = row.x;
-                norm[at + 4u] = row.y;
+                let at = params.moments + 3u * (step.row + place.n);
+                norm[at + 1u] = row.x;
+                norm[at + 2u] = row.y;
             }
         }
         u_fresh = fresh.y * tangent(v);

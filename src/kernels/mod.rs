@@ -22,7 +22,6 @@ pub use average::Average;
 pub use dropout::{Drop, DropShape, Dropout, Masks, Source};
 pub use loss::{Loss, LossShape, Record, freedom_from_raw, scale_from_raw};
 pub use loss_scale::LossScale;
-pub(crate) use lstm::gate_gradients;
 pub use lstm::{
     CellTape, LayerTape, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, StepMatrices,
     Steps, Strategy, Tensor, Tiles,

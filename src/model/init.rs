@@ -306,7 +306,7 @@ mod tests {
             let (before, after) = (started(&config, &plain), started(&config, &normed));
             assert_eq!(before[..4], after[..4], "the first layer's own tensors");
             let norms: Vec<_> = after.iter().filter(|(name, _)| name.contains("layer_norm")).collect();
-            assert_eq!(norms.len(), 16);
+            assert_eq!(norms.len(), 12);
             for (name, values) in norms {
                 let start = if name.contains("_c_bias_") { 0.0 } else { 1.0 };
                 assert!(values.iter().all(|&value| value == start), "{name}");

@@ -1,7 +1,7 @@
 //! The gradient on its way through time: what of the loss's gradient arrives at the hidden state after each step.
 //!
-//! After [`Network::backward`] the tape holds d_gates, the gradient of the gates before activation, and with layer normalisation
-//! the gradients before that, which then stand for d_gates. In evaluation, with z the share that zoneout keeps of h, the gradient
+//! After [`Network::backward`] the tape holds d_gates, the gradient of the gates before activation, and before normalisation where
+//! there is one. In evaluation, with z the share that zoneout keeps of h, the gradient
 //! of each layer's and direction's h_t is what comes from above and what the step after it sends:
 //!
 //! ```text
@@ -13,7 +13,7 @@ use super::{Batch, Network};
 use crate::config::Head;
 use crate::device::{Need, Real};
 use crate::error::Result;
-use crate::kernels::{Kernels, LstmShape, Matrix, Onto, Packing, ProductShape, gate_gradients};
+use crate::kernels::{Kernels, LstmShape, Matrix, Onto, Packing, ProductShape};
 
 /// The gradient of the loss with respect to the hidden states of one direction of one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +63,7 @@ impl<D: Kernels> Network<D> {
         for layer in (0..lstm.num_layers).rev() {
             for direction in (0..lstm.directions()).rev() {
                 let weight = Matrix::rows(lstm.cell(layer, direction).weight_hh, width);
-                let [_, d_recurrent] = gate_gradients::<D>(lstm, packing, &self.tape.layers[layer].cells[direction]);
-                self.through_weight(device, packing, d_recurrent, weight, Onto::Zero, scratch);
+                self.through_weight(device, packing, (layer, direction), weight, Onto::Zero, scratch);
                 let sent = read(device, scratch, packing.rows() * width).await?;
                 cells.push(back_through_time(lstm, packing, direction, &upstream, &sent));
             }
@@ -72,8 +71,7 @@ impl<D: Kernels> Network<D> {
                 for direction in 0..lstm.directions() {
                     let weight = Matrix::rows(lstm.cell(layer, direction).weight_ih, outputs);
                     let onto = if direction == 0 { Onto::Zero } else { Onto::Kept };
-                    let [d_input, _] = gate_gradients::<D>(lstm, packing, &self.tape.layers[layer].cells[direction]);
-                    self.through_weight(device, packing, d_input, weight, onto, scratch);
+                    self.through_weight(device, packing, (layer, direction), weight, onto, scratch);
                 }
                 upstream = read(device, scratch, packing.rows() * outputs).await?;
             }
@@ -103,18 +101,20 @@ impl<D: Kernels> Network<D> {
         Ok(upstream)
     }
 
-    /// `to = d_gates · weight` for all rows; `weight` is as wide as its rows are apart.
+    /// `to = d_gates · weight` for all rows of a layer and direction; `weight` is as wide as its rows are apart.
     fn through_weight(
         &self,
         device: &D,
         packing: &Packing,
-        (d_gates, a): (&D::Buffer, Matrix),
+        (layer, direction): (usize, usize),
         weight: Matrix,
         onto: Onto<D::Buffer>,
         to: &mut D::Buffer,
     ) {
-        let k = self.shape.lstm.gates();
-        let product = ProductShape { m: packing.rows(), n: weight.row, k, a, b: weight, c: 0 };
+        let gates = self.shape.lstm.gates();
+        let d_gates = &self.tape.layers[layer].cells[direction].gates;
+        let a = Matrix::rows(0, gates);
+        let product = ProductShape { m: packing.rows(), n: weight.row, k: gates, a, b: weight, c: 0 };
         device.product(&product, d_gates, &self.params, onto, to);
     }
 }

@@ -102,7 +102,7 @@ pub(crate) struct CellPlaces {
     pub weight_hh: usize,             // [4H, P]
     pub bias: Option<(usize, usize)>, // b_ih [4H], b_hh [4H]
     pub weight_hr: Option<usize>,     // [P, H]
-    pub layer_norm: Option<usize>,    // the gains of ih [4H], hh [4H] and c [H], the bias of c [H]
+    pub layer_norm: Option<usize>,    // the gains of the gates [4H] and of c [H], the bias of c [H]
 }
 
 impl CellPlaces {
@@ -187,12 +187,12 @@ impl LstmShape {
         self.gates() * columns + self.proj_size * self.hidden_size + norm
     }
 
-    /// 10H, the parameters of one cell's layer normalisation.
+    /// 6H, the parameters of one cell's layer normalisation.
     pub(super) fn norm_parameters(&self) -> usize {
-        10 * self.hidden_size
+        6 * self.hidden_size
     }
 
-    /// 14H, those and the biases, whose gradients layer normalisation sums up step by step.
+    /// 10H, those and the biases, whose gradients layer normalisation sums up step by step.
     pub(super) fn norm_sums(&self) -> usize {
         self.norm_parameters() + self.gates()
     }
@@ -219,10 +219,9 @@ impl LstmShape {
                 }
                 if let Some(gains) = cell.layer_norm {
                     let (gates, hidden) = (self.gates(), self.hidden_size);
-                    add("layer_norm_ih", &[gates], gains);
-                    add("layer_norm_hh", &[gates], gains + gates);
-                    add("layer_norm_c", &[hidden], gains + 2 * gates);
-                    add("layer_norm_c_bias", &[hidden], gains + 2 * gates + hidden);
+                    add("layer_norm", &[gates], gains);
+                    add("layer_norm_c", &[hidden], gains + gates);
+                    add("layer_norm_c_bias", &[hidden], gains + gates + hidden);
                 }
             }
         }

@@ -33,8 +33,8 @@ impl<B> LstmState<B> {
 
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
-    /// Activated gates; after the backward pass the gradients of the gates before activation, or with layer normalisation
-    /// what a device leaves there.
+    /// Activated gates; after the backward pass the gradients of the gates before activation, and before normalisation where there is
+    /// one.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -68,26 +68,22 @@ impl<B> CellTape<B> {
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
-    /// h_{t−1} · W_hhᵀ after normalisation, or as a device keeps it; after the backward pass the gradients before it.
-    pub hh: usize, // [rows, 4H]
-    /// x_t · W_ihᵀ likewise.
-    pub ih: usize, // [rows, 4H]
-    /// 1 / σ of the two and of c̃_t. Before them lies c̃_t after normalisation `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
-    pub scales: usize, // [rows, 3]
+    /// 1 / σ of the gates' row and of c̃_t. Before them lie the gates before activation after normalisation, or as a device keeps
+    /// them, `[rows, 4H]`, and c̃_t after normalisation `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
+    pub scales: usize, // [rows, 2]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.
-    pub sums: usize, // [⌈N / S⌉, 14H]
+    pub sums: usize, // [⌈N / S⌉, 10H]
     /// The device's own.
     pub own: usize,
 }
 
 impl NormPlaces {
     pub fn new<D: Lstm>(shape: &LstmShape, rows: usize, batch: usize) -> Self {
-        let (gates, hidden) = (rows * shape.gates(), if D::KEEPS_NORMED_C { rows * shape.hidden_size } else { 0 });
-        let scales = 2 * gates + hidden;
-        let sums = scales + 3 * rows;
+        let scales = rows * (shape.gates() + if D::KEEPS_NORMED_C { shape.hidden_size } else { 0 });
+        let sums = scales + 2 * rows;
         let own = sums + batch.div_ceil(D::SUMMED_TOGETHER) * shape.norm_sums();
-        Self { hh: 0, ih: gates, scales, sums, own }
+        Self { scales, sums, own }
     }
 }
 
@@ -168,14 +164,11 @@ impl LstmShape {
         let maps = |recurrent: usize| {
             let mut maps = Vec::new();
             for input in (0..self.cells()).map(|cell| self.layer_inputs(cell / self.directions())) {
-                if !self.layer_norm {
-                    maps.push(map([input, recurrent], self.bias));
-                    continue;
+                maps.push(map([input, recurrent], self.bias && !self.layer_norm));
+                if self.layer_norm {
+                    maps.push(sums(self.norm_parameters()));
+                    maps.extend(self.bias.then(|| sums(gates)));
                 }
-                maps.push(map([input, 0], false));
-                maps.extend((recurrent > 0).then(|| map([0, recurrent], false)));
-                maps.push(sums(self.norm_parameters()));
-                maps.extend(self.bias.then(|| sums(gates)));
             }
             maps
         };

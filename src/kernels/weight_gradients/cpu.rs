@@ -287,6 +287,15 @@ impl<'a, F: Real> WeightSums<'a, F> {
     }
 }
 
+/// The mean of each column of some rows.
+pub fn means<F: Real>(rows: &[F], columns: usize) -> Vec<F> {
+    let (count, mut means) = (rows.len() / columns, vec![F::zero(); columns]);
+    let share = [F::of(1.0 / count as f64)];
+    let rows = WeightedRows { rows: count, d: rows, d_row: columns, x: &share, x_row: 0 };
+    dispatch(Weighted { pieces: &[rows], sums: &mut means });
+    means
+}
+
 /// Rows of d, each with its x.
 struct WeightedRows<'a, F> {
     rows: usize,

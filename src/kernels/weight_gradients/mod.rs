@@ -6,13 +6,13 @@
 //! d_W_x += dᵀ · x        d_W_h += dᵀ · h        d_b += Σ_r d[r]
 //! ```
 //!
-//! The head is such a map with one input; each direction of a layer is one with the input and the h of the step before, or with
-//! layer normalisation one for each, and without inputs those of its gains and biases.
+//! The head is such a map with one input; each direction of a layer is one with the input and the h of the step before, and with
+//! layer normalisation its gains and biases are others without inputs.
 
 mod cpu;
 mod gpu;
 
-pub(super) use cpu::{MaskedMap, Piece, RowOrder, WeightSums, add_groups, weight_gradients_in_order};
+pub(super) use cpu::{MaskedMap, Piece, RowOrder, WeightSums, add_groups, means, weight_gradients_in_order};
 pub(super) use gpu::WEIGHTS;
 
 use std::ops::Range;

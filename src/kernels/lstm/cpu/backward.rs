@@ -37,7 +37,7 @@ pub fn backward<F: Real>(
     let sums = on_the_way.map(|groups| {
         let sizes = |&(layer, direction): &(usize, usize)| {
             let maps = affine_maps::<Cpu<F>>(pass, (layer, direction), x, &tape.layers).into_iter();
-            maps.map(|map| map.size()).filter(|size| Groups::take(pass.shape, layer, size)).collect()
+            maps.map(|map| map.size()).find(|size| Groups::take(pass.shape, layer, size))
         };
         OnTheWay { together: groups.together, sizes: places.iter().map(sizes).collect() }
     });
@@ -81,8 +81,8 @@ pub fn backward<F: Real>(
 
 /// The sums of weights' gradients that are made on the way.
 struct OnTheWay {
-    together: usize,             // tiles that make one sum
-    sizes: Vec<Vec<AffineSize>>, // of the maps of each layer and direction
+    together: usize,                // tiles that make one sum
+    sizes: Vec<Option<AffineSize>>, // of the map of each layer and direction, if it is among them
 }
 
 /// A thread's sequences.
@@ -186,12 +186,12 @@ fn walk<F: Real>(
         groups.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
     }
     paired(groups).into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
-        let mut sum = |&size: &AffineSize| {
+        let mut sum = |size: AffineSize| {
             let (sums, after) = std::mem::take(&mut rest).split_at_mut(size.sums_len(size.outputs));
             rest = after;
             WeightSums::new(size, 0..size.outputs, sums)
         };
-        let mut sums: Vec<Vec<_>> = sizes.iter().map(|sizes| sizes.iter().map(&mut sum).collect()).collect();
+        let mut sums: Vec<_> = sizes.iter().map(|size| size.map(&mut sum)).collect();
         stacks.into_iter().for_each(|stack| walk.stack(stack, Some(&mut sums)));
         sums.into_iter().flatten().for_each(WeightSums::finish);
     });
@@ -213,14 +213,14 @@ impl Weights {
 
 impl<F: Real> Walk<'_, F> {
     /// A thread's sequences through all layers.
-    fn stack(&self, stack: Stack<F>, mut sums: Option<&mut Vec<Vec<WeightSums<F>>>>) {
+    fn stack(&self, stack: Stack<F>, mut sums: Option<&mut Vec<Option<WeightSums<F>>>>) {
         let (pass, shape) = (self.pass, self.pass.shape);
         let Stack { mut cells, mut between } = stack;
         for layer in (0..shape.num_layers).rev() {
             let own = layer * shape.directions()..(layer + 1) * shape.directions();
             let top = layer + 1 == shape.num_layers;
             for cell in own.clone() {
-                let sums = sums.as_mut().map(|sums| &mut sums[cell][..]);
+                let sums = sums.as_mut().and_then(|sums| sums[cell].as_mut());
                 self.cell(layer, cell, &mut cells[cell], if top { None } else { Some(&between) }, sums);
             }
             if layer == 0 {
@@ -232,7 +232,7 @@ impl<F: Real> Walk<'_, F> {
                 let onto = if cell % shape.directions() == 0 { Some(&zeros[..]) } else { None };
                 let (tile, w_ih) = (&cells[cell].tile, &self.packed[self.cells[cell].weights.ih.clone()]);
                 for (t, d_x) in between.iter_mut().enumerate() {
-                    let d_gates = Left::Rows(tile.gate_gradients(t)[0], shape.gates());
+                    let d_gates = Left::Rows(&*tile.gates[t], shape.gates());
                     let term = Term { k: shape.gates(), a: d_gates, panels: w_ih };
                     add_products(d_x.len() / zeros.len(), zeros.len(), &[term], onto, d_x);
                 }
@@ -254,7 +254,7 @@ impl<F: Real> Walk<'_, F> {
         cell: usize,
         CellTile { tile, d_h, d_c }: &mut CellTile<F>,
         above: Option<&[&mut [F]]>,
-        mut sums: Option<&mut [WeightSums<F>]>,
+        mut sums: Option<&mut WeightSums<F>>,
     ) {
         let (pass, shape) = (self.pass, self.pass.shape);
         let Cell { recurrence, weights, h_in, mask } = &self.cells[cell];
@@ -271,12 +271,11 @@ impl<F: Real> Walk<'_, F> {
                 let wanted = self.wants_start || tile.rows(step.ongoing) > 0;
                 recurrence.backward_step(step, tile, (weights, self.packed), d_y, wanted, mask, &mut zone, (d_h, d_c));
             }
-            // Of two maps with inputs the first is that of x.
-            for (map, sums) in sums.iter_mut().flat_map(|sums| sums.iter_mut()).enumerate() {
+            if let Some(sums) = &mut sums {
                 let ((x, place), first) = (self.inputs[layer], tile.first);
                 let pieces = chain.iter().map(|step| Piece {
                     rows: tile.rows(step.present),
-                    d: (tile.gate_gradients(step.t)[map], shape.gates()),
+                    d: (&*tile.gates[step.t], shape.gates()),
                     inputs: [
                         (&x[place.offset + (step.row + first) * place.row..], place.row),
                         (&h_in[(step.row + first) * width..], width),
@@ -340,29 +339,28 @@ impl<F: Real> Recurrence<'_, F> {
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
         let parts =
             [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
-        let d_gates = match &self.norm {
+        let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
+        let parts = parts.into_iter().zip(gates);
+        match &self.norm {
             Some(own) => {
                 let kept = tile.norm[t].split_at(ongoing, hidden).into_iter().zip([0, ongoing]);
-                let gates: [_; 2] = tile.gates[t].split_at(4 * at).into();
-                for ((([c_before, _], d_h, d_c), (kept, first)), gates) in parts.into_iter().zip(kept).zip(gates) {
+                for ((([c_before, _], d_h, d_c), gates), (kept, first)) in parts.zip(kept) {
                     let sums = Sums { values: tile.sums, first };
                     dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums });
                 }
-                &*tile.norm[t].hh
             }
             None => {
-                let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
-                for ((c, d_h, d_c), gates) in parts.into_iter().zip(gates) {
+                for ((c, d_h, d_c), gates) in parts {
                     dispatch(BackwardStep { gates, c, d_h, d_c, hidden });
                 }
-                &*tile.gates[t]
             }
-        };
+        }
         if !wanted {
             return;
         }
         d_h.fill(F::zero());
-        let d_gates = Term { k: 4 * hidden, a: Left::Rows(d_gates, 4 * hidden), panels: &packed[weights.hh.clone()] };
+        let d_gates = Left::Rows(&*tile.gates[t], 4 * hidden);
+        let d_gates = Term { k: 4 * hidden, a: d_gates, panels: &packed[weights.hh.clone()] };
         add_products(n, width, &[d_gates], None, d_h);
         if let Some(mask) = mask {
             d_h.iter_mut().zip(mask).for_each(|(d_h, &mask)| *d_h = *d_h * mask);

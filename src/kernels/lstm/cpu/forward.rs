@@ -14,6 +14,7 @@ use crate::kernels::dropout::{Dropout, Masks, Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::{LstmState, LstmTape, Pass};
 use crate::kernels::product::{Left, Term, add_products, pack_together};
+use crate::kernels::weight_gradients::means;
 use crate::kernels::{CellTape, DropShape, LayerTape, LstmShape, Matrix};
 
 /// Runs the stack forward.
@@ -132,19 +133,6 @@ impl Weights {
     }
 }
 
-/// The means over the outputs of a matrix `[4H, inputs]`.
-fn means<F: Real>(weights: &[F], inputs: usize) -> Vec<F> {
-    dispatch(move || {
-        let mut means = vec![F::zero(); inputs];
-        for weights in weights.chunks_exact(inputs) {
-            means.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum = *sum + weight);
-        }
-        let share = F::of(inputs as f64 / weights.len() as f64);
-        means.iter_mut().for_each(|sum| *sum = *sum * share);
-        means
-    })
-}
-
 /// What the threads read of all.
 struct Walk<'a, F> {
     pass: &'a Pass<'a>,
@@ -243,18 +231,9 @@ impl<F: Real> Recurrence<'_, F> {
         let from_x = Term { k: input.row, a: Left::Rows(input.steps[t], input.row), panels: w_ih };
         let from_h = Term { k: width, a: Left::Rows(h_in, width), panels: w_hh };
         let biases = Some(&self.biases[..]);
-        match &self.norm {
-            Some(_) => {
-                let kept = &mut tile.norm[t];
-                add_products(n, 4 * hidden, &[from_x], biases, kept.ih);
-                match from_zero {
-                    true => kept.hh.fill(F::zero()),
-                    false => add_products(n, 4 * hidden, &[from_h], biases, kept.hh),
-                }
-            }
-            None if from_zero => add_products(n, 4 * hidden, &[from_x], biases, z),
-            None => add_products(n, 4 * hidden, &[from_x, from_h], biases, z),
-        }
+        let z = if self.norm.is_some() { &mut *tile.norm[t].a } else { z };
+        let terms = [from_x, from_h];
+        add_products(n, 4 * hidden, &terms[..if from_zero { 1 } else { 2 }], biases, z);
         let mut fresh = if self.shared { Vec::new() } else { vec![F::zero(); n * width] };
         let h_t = if self.shared { &mut *h_after[0] } else { &mut fresh[..] };
         let (before, c_t) = Before::of(&mut tile.c, t, self.reverse(), ongoing * hidden, n * hidden);

@@ -1,7 +1,7 @@
 //! Layer normalisation on the CPU: the element-wise parts of a time step in place of those without it.
 //!
 //! The mean of x · W_ihᵀ over the gates is x times the mean of W_ih's rows: the forward step multiplies by W_ih less that mean, and
-//! likewise by W_hh, so that it has no mean to take off.
+//! likewise by W_hh, so that their sum has no mean to take off.
 
 // Counted, and not by iterators: so all of a row's parts stand in the formulas by the same place.
 #![allow(clippy::needless_range_loop)]
@@ -17,8 +17,7 @@ pub use forward::ForwardNormStep;
 
 /// The parameters of one layer and direction that come after its products.
 pub struct NormParameters<'a, F> {
-    gain_ih: &'a [F], // [4H]
-    gain_hh: &'a [F], // [4H]
+    gains: &'a [F],   // [4H]
     gain_c: &'a [F],  // [H]
     shift_c: &'a [F], // [H]
     biases: Vec<F>,   // [4H]
@@ -30,29 +29,25 @@ impl<'a, F: Real> NormParameters<'a, F> {
         let gains = &params[places.layer_norm?..];
         let gates = 4 * hidden;
         let biases = std::mem::replace(biases, vec![F::zero(); gates]);
-        let (gain_ih, rest) = gains.split_at(gates);
-        let (gain_hh, rest) = rest.split_at(gates);
+        let (gains, rest) = gains.split_at(gates);
         let (gain_c, rest) = rest.split_at(hidden);
-        Some(Self { gain_ih, gain_hh, gain_c, shift_c: &rest[..hidden], biases })
+        Some(Self { gains, gain_c, shift_c: &rest[..hidden], biases })
     }
 }
 
 /// What is kept of the rows of some sequences at one time step, beside their gates.
 pub struct Normed<'a, F> {
-    pub hh: &'a mut [F],     // [n, 4H], h · W_hhᵀ less its mean, after the backward step d_r
-    pub ih: &'a mut [F],     // [n, 4H], x · W_ihᵀ less its mean, after the backward step d_a
-    pub scales: &'a mut [F], // [n, 3], 1 / σ of ih, hh and c̃
+    pub a: &'a mut [F],      // [n, 4H], x · W_ihᵀ + h · W_hhᵀ less its mean
+    pub scales: &'a mut [F], // [n, 2], 1 / σ of a and c̃
     pub means: &'a mut [F],  // [n], of c̃
 }
 
 impl<F> Normed<'_, F> {
     /// Those of the first `ongoing` sequences, and the others.
     pub fn split_at(&mut self, ongoing: usize, hidden: usize) -> [Normed<'_, F>; 2] {
-        let (hh, hh_after) = self.hh.split_at_mut(ongoing * 4 * hidden);
-        let (ih, ih_after) = self.ih.split_at_mut(ongoing * 4 * hidden);
-        let (scales, scales_after) = self.scales.split_at_mut(ongoing * 3);
+        let (a, a_after) = self.a.split_at_mut(ongoing * 4 * hidden);
+        let (scales, scales_after) = self.scales.split_at_mut(ongoing * 2);
         let (means, means_after) = self.means.split_at_mut(ongoing);
-        let after = Normed { hh: hh_after, ih: ih_after, scales: scales_after, means: means_after };
-        [Normed { hh, ih, scales, means }, after]
+        [Normed { a, scales, means }, Normed { a: a_after, scales: scales_after, means: means_after }]
     }
 }

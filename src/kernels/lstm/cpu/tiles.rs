@@ -133,7 +133,7 @@ pub struct Tile<'a, F> {
     pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
-    pub sums: &'a mut [F],       // [⌈count / 4⌉, 14H], the gradients of its gains and biases
+    pub sums: &'a mut [F],       // [⌈count / 4⌉, 10H], the gradients of its gains and biases
 }
 
 impl<F> Tile<'_, F> {
@@ -145,14 +145,6 @@ impl<F> Tile<'_, F> {
     /// Time steps that its first sequence has.
     pub fn steps(&self) -> usize {
         self.c.len() - 1
-    }
-
-    /// After a step back, the gradients of x · W_ihᵀ and of h · W_hhᵀ there, `[n, 4H]`.
-    pub fn gate_gradients(&self, t: usize) -> [&[F]; 2] {
-        match self.norm.get(t) {
-            Some(kept) => [kept.ih, kept.hh],
-            None => [self.gates[t]; 2],
-        }
     }
 }
 
@@ -225,15 +217,11 @@ fn cut_norm<'a, F>(
     tile: usize,
     steps: &[usize],
 ) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
-    let [ih, scales] = if kept.is_empty() { [0; 2] } else { [places.ih, places.scales] };
-    let (rest, scales) = kept.split_at_mut(scales);
-    let (hh, ih) = rest.split_at_mut(ih);
-    let gates = shape.gates();
-    let wide = cut(hh, tile, steps, gates).zip(cut(ih, tile, steps, gates));
-    let narrow = cut(scales, tile, steps, 3).zip(cut(means, tile, steps, 1));
-    wide.zip(narrow).map(|((hh, ih), (scales, means))| {
-        let step = |(((hh, ih), scales), means)| Normed { hh, ih, scales, means };
-        hh.into_iter().zip(ih).zip(scales).zip(means).map(step).collect()
+    let (a, scales) = kept.split_at_mut(if kept.is_empty() { 0 } else { places.scales });
+    let narrow = cut(scales, tile, steps, 2).zip(cut(means, tile, steps, 1));
+    cut(a, tile, steps, shape.gates()).zip(narrow).map(|(a, (scales, means))| {
+        let step = |((a, scales), means)| Normed { a, scales, means };
+        a.into_iter().zip(scales).zip(means).map(step).collect()
     })
 }
 

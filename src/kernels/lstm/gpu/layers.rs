@@ -6,8 +6,8 @@ use super::{LayerTape, Pass, Tape};
 use crate::device::{Device, Gpu, GpuBuffer};
 use crate::kernels::dropout::{Dropout, Source};
 use crate::kernels::lstm::tape::output;
-use crate::kernels::lstm::{LstmTape, affine_maps, gate_gradients, input_of};
-use crate::kernels::{CellTape, Matrix, Onto, Product, ProductShape, WeightGradients};
+use crate::kernels::lstm::{LstmTape, affine_maps, input_of};
+use crate::kernels::{Matrix, Onto, Product, ProductShape, WeightGradients};
 
 /// Before a layer's recurrences: dropout on its input in those `rows`, or in its place what dropout multiplies that by.
 pub fn before_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, masks: bool, tape: &mut Tape) {
@@ -21,7 +21,7 @@ pub fn before_layer(gpu: &Gpu, pass: &Pass, layer: usize, rows: Range<usize>, ma
 }
 
 /// Before a recurrence, many time steps at once: `gates = x · W_ihᵀ + b_ih + b_hh` of those `rows`, the biases later with layer
-/// normalisation. If `normed`, x · W_ihᵀ goes where its normalised rows will be.
+/// normalisation.
 pub fn input_products(
     gpu: &Gpu,
     pass: &Pass,
@@ -29,7 +29,6 @@ pub fn input_products(
     params: &GpuBuffer,
     x: (&GpuBuffer, usize),
     rows: Range<usize>,
-    normed: bool,
     tape: &mut Tape,
 ) {
     let places = pass.shape.cell(layer, direction);
@@ -43,11 +42,10 @@ pub fn input_products(
         k: places.input_size,
         a: Matrix { offset: a.offset + rows.start * a.row, ..a },
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
-        c: rows.start * pass.shape.gates() + if normed { pass.norm_places::<Gpu>().ih } else { 0 },
+        c: rows.start * pass.shape.gates(),
     };
     let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
-    let CellTape { gates, norm, .. } = &mut cells[direction];
-    gpu.product(&product, input, params, Onto::Biases(params, &biases), if normed { norm } else { gates });
+    gpu.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
 }
 
 /// Before a recurrence: weight drop.
@@ -72,11 +70,11 @@ pub fn dropped_gradient(
     let Some(drop) = pass.weight_drop(cell) else { return };
     let LstmTape { layers, sequences, d_dropped, scratch, .. } = tape;
     let tape = &layers[layer].cells[direction];
-    let [_, (d_hh, hh)] = gate_gradients::<Gpu>(shape, pass.packing, tape);
     let (m, n) = (shape.gates(), shape.width());
     gpu.zero(d_dropped, 0, m * n);
-    let product = ProductShape { m, n, k: pass.rows(), a: hh.transposed(), b: Matrix::rows(0, n), c: 0 };
-    gpu.product_add(&product, d_hh, &tape.h_in, d_dropped, scratch);
+    let (a, b) = (Matrix::rows(0, m).transposed(), Matrix::rows(0, n));
+    let product = ProductShape { m, n, k: pass.rows(), a, b, c: 0 };
+    gpu.product_add(&product, &tape.gates, &tape.h_in, d_dropped, scratch);
     let (from, to) = (Source::Values(d_dropped, 0), (d_params, shape.cell(layer, direction).weight_hh));
     gpu.dropout(&drop, &pass.weight_elements(), sequences, from, to, true);
 }

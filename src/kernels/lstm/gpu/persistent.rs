@@ -236,7 +236,7 @@ impl Packed {
             cells: shape.cells(),
             weights: Layout::PLAIN.place(shape, shape.cells(), false),
             projection: only(shape.proj_size > 0, padded * wide / 4),
-            gains: only(shape.layer_norm, 4 * padded),
+            gains: only(shape.layer_norm, 3 * padded),
             start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
             table: (shape.steps + 1).div_ceil(4),
         }
@@ -315,7 +315,7 @@ impl<'a> Recurrences<'a> {
             }
             let apart = if layer == 0 { inputs == 0 } else { by_itself };
             if apart {
-                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), shape.layer_norm, tape);
+                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
             Layout::PLAIN.pack_dropped(gpu, pass, cell, tape);
@@ -411,7 +411,7 @@ impl<'a> Recurrences<'a> {
             for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
                 let rows = self.rows(begin, false);
                 before_layer(gpu, pass, layer, rows.clone(), false, tape);
-                input_products(gpu, pass, (layer, 0), params_of, x, rows, false, tape);
+                input_products(gpu, pass, (layer, 0), params_of, x, rows, tape);
             }
             let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
             let cell = &of_layer[cells.start % shape.directions()];

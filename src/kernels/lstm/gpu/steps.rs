@@ -94,7 +94,7 @@ impl<'a> Recurrences<'a> {
             if layer > 0 && self.are_stacked() {
                 self.prepare_gates(layer, params, tape);
             } else {
-                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), false, tape);
+                input_products(gpu, pass, (layer, direction), params, x, 0..pass.rows(), tape);
             }
             drop_weights(gpu, pass, (layer, direction), params, tape);
             self.prepare(cell, params, start, tape, keeps_zeros);
@@ -214,7 +214,6 @@ impl<'a> Recurrences<'a> {
         let y = if self.are_stacked() { y.whole() } else { y };
         let u_or_drop = if self.drops() { tape.layers[1].x.whole() } else { &cell.u };
         let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, u_or_drop];
-        let to_norm = [&tape.packed, h_0, mask, &cell.norm, h_in, c, y, &cell.u];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
         let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| self.kernel(kernel));
         for index in 0..Wave::count(self.company, self.pass) {
@@ -222,7 +221,7 @@ impl<'a> Recurrences<'a> {
             let params = self.forward_params(&wave, start.is_some(), cell);
             let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
-                gpu.run(recur, &params, &to_norm, self.grid(false, shape.hidden_size, present, 1));
+                gpu.run(recur, &params, &buffers, self.grid(false, shape.hidden_size, present, 1));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
             } else {
                 gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences, wave.count));
@@ -338,13 +337,12 @@ impl<'a> Recurrences<'a> {
             Some(_) => dropped,
             None => params_of,
         };
-        // What goes back through W_hh.
-        let d_recurrent = if shape.layer_norm { &tape.norm } else { self.company.all_of(&tape.gates) };
-        let [c, mask, d_state] = [&tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
-        let buffers = [weights, projection_or_drop, d_y, c, mask, d_recurrent, d_state, &tape.d_h];
+        let [gates, c, mask, d_state] =
+            [&tape.gates, &tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
+        let buffers = [weights, projection_or_drop, d_y, c, mask, gates, d_state, &tape.d_h];
         let [backward, project, start] =
             [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START].map(|kernel| self.kernel(kernel));
-        let normed = [params_of, &tape.d_h, c, mask, &tape.gates, d_state, &tape.norm];
+        let normed = [params_of, &tape.d_h, c, mask, gates, d_state, &tape.norm];
         for index in 0..Wave::count(self.company, pass) {
             let wave = Wave::of(self.company, pass, cells.start, index, true);
             let params = self.backward_params(&wave, from, d_final.is_some(), tape);

@@ -1,4 +1,4 @@
-//! Back: the gradients through both normalisations.
+//! Back: the gradients through both normalisations, of c̃ and of the gates' row.
 
 use std::ops::Range;
 
@@ -14,29 +14,28 @@ use crate::kernels::lstm::cpu::steps::{quarters, quarters_mut};
 pub struct BackwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
     pub kept: Normed<'a, F>,
-    pub gates: &'a [F],    // [n, 4H], activated
-    pub c_before: &'a [F], // [n, H]
-    pub d_h: &'a [F],      // [n, H]
-    pub d_c: &'a mut [F],  // [n, H], in: from the step after, out: for the step before
+    pub gates: &'a mut [F], // [n, 4H], in: activated gates, out: d_a
+    pub c_before: &'a [F],  // [n, H]
+    pub d_h: &'a [F],       // [n, H]
+    pub d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
     pub sums: Sums<'a, F>,
 }
 
 /// The gradients of a layer's gains and biases over all steps, which each step adds to.
 pub struct Sums<'a, F> {
-    pub values: &'a mut [F], // [⌈tile / 4⌉, 14H]
+    pub values: &'a mut [F], // [⌈tile / 4⌉, 10H]
     pub first: usize,        // the tile's sequence that comes first in the step
 }
 
 impl<F: Real> Sums<'_, F> {
-    /// γ_ih, γ_hh and the biases, γ_c and β_c, for the step's sequence `n`.
+    /// γ and the biases, γ_c and β_c, for the step's sequence `n`.
     #[inline(always)]
-    fn of(&mut self, n: usize, hidden: usize) -> ([&mut [F]; 3], [&mut [F]; 2]) {
+    fn of(&mut self, n: usize, hidden: usize) -> ([&mut [F]; 2], [&mut [F]; 2]) {
         let place = (self.first + n) / Cpu::<F>::SUMMED_TOGETHER;
-        let (ih, rest) = self.values[14 * place * hidden..].split_at_mut(4 * hidden);
-        let (hh, rest) = rest.split_at_mut(4 * hidden);
+        let (gains, rest) = self.values[10 * place * hidden..].split_at_mut(4 * hidden);
         let (c, rest) = rest.split_at_mut(hidden);
         let (shift, rest) = rest.split_at_mut(hidden);
-        ([ih, hh, &mut rest[..4 * hidden]], [c, shift])
+        ([gains, &mut rest[..4 * hidden]], [c, shift])
     }
 }
 
@@ -83,10 +82,10 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let Self { own, kept, gates, c_before, d_h, d_c, sums } = self;
         let hidden = own.gain_c.len();
         let wide = 4 * first * hidden..4 * (first + R) * hidden;
-        let (ih, hh, gates) = (&mut kept.ih[wide.clone()], &mut kept.hh[wide.clone()], &gates[wide]);
-        let scales = &kept.scales[3 * first..][..3 * R];
-        let ([sum_ih, sum_hh, sum_b], [sum_c, sum_shift]) = sums.of(first, hidden);
-        let mut before_norm = [[[F::zero(); 3]; 2]; R];
+        let (a, gates) = (&kept.a[wide.clone()], &mut gates[wide]);
+        let scales = &kept.scales[2 * first..][..2 * R];
+        let (of_gates, [sum_c, sum_shift]) = sums.of(first, hidden);
+        let mut before_norm = [[F::zero(); 3]; R];
         for n in 0..R {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
             let [normed, d_normed] = [&mut scratch.normed, &mut scratch.d_normed].map(|rows| &mut rows[row.clone()]);
@@ -97,7 +96,7 @@ impl<F: Real> BackwardNormStep<'_, F> {
             let mut output = BackwardOutput {
                 parameters: [own.gain_c, own.shift_c],
                 mean: kept.means[first + n],
-                scale: scales[3 * n + 2],
+                scale: scales[2 * n + 1],
                 c_before,
                 d_h: &d_h[narrow.clone()],
                 gates,
@@ -108,10 +107,10 @@ impl<F: Real> BackwardNormStep<'_, F> {
                 of_normed: [F::zero(); 2],
             };
             output.all(simd, hidden);
-            let (scale, share, [mean, slope]) = (scales[3 * n + 2], F::of(1.0 / hidden as f64), output.of_normed);
+            let (scale, share, [mean, slope]) = (scales[2 * n + 1], F::of(1.0 / hidden as f64), output.of_normed);
             let mut cell = BackwardCell {
-                gains: [quarters(own.gain_ih, hidden), quarters(own.gain_hh, hidden)],
-                products: [quarters(&ih[wide.clone()], hidden), quarters(&hh[wide], hidden)],
+                gains: quarters(own.gains, hidden),
+                a: quarters(&a[wide], hidden),
                 before: [scale, -scale * mean * share, -scale * slope * share],
                 gates,
                 normed,
@@ -119,21 +118,19 @@ impl<F: Real> BackwardNormStep<'_, F> {
                 c_before,
                 d_c: &mut d_c[narrow],
                 d_gates: quarters_mut(d_gates, hidden),
-                of_products: [[F::zero(); 2]; 2],
+                of_a: [F::zero(); 2],
             };
             cell.all(simd, hidden);
-            let share = F::of(0.25 / hidden as f64);
-            for of in 0..2 {
-                let (scale, [mean, slope]) = (scales[3 * n + of], cell.of_products[of]);
-                before_norm[n][of] = [scale, -scale * mean * share, -scale * scale * scale * slope * share];
-            }
+            let (scale, share, [mean, slope]) = (scales[2 * n], F::of(0.25 / hidden as f64), cell.of_a);
+            before_norm[n] = [scale, -scale * mean * share, -scale * scale * scale * slope * share];
         }
-        let mut rows = BackwardProducts::<F, R> {
+        let mut rows = BackwardGates::<F, R> {
             d: &scratch.d_gates[..4 * R * hidden],
-            gains: [own.gain_ih, own.gain_hh],
+            gains: own.gains,
             before: before_norm,
-            products: [ih, hh],
-            sums: [sum_ih, sum_hh, sum_b],
+            a,
+            d_a: gates,
+            sums: of_gates,
         };
         rows.all(simd, 4 * hidden);
     }
@@ -188,10 +185,10 @@ impl<F: Real> Along<F> for BackwardOutput<'_, F> {
     }
 }
 
-/// One row from the gradient of ĉ to d_c, d_i, d_f and d_g, with the sums that its products need.
+/// One row from the gradient of ĉ to d_c, d_i, d_f and d_g, with the sums that d_a needs.
 struct BackwardCell<'a, F> {
-    gains: [[&'a [F]; 4]; 2],
-    products: [[&'a [F]; 4]; 2],
+    gains: [&'a [F]; 4],
+    a: [&'a [F]; 4],
     before: [F; 3],
     gates: [&'a [F]; 4],
     normed: &'a [F],   // ĉ
@@ -199,7 +196,7 @@ struct BackwardCell<'a, F> {
     c_before: &'a [F],
     d_c: &'a mut [F],
     d_gates: [&'a mut [F]; 4], // d_o is there
-    of_products: [[F; 2]; 2],  // the sums of d ∘ γ and of d ∘ γ ∘ it, for each
+    of_a: [F; 2],              // the sums of d ∘ γ and of d ∘ γ ∘ a
 }
 
 impl<F: Real> Along<F> for BackwardCell<'_, F> {
@@ -212,12 +209,10 @@ impl<F: Real> Along<F> for BackwardCell<'_, F> {
         let [i, f, g, _] = registers::<F, S, 4>(self.gates, &range);
         let [d_i, d_f, d_g, d_o] = &mut self.d_gates;
         let [d_i, d_f, d_g, d_o, d_c] = registers_mut::<F, S, 5>([d_i, d_f, d_g, d_o, self.d_c], &range);
-        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
-        let (a, r) = (registers::<F, S, 4>(a, &range), registers::<F, S, 4>(r, &range));
-        let (gain_a, gain_r) = (registers::<F, S, 4>(gain_a, &range), registers::<F, S, 4>(gain_r, &range));
+        let [a, gains] = [self.a, self.gains].map(|rows| registers::<F, S, 4>(rows, &range));
         let before = BeforeNorm::<F, S>::new(simd, self.before);
         // Each sum waits for its last addition, but there are others beside it.
-        let mut sums = [[[zero; 2]; 2]; 2];
+        let mut sums = [[zero; 2]; 2];
         for j in 0..range.len() / lanes::<F, S>() {
             let (input, forget, candidate) = (wide(i[j]), wide(f[j]), wide(g[j]));
             let d_c_t = before.of(wide(d_normed[j]), wide(normed[j])) + wide(d_c[j]);
@@ -230,67 +225,52 @@ impl<F: Real> Along<F> for BackwardCell<'_, F> {
             ];
             (d_i[j], d_f[j], d_g[j]) = (d[0].lanes(), d[1].lanes(), d[2].lanes());
             for gate in 0..4 {
-                let (of_a, of_r) = (d[gate] * wide(gain_a[gate][j]), d[gate] * wide(gain_r[gate][j]));
-                let [[mean_a, slope_a], [mean_r, slope_r]] = sums[gate % 2];
-                sums[gate % 2] = [
-                    [mean_a + of_a, of_a.mul_add(wide(a[gate][j]), slope_a)],
-                    [mean_r + of_r, of_r.mul_add(wide(r[gate][j]), slope_r)],
-                ];
+                let (of_a, [mean, slope]) = (d[gate] * wide(gains[gate][j]), sums[gate % 2]);
+                sums[gate % 2] = [mean + of_a, of_a.mul_add(wide(a[gate][j]), slope)];
             }
         }
-        for of in 0..2 {
-            for sum in 0..2 {
-                self.of_products[of][sum] = self.of_products[of][sum] + (sums[0][of][sum] + sums[1][of][sum]).total();
-            }
+        for sum in 0..2 {
+            self.of_a[sum] = self.of_a[sum] + (sums[0][sum] + sums[1][sum]).total();
         }
     }
 }
 
-/// Some rows from d_gates to d_a and d_r, which take the places of the products. The sums of all rows are made in registers.
-struct BackwardProducts<'a, F, const R: usize> {
+/// Some rows from d_gates to d_a. The sums of all rows are made in registers.
+struct BackwardGates<'a, F, const R: usize> {
     d: &'a [F], // [R, 4H]
-    gains: [&'a [F]; 2],
-    before: [[[F; 3]; 2]; R],
-    products: [&'a mut [F]; 2], // [R, 4H] each
-    sums: [&'a mut [F]; 3],     // for γ_ih, γ_hh and the biases
+    gains: &'a [F],
+    before: [[F; 3]; R],
+    a: &'a [F],             // [R, 4H]
+    d_a: &'a mut [F],       // [R, 4H], written
+    sums: [&'a mut [F]; 2], // for γ and the biases
 }
 
-impl<F: Real, const R: usize> Along<F> for BackwardProducts<'_, F, R> {
+impl<F: Real, const R: usize> Along<F> for BackwardGates<'_, F, R> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let [gain_a, gain_r] = self.gains;
-        let gates = gain_a.len();
-        let [gain_a, gain_r] = registers::<F, S, 2>([gain_a, gain_r], &range);
-        let mut d: [&[F::Lanes<S>]; R] = [&[]; R];
-        let mut a: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
-        let mut r: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
-        let mut before = [[BeforeNorm::<F, S>::new(simd, [F::zero(); 3]); 2]; R];
-        let [mut rest_a, mut rest_r] = self.products.each_mut().map(|rows| &mut **rows);
-        for row in 0..R {
-            let (own_a, after_a) = std::mem::take(&mut rest_a).split_at_mut(gates);
-            let (own_r, after_r) = std::mem::take(&mut rest_r).split_at_mut(gates);
-            (rest_a, rest_r) = (after_a, after_r);
-            [a[row], r[row]] = registers_mut::<F, S, 2>([own_a, own_r], &range);
-            [d[row]] = registers::<F, S, 1>([&self.d[row * gates..][..gates]], &range);
-            let [of_a, of_r] = self.before[row];
-            before[row] = [BeforeNorm::new(simd, of_a), BeforeNorm::new(simd, of_r)];
+        let gates = self.gains.len();
+        let [gains] = registers::<F, S, 1>([self.gains], &range);
+        let [mut d, mut a]: [[&[F::Lanes<S>]; R]; 2] = [[&[]; R]; 2];
+        let mut d_a: [&mut [F::Lanes<S>]; R] = std::array::from_fn(|_| Default::default());
+        let mut before = [BeforeNorm::<F, S>::new(simd, [F::zero(); 3]); R];
+        for (row, of_row) in self.d_a.chunks_exact_mut(gates).enumerate() {
+            let of_all = row * gates..(row + 1) * gates;
+            [d[row], a[row]] = registers::<F, S, 2>([&self.d[of_all.clone()], &self.a[of_all]], &range);
+            [d_a[row]] = registers_mut::<F, S, 1>([of_row], &range);
+            before[row] = BeforeNorm::new(simd, self.before[row]);
         }
-        let [sum_a, sum_r, sum_b] = &mut self.sums;
-        let [sum_a, sum_r, sum_b] = registers_mut::<F, S, 3>([sum_a, sum_r, sum_b], &range);
+        let [sum_gain, sum_b] = &mut self.sums;
+        let [sum_gain, sum_b] = registers_mut::<F, S, 2>([sum_gain, sum_b], &range);
         for j in 0..range.len() / lanes::<F, S>() {
-            let (gain_a, gain_r) = (wide(gain_a[j]), wide(gain_r[j]));
-            let (mut of_a, mut of_r, mut of_b) = (wide(sum_a[j]), wide(sum_r[j]), wide(sum_b[j]));
+            let (gain, mut of_gain, mut of_b) = (wide(gains[j]), wide(sum_gain[j]), wide(sum_b[j]));
             for row in 0..R {
-                let (d, product_a, product_r) = (wide(d[row][j]), wide(a[row][j]), wide(r[row][j]));
-                let [before_a, before_r] = before[row];
-                of_a = (d * before_a.scale).mul_add(product_a, of_a);
-                of_r = (d * before_r.scale).mul_add(product_r, of_r);
+                let (d, a) = (wide(d[row][j]), wide(a[row][j]));
+                of_gain = (d * before[row].scale).mul_add(a, of_gain);
                 of_b = of_b + d;
-                a[row][j] = before_a.of(d * gain_a, product_a).lanes();
-                r[row][j] = before_r.of(d * gain_r, product_r).lanes();
+                d_a[row][j] = before[row].of(d * gain, a).lanes();
             }
-            (sum_a[j], sum_r[j], sum_b[j]) = (of_a.lanes(), of_r.lanes(), of_b.lanes());
+            (sum_gain[j], sum_b[j]) = (of_gain.lanes(), of_b.lanes());
         }
     }
 }

@@ -16,7 +16,7 @@ const ROWS: usize = 4;
 /// The element-wise part of a forward step on `n` sequences.
 pub struct ForwardNormStep<'a, F> {
     pub own: &'a NormParameters<'a, F>,
-    pub kept: Normed<'a, F>, // ih and hh are there, the others are written
+    pub kept: Normed<'a, F>, // a is there, the others are written
     pub gates: &'a mut [F],  // [n, 4H], written
     pub c_before: &'a [F],   // [n, H]
     pub c_t: &'a mut [F],    // [n, H], written
@@ -48,15 +48,15 @@ impl<F: Real> ForwardNormStep<'_, F> {
         let Self { own, kept, gates, c_before, c_t, h_t } = self;
         let hidden = own.gain_c.len();
         let (narrow, wide) = (first * hidden..(first + R) * hidden, 4 * first * hidden..4 * (first + R) * hidden);
-        let (ih, hh, gates) = (&kept.ih[wide.clone()], &kept.hh[wide.clone()], &mut gates[wide]);
-        let scales = scales::<F, S, R>(simd, [ih, hh]);
+        let (a, gates) = (&kept.a[wide.clone()], &mut gates[wide]);
+        let scales = scales::<F, S, R>(simd, a);
         let (c_before, c_t, h_t) = (&c_before[narrow.clone()], &mut c_t[narrow.clone()], &mut h_t[narrow]);
         for n in 0..R {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
             let mut cell = Cell {
-                products: [&ih[wide.clone()], &hh[wide.clone()]].map(|row| quarters(row, hidden)),
-                scales: scales[n],
-                gains: [own.gain_ih, own.gain_hh].map(|gain| quarters(gain, hidden)),
+                a: quarters(&a[wide.clone()], hidden),
+                scale: scales[n],
+                gains: quarters(own.gains, hidden),
                 biases: quarters(&own.biases, hidden),
                 c_before: &c_before[row.clone()],
                 c_t: &mut c_t[row.clone()],
@@ -71,52 +71,44 @@ impl<F: Real> ForwardNormStep<'_, F> {
             let (mean, scale) = moments[n];
             ForwardOutput { c_t, mean, scale, parameters: [own.gain_c, own.shift_c], o, h_t }.all(simd, hidden);
             kept.means[first + n] = mean;
-            kept.scales[3 * (first + n)..][..3].copy_from_slice(&[scales[n][0], scales[n][1], scale]);
+            kept.scales[2 * (first + n)..][..2].copy_from_slice(&[scales[n], scale]);
         }
     }
 }
 
-/// 1 / σ of some rows whose means are zero, for both products.
+/// 1 / σ of some rows whose means are zero.
 #[inline(always)]
-fn scales<F: Real, S: Simd, const R: usize>(simd: S, products: [&[F]; 2]) -> [[F; 2]; R] {
-    let row = products[0].len() / R;
-    let mut squares = Squares { products, sums: [[F::zero(); 2]; R] };
+fn scales<F: Real, S: Simd, const R: usize>(simd: S, rows: &[F]) -> [F; R] {
+    let row = rows.len() / R;
+    let mut squares = Squares { rows, sums: [F::zero(); R] };
     squares.all(simd, row);
-    let (share, mut scales) = (F::one() / F::of(row as f64), squares.sums);
-    for scale in scales.as_flattened_mut() {
-        *scale = F::one() / (*scale * share + F::of(NORM_EPS)).sqrt();
-    }
-    scales
+    let share = F::one() / F::of(row as f64);
+    squares.sums.map(|sum| F::one() / (sum * share + F::of(NORM_EPS)).sqrt())
 }
 
 /// The sums of the squares of each row.
 struct Squares<'a, F, const R: usize> {
-    products: [&'a [F]; 2], // [R, 4H] each
-    sums: [[F; 2]; R],
+    rows: &'a [F], // [R, 4H]
+    sums: [F; R],
 }
 
 impl<F: Real, const R: usize> Along<F> for Squares<'_, F, R> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
-        let row = self.products[0].len() / R;
-        let mut rows: [[&[F::Lanes<S>]; 2]; R] = [[&[]; 2]; R];
+        let row = self.rows.len() / R;
+        let mut rows: [&[F::Lanes<S>]; R] = [&[]; R];
         for n in 0..R {
-            let [a, r] = self.products;
-            rows[n] = registers::<F, S, 2>([&a[n * row..][..row], &r[n * row..][..row]], &range);
+            [rows[n]] = registers::<F, S, 1>([&self.rows[n * row..][..row]], &range);
         }
-        let mut sums = [[Wide::<F, S>::splat(simd, F::zero()); 2]; R];
+        let mut sums = [Wide::<F, S>::splat(simd, F::zero()); R];
         for j in 0..range.len() / lanes::<F, S>() {
             for n in 0..R {
-                for of in 0..2 {
-                    let value = Wide::of(simd, rows[n][of][j]);
-                    sums[n][of] = value.mul_add(value, sums[n][of]);
-                }
+                let value = Wide::of(simd, rows[n][j]);
+                sums[n] = value.mul_add(value, sums[n]);
             }
         }
         for n in 0..R {
-            for of in 0..2 {
-                self.sums[n][of] = self.sums[n][of] + sums[n][of].total();
-            }
+            self.sums[n] = self.sums[n] + sums[n].total();
         }
     }
 }
@@ -181,12 +173,11 @@ impl<F: Real, const R: usize> Along<F> for Moments<'_, F, R> {
     }
 }
 
-/// One row from its products to its gates and c̃: σ, or tanh, of γ_ih ∘ â + γ_hh ∘ r̂ + b, and f ∘ c + i ∘ g. Pairs are of
-/// x · W_ihᵀ and of h · W_hhᵀ.
+/// One row from a to its gates and c̃: σ, or tanh, of γ ∘ â + b, and f ∘ c + i ∘ g.
 struct Cell<'a, F> {
-    products: [[&'a [F]; 4]; 2],
-    scales: [F; 2],
-    gains: [[&'a [F]; 4]; 2],
+    a: [&'a [F]; 4],
+    scale: F,
+    gains: [&'a [F]; 4],
     biases: [&'a [F]; 4],
     c_before: &'a [F],
     c_t: &'a mut [F],
@@ -197,20 +188,15 @@ impl<F: Real> Along<F> for Cell<'_, F> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let ([a, r], [gain_a, gain_r]) = (self.products, self.gains);
-        let (a, r) = (registers::<F, S, 4>(a, &range), registers::<F, S, 4>(r, &range));
-        let (gain_a, gain_r) = (registers::<F, S, 4>(gain_a, &range), registers::<F, S, 4>(gain_r, &range));
-        let biases = registers::<F, S, 4>(self.biases, &range);
-        let (scale_a, scale_r) = (Wide::splat(simd, self.scales[0]), Wide::splat(simd, self.scales[1]));
+        let [a, gains, biases] = [self.a, self.gains, self.biases].map(|rows| registers::<F, S, 4>(rows, &range));
+        let scale = Wide::splat(simd, self.scale);
         let [c_before] = registers::<F, S, 1>([self.c_before], &range);
         let [i, f, g, o] = &mut self.gates;
         let [i, f, g, o, c_t] = registers_mut::<F, S, 5>([i, f, g, o, self.c_t], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let mut z = [Wide::<F, S>::splat(simd, F::zero()); 4];
             for gate in 0..4 {
-                let (a, r) = (wide(a[gate][j]) * scale_a, wide(r[gate][j]) * scale_r);
-                let with_bias = r.mul_add(wide(gain_r[gate][j]), wide(biases[gate][j]));
-                z[gate] = a.mul_add(wide(gain_a[gate][j]), with_bias);
+                z[gate] = (wide(a[gate][j]) * scale).mul_add(wide(gains[gate][j]), wide(biases[gate][j]));
             }
             let (input, forget, candidate, output) = (z[0].sigmoid(), z[1].sigmoid(), z[2].tanh(), z[3].sigmoid());
             (i[j], f[j], g[j], o[j]) = (input.lanes(), forget.lanes(), candidate.lanes(), output.lanes());

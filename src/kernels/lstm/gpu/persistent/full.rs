@@ -23,8 +23,7 @@ params! {
     struct ForwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
-        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32,
-        rows: u32, moments: u32,
+        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32, moments: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
@@ -33,7 +32,7 @@ params! {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
         w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
-        wants_start: u32, rows: u32, moments: u32, sums: u32,
+        wants_start: u32, moments: u32, sums: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
@@ -54,7 +53,7 @@ pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
 const EMPTY_BYTES: usize = 32;
 
 /// Elements of what the forward pass keeps of each row beside [`NormPlaces`](crate::kernels::lstm::tape::NormPlaces).
-pub(in crate::kernels::lstm::gpu) const MOMENTS: usize = 5;
+pub(in crate::kernels::lstm::gpu) const MOMENTS: usize = 3;
 
 /// How many terms a sum over the units of a sequence has, and slices it is added in, as in the WGSL.
 fn terms(padded: usize, threads: usize) -> usize {
@@ -84,7 +83,7 @@ impl Tiles {
         };
         let (projected, normed) = (usize::from(shape.proj_size > 0), usize::from(shape.layer_norm));
         let sums = (parts * padded * usize::from(parts > 1)).max(projected * four_parts * fours).max(1);
-        let bytes = 16 * (parts * quads + sums + projected * four_parts * four_quads + normed * terms(padded, own));
+        let bytes = 16 * (parts * quads + sums + projected * four_parts * four_quads) + 8 * normed * terms(padded, own);
         let sequences = self.sequences_of(bytes, EMPTY_BYTES);
         let tiles = [
             ("SEQUENCES", sequences),
@@ -112,7 +111,7 @@ impl Tiles {
         let (projected, normed) = (usize::from(shape.proj_size > 0), usize::from(shape.layer_norm));
         let sums = (parts * fours).max(projected * up_parts * padded / 4);
         let slices = normed * (terms(padded, own) - own.min(padded));
-        let bytes = 16 * (parts * units + sums + projected * up_parts * up_quads + slices.max(1));
+        let bytes = 16 * (parts * units + sums + projected * up_parts * up_quads) + 8 * slices.max(1);
         let sequences = self.sequences_of(bytes, EMPTY_BYTES);
         let tiles = [
             ("SEQUENCES", sequences),
@@ -210,7 +209,6 @@ impl Recurrences<'_> {
                 masked: u32::from(pass.recurrent_drop(number).is_some()),
                 outputs: shape.output_size() as u32,
                 shared_output: u32::from(shape.shares_output()),
-                rows: pass.rows() as u32,
                 moments: norm.own as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
@@ -263,7 +261,6 @@ impl Recurrences<'_> {
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(has_final),
                 wants_start: u32::from(wants_start),
-                rows: pass.rows() as u32,
                 moments: norm.own as u32,
                 sums: norm.sums as u32,
                 zoneout: zoneout.kind,
