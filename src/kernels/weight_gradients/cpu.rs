@@ -49,13 +49,19 @@ pub fn weight_gradients_in_order<F: Real>(maps: &[(MaskedMap<F>, RowOrder)], d_p
     // All maps in one go, so that no thread waits for another between them.
     let shares = shares(maps.iter().flat_map(|(map, order)| OutputBlock::of(*map, order)).collect());
     let sums_of = |share: &Vec<OutputBlock<F>>| share.iter().map(OutputBlock::sums).collect::<Vec<_>>();
-    let sums: Vec<_> = shares.par_iter().map(sums_of).collect();
+    // Little is soonest done where it is.
+    let work: usize = shares.iter().flatten().map(OutputBlock::work).sum();
+    let at_once = if work < WORTH_A_THREAD { shares.len() } else { 1 };
+    let sums: Vec<_> = shares.par_iter().with_min_len(at_once).map(sums_of).collect();
     for (block, sums) in shares.iter().flatten().zip(sums.iter().flatten()) {
         for to in block.of.destinations(&block.outputs) {
             add(&mut d_params[to.place..], &sums[to.part]);
         }
     }
 }
+
+/// Multiplications that take longer than to wake a thread.
+const WORTH_A_THREAD: usize = 1 << 16;
 
 fn add<F: Real>(to: &mut [F], what: &[F]) {
     to.iter_mut().zip(what).for_each(|(to, &what)| *to = *to + what);
@@ -137,15 +143,19 @@ impl<'a, F: Real> OutputBlock<'a, F> {
     /// last outputs, so that however many threads there are the same ones are reckoned one by one.
     fn of(of: MaskedMap<'a, F>, order: &'a RowOrder) -> impl Iterator<Item = Self> {
         let outputs = of.map.outputs;
-        let size = outputs.div_ceil(2 * current_num_threads()).max(48).next_multiple_of(16);
+        let least = WORTH_A_THREAD / Self::work_of(of.map, 1).max(1);
+        let size = outputs.div_ceil(2 * current_num_threads()).max(least.max(48)).next_multiple_of(16);
         (0..outputs).step_by(size).map(move |first| Self { of, order, outputs: first..outputs.min(first + size) })
     }
 
-    /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
     fn work(&self) -> usize {
+        Self::work_of(self.of.map, self.outputs.len())
+    }
+
+    /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
+    fn work_of(map: &Affine<Vec<F>>, outputs: usize) -> usize {
         let columns = |width: usize| if width > NARROW { width } else { width.min(1) * 2 };
-        let map = self.of.map;
-        map.rows * self.outputs.len() * map.size().widths.map(columns).iter().sum::<usize>().max(1)
+        map.rows * outputs * map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }
 
     /// The sums of all groups, each made by itself, then masked.

@@ -11,7 +11,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::device::Real;
 use crate::device::threads::prelude::*;
-use crate::device::wide::dispatch;
+use crate::device::wide::{Wide, dispatch};
 use crate::kernels::product::Matrix;
 
 /// Rows of C in registers, enough that their sums hide the latency of a multiply-add: with two vectors each, twelve of the
@@ -116,7 +116,7 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { n, b, from, less, panel, to } = self;
         let width = panel_width::<F, S>();
         let first = panel * width;
@@ -137,8 +137,10 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
                 }
             }
         }
-        for (to, &less) in to.chunks_exact_mut(width).zip(less) {
-            to[..columns].iter_mut().for_each(|to| *to = *to - less);
+        let to: &mut [[F::Lanes<S>; 2]] = bytemuck::cast_slice_mut(to);
+        for (to, &less) in to.iter_mut().zip(less) {
+            let less = Wide::splat(simd, less);
+            *to = [(Wide::of(simd, to[0]) - less).lanes(), (Wide::of(simd, to[1]) - less).lanes()];
         }
     }
 }
