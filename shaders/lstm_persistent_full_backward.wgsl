@@ -90,7 +90,7 @@ var<workgroup> d_gates: array<vec4f, SEQUENCES * D_LEN>;             // d_gates_
                                                                      // over a row, one for each invocation
 var<workgroup> sums: array<vec4f, SUMS>;                             // of both products, each part's
 var<workgroup> d_h_t: array<f32, max(PROJECTED * SEQUENCES * D_H_LEN, 1u)>;
-var<workgroup> totals: array<vec2f, SEQUENCES * SLICES>;             // of the terms
+var<workgroup> totals: array<vec2f, max(NORM * SEQUENCES * SLICES, 1u)>; // of the terms
 
 const SUMS = SEQUENCES * max(PARTS * FOUR_COUNT, PROJECTED * UP_PARTS * UP_COUNT);
 

@@ -152,14 +152,15 @@ fn every_unrolled_kernel_is_valid() {
     let strategies = [&in_memory[..], &in_lanes].concat().into_iter().map(Strategy::Persistent).collect::<Vec<_>>();
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
-    for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..8).map(move |options| (size, options))) {
-        let proj_size = if options & 1 > 0 { hidden_size.div_ceil(3) } else { 0 };
-        let noise = Noise { zoneout_h: if options & 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
-        let layer_norm = options & 4 > 0;
+    for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..12).map(move |options| (size, options))) {
+        // None, and narrow and wide ones.
+        let proj_size = [0, hidden_size.div_ceil(3), hidden_size - hidden_size / 8][options % 3];
+        let noise = Noise { zoneout_h: if options / 3 % 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
+        let layer_norm = options >= 6;
         let shape = LstmShape { hidden_size, proj_size, layer_norm, noise, ..LstmShape::default() };
         kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
     }
-    assert_eq!(kernels.len(), 2 * 8 * sizes.len() * strategies.len());
+    assert_eq!(kernels.len(), 2 * 12 * sizes.len() * strategies.len());
     // Inputs that are multiplied along with h.
     for (input_size, bidirectional) in [(1, false), (4, true)] {
         let shape = LstmShape { input_size, hidden_size: 65, bidirectional, ..LstmShape::default() };
