@@ -41,7 +41,7 @@ fn cell(j: u32, n: u32, entered: Entering, recurrent: vec4f, word: u32) {
     }
 }
 
-// The gates before activation, for layer normalisation.
+// x · W_ihᵀ + h · W_hhᵀ, for layer normalisation.
 fn keep_products(j: u32, n: u32, recurrent: vec4f) {
     let at = (here.row + n) * 4u * params.hidden + j;
     gates[at] += recurrent.x;

@@ -32,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// gates = h_{t−1} · W_hhᵀ
+// gates += h_{t−1} · W_hhᵀ
 @compute @workgroup_size(16, 4)
 fn recur(@builtin(global_invocation_id) id: vec3u) {
     here = step_of(0u);

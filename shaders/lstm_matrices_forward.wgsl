@@ -33,7 +33,7 @@ fn matrices(
     step(group, local, subgroup, false);
 }
 
-// gates = h_{t−1} · W_hhᵀ
+// gates += h_{t−1} · W_hhᵀ
 @compute @workgroup_size(256)
 fn matrices_recur(
     @builtin(workgroup_id) group: vec3u,

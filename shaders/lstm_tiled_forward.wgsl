@@ -49,7 +49,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     step(group, local, false);
 }
 
-// gates = h_{t−1} · W_hhᵀ
+// gates += h_{t−1} · W_hhᵀ
 @compute @workgroup_size(THREADS)
 fn recur(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     step(group, local, true);

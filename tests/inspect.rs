@@ -220,7 +220,11 @@ fn the_gradient_of_each_hidden_state_is_the_slope_of_the_loss() {
 #[test]
 fn every_device_gives_the_same() {
     let (exact, cpu, gpu) = (Cpu::<f64>::poisoned(), Cpu::<f32>::poisoned(), common::gpu(false));
-    for problem in problems() {
+    let lstm =
+        LstmShape { steps: 4, batch: 3, input_size: 2, hidden_size: 9, layer_norm: true, ..LstmShape::default() };
+    let normed = [LstmShape { num_layers: 2, ..lstm }, LstmShape { bidirectional: true, proj_size: 5, ..lstm }];
+    let normed = normed.map(|lstm| Problem::new(lstm, Packing::even(4, 3), Head::Every, 3));
+    for problem in problems().chain(normed) {
         let what = format!("{:?}", problem.shape);
         let (want, d_start, ..) = problem.gradients(&exact);
         let (on_cpu, on_gpu) = (problem.gradients(&cpu), problem.gradients(&gpu));

@@ -115,6 +115,12 @@ impl LstmCase {
             d_start: self.inputs.then_some(&mut d_start),
         };
         device.lstm_backward(pass, &params, (&x, 3), tape, gradients);
+        for (l, layer) in tape.layers.iter().enumerate() {
+            for (r, cell) in layer.cells.iter().enumerate() {
+                let d_gates = read(device, &cell.gates, packing.rows() * shape.gates());
+                results.push((format!("d_gates of layer {l}, direction {r}"), d_gates));
+            }
+        }
         let gradient = read(device, &d_params, p + 5);
         for tensor in shape.tensors() {
             results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
@@ -140,9 +146,8 @@ impl Case for LstmCase {
     }
 
     fn tolerance(&self) -> (f64, f64) {
-        // Layer normalisation divides by deviations, so small ones make rounding errors large. A gradient that has come a long way
-        // may be too small for single precision's digits.
-        (if self.shape.layer_norm { 1e-4 } else { 1e-5 }, 1e-30)
+        // Layer normalisation divides by deviations, so small ones make rounding errors large.
+        (if self.shape.layer_norm { 1e-4 } else { 1e-5 }, 0.0)
     }
 }
 
@@ -194,7 +199,8 @@ fn strategies() {
         let shape = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain });
     }
-    let noise = Noise { zoneout_h: 0.15, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    let zoneout = Noise { zoneout_h: 0.15, zoneout_c: 0.35, seed: 5, ..Noise::default() };
+    let noise = Noise { recurrent_dropout: 0.4, weight_drop: 0.2, ..zoneout };
     for (sizes, layer_norm, proj_size) in
         [([3, 5, 2, 22, 2], true, 0), ([4, 9, 1, 18, 1], false, 7), ([3, 7, 2, 41, 1], true, 13)]
     {
@@ -331,7 +337,8 @@ fn checks_change_no_bit_of_16() {
     let [trusted, checked] = [false, true].map(|checked| common::halves_recurring(checked, stacked(8, 2, 1)));
     let plain = LstmCase::new([3, 9, 5, 48, 2], true, 0);
     let shape = LstmShape { proj_size: 32, bidirectional: true, ..plain.shape };
-    for case in [LstmCase { shape, ..plain.clone() }, plain] {
+    let normed = LstmShape { layer_norm: true, ..plain.shape };
+    for case in [LstmCase { shape, ..plain.clone() }, LstmCase { shape: normed, ..plain.clone() }, plain] {
         for (trusted, checked) in trusted.iter().zip(&checked) {
             assert_eq!(bits(&case.run(trusted)), bits(&case.run(checked)), "{:?} {:?}", trusted.half(), case.shape);
         }
@@ -459,7 +466,7 @@ fn lstm_options() {
 fn grouped_cases() -> Vec<LstmCase> {
     let mut cases: Vec<_> = option_cases().into_iter().rev().take(32).collect();
     for (index, case) in cases.iter_mut().enumerate() {
-        // Half of them with the map of h among those in groups, and half of these with the output in one buffer with h.
+        // Half of them with dropped weights, and half of the others with the output in one buffer with h.
         let noise = &mut case.shape.noise;
         noise.weight_drop *= f64::from(u8::from(index >= 16));
         noise.recurrent_dropout *= f64::from(u8::from(index >= 8));
@@ -903,7 +910,8 @@ fn a_changed_case_fails() {
 fn long_ways() {
     let cases = |steps, hidden_size, from| {
         [(false, 8), (true, 2)].map(|(layer_norm, batch)| {
-            let case = LstmCase::new([steps, batch, 1, hidden_size, 1], true, from);
+            // Of a loss far from the start too little would arrive there through layer normalisation.
+            let case = LstmCase::new([steps, batch, 1, hidden_size, 1], true, if layer_norm { 0 } else { from });
             let noise = Noise { zoneout_h: if layer_norm { 0.1 } else { 0.0 }, ..Noise::default() };
             LstmCase { shape: LstmShape { layer_norm, noise, ..case.shape }, draw: Some(1), ..case }
         })

@@ -18,7 +18,7 @@ pub fn initial_parameters(shape: &NetworkShape, seed: u64) -> Vec<f32> {
 
 /// Layer normalisation starts as normalisation alone: gains 1, biases 0.
 fn start_norms(tensors: &[Tensor], parameters: &mut [f32]) {
-    for tensor in tensors.iter().filter(|tensor| tensor.name.starts_with("lstm.layer_norm_")) {
+    for tensor in tensors.iter().filter(|tensor| tensor.name.starts_with("lstm.layer_norm")) {
         let bias = tensor.name.starts_with("lstm.layer_norm_c_bias_");
         parameters[tensor.range()].fill(if bias { 0.0 } else { 1.0 });
     }

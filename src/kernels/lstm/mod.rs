@@ -251,7 +251,7 @@ fn input_of<'a, B>(
     }
 }
 
-/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop that of h is part of it
+/// The affine maps of one layer and direction, as they are after its backward pass; with weight drop the first has its part of h
 /// only where the device masks its sums. With layer normalisation the gains and biases are maps without input, of what was
 /// summed up step by step.
 fn affine_maps<'a, D: Lstm>(

@@ -68,8 +68,8 @@ impl<B> CellTape<B> {
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
-    /// 1 / σ of the gates' row and of c̃_t. Before them lie the gates before activation after normalisation, or as a device keeps
-    /// them, `[rows, 4H]`, and c̃_t after normalisation `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
+    /// 1 / σ of the gates' row a_t and of c̃_t. Before them lie â_t, or a_t less its mean as a device keeps it, `[rows, 4H]`, and ĉ_t
+    /// `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
     pub scales: usize, // [rows, 2]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.

@@ -124,10 +124,10 @@ impl Weights {
         let mut add = |k, n, weights, less| packs.add(k, n, Matrix::rows(0, k).transposed(), weights, less);
         let (w_ih, w_hh) = (recurrence.weight_ih, recurrence.weights(dropped));
         let normed = recurrence.norm.is_some();
-        let means = |weights, inputs| if normed { means(weights, inputs) } else { Vec::new() };
+        let less = |weights, inputs| if normed { means(weights, inputs) } else { Vec::new() };
         Self {
-            ih: add(input, gates, w_ih, means(w_ih, input)),
-            hh: add(width, gates, w_hh, means(w_hh, width)),
+            ih: add(input, gates, w_ih, less(w_ih, input)),
+            hh: add(width, gates, w_hh, less(w_hh, width)),
             hr: recurrence.weight_hr.map_or(0..0, |w_hr| add(hidden, width, w_hr, Vec::new())),
         }
     }

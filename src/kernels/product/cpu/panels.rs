@@ -87,7 +87,7 @@ pub struct ToPack<'a, F> {
     pub n: usize,
     pub b: Matrix,
     pub from: &'a [F],
-    /// What is taken off each of B's rows, or none.
+    /// What is taken off each of B's rows, and off what stands for columns beyond its last, or none.
     pub less: Vec<F>,
 }
 
