@@ -16,7 +16,7 @@
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number
 @group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, after that d_a
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // [N, P], d_c [N, H], from step to step
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; ĉ [rows, H]; 1 / σ of a and c̃ [rows, 2];
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; 1 / σ of a, mean and 1 / σ of c̃ [rows, 3];
                                                                      // sums of d_γ, d_γ_c, d_β_c, d_b [N, 10H]; γ [4H], γ_c,
                                                                      // β_c [H], [8H] of others; d_v [N, H]
 
@@ -60,7 +60,7 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
     } else {
         d_u = d_h[row * params.width + j];
     }
-    let normed = norm[places.c + j];
+    let normed = normed_c(j, n);
     let gain = norm[places.own + 4u * params.hidden + j];
     let tanh_v = tangent(gain * normed + norm[places.own + 5u * params.hidden + j]);
     let at = (4u * row + 3u) * params.hidden + j;
@@ -81,8 +81,6 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     let i = gates[at];
     let f = gates[at + params.hidden];
     let g = gates[at + 2u * params.hidden];
-    let before = select(n, params.batch + here.before + n, n < here.ongoing);
-    let c_before = c[before * params.hidden + j];
     let unit = params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
     if n < here.following || params.has_final != 0u {
@@ -93,11 +91,11 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
         kept = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
     let d_normed = norm[places.own + 4u * params.hidden + j] * norm[places.d_v + j];
-    let through = norm[places.scales + 1u] * (d_normed - means.x - norm[places.c + j] * means.y);
+    let through = norm[places.moments + 2u] * (d_normed - means.x - normed_c(j, n) * means.y);
     let d_c_t = d_c - kept + through;
     let d_gates = vec4f(
         d_c_t * g * i * (1.0 - i),
-        d_c_t * c_before * f * (1.0 - f),
+        d_c_t * c_before(j, n) * f * (1.0 - f),
         d_c_t * i * (1.0 - g * g),
         gates[at + 3u * params.hidden],
     );
@@ -118,8 +116,20 @@ fn product_gradients(j: u32, n: u32, means: vec4f) {
         let a = norm[places.gates + at];
         add(places.sums + at, n, d_gate * a);
         add(places.sums + 6u * params.hidden + at, n, d_gate);
-        gates[places.gates + at] = norm[places.scales] * (norm[places.own + at] * d_gate - means.x - a * means.y);
+        gates[places.gates + at] = norm[places.moments] * (norm[places.own + at] * d_gate - means.x - a * means.y);
     }
+}
+
+// ĉ, as long as there are gates.
+fn normed_c(j: u32, n: u32) -> f32 {
+    let places = places_of(n);
+    let at = places.gates + j;
+    let fresh = gates[at + params.hidden] * c_before(j, n) + gates[at] * gates[at + 2u * params.hidden];
+    return (fresh - norm[places.moments + 1u]) * norm[places.moments + 2u];
+}
+
+fn c_before(j: u32, n: u32) -> f32 {
+    return c[select(n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
 }
 
 // One unit's four gates at a place of `norm`.
@@ -139,8 +149,7 @@ fn add(at: u32, n: u32, value: f32) {
 // Where the parts of `norm` of one sequence lie, and its gates.
 struct Places {
     gates: u32,
-    c: u32,
-    scales: u32,
+    moments: u32,
     sums: u32,
     own: u32,
     d_v: u32,
@@ -148,12 +157,12 @@ struct Places {
 
 fn places_of(n: u32) -> Places {
     let row = here.row + n;
-    let sums = 5u * params.rows * params.hidden + 2u * params.rows;
+    let moments = 4u * params.rows * params.hidden;
+    let sums = moments + 3u * params.rows;
     let own = sums + 10u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
-        4u * params.rows * params.hidden + row * params.hidden,
-        5u * params.rows * params.hidden + 2u * row,
+        moments + 3u * row,
         sums + 10u * n * params.hidden,
         own,
         own + 14u * params.hidden + n * params.hidden,

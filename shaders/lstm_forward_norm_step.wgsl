@@ -7,9 +7,9 @@
 // workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // â [rows, 4H], ĉ [rows, H], 1 / σ of a and c̃ [rows, 2],
-                                                                   // [N, 10H] of others, γ [4H], γ_c, β_c [H],
-                                                                   // b_ih, b_hh [4H]
+@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // â [rows, 4H]; 1 / σ of a, mean and 1 / σ of c̃
+                                                                   // [rows, 3]; [N, 10H] of others; γ [4H], γ_c, β_c
+                                                                   // [H], b_ih, b_hh [4H]
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: a
@@ -45,26 +45,23 @@ fn main(
 fn sequence_step(n: u32, local: u32) {
     let row = here.row + n;
     let gate_row = moments(row, local);
-    let c_normed = 4u * params.rows * params.hidden + row * params.hidden;
-    let scales = 5u * params.rows * params.hidden + 2u * row;
+    let kept = 4u * params.rows * params.hidden + 3u * row;
     let shift_c = own_place() + 5u * params.hidden;
     let share = 1.0 / f32(params.hidden);
     var sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        let c_fresh = cell_step(j, n, gate_row);
-        norm[c_normed + j] = c_fresh;
-        sum.x += c_fresh;
+        cell_step(j, n, gate_row);
+        sum.x += fresh_c(j, n);
     }
     let mean = workgroup_sum(sum, local).x * share;
     sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        let apart = norm[c_normed + j] - mean;
+        let apart = fresh_c(j, n) - mean;
         sum.x += apart * apart;
     }
     let scale = 1.0 / sqrt(workgroup_sum(sum, local).x * share + EPS);
     for (var j = local; j < params.hidden; j += 64u) {
-        let normed = (norm[c_normed + j] - mean) * scale;
-        norm[c_normed + j] = normed;
+        let normed = (fresh_c(j, n) - mean) * scale;
         let o = gates[(4u * row + 3u) * params.hidden + j];
         let fresh = o * tangent(norm[shift_c - params.hidden + j] * normed + norm[shift_c + j]);
         if params.projected != 0u {
@@ -74,8 +71,9 @@ fn sequence_step(n: u32, local: u32) {
         }
     }
     if local == 0u {
-        norm[scales] = gate_row.y;
-        norm[scales + 1u] = scale;
+        norm[kept] = gate_row.y;
+        norm[kept + 1u] = mean;
+        norm[kept + 2u] = scale;
     }
 }
 
@@ -95,8 +93,8 @@ fn moments(row: u32, local: u32) -> vec2f {
     return vec2f(mean, 1.0 / sqrt(dot(workgroup_sum(sum, local), vec4f(1.0)) * share + EPS));
 }
 
-// c̃_t of one unit, before zoneout.
-fn cell_step(j: u32, n: u32, gate_row: vec2f) -> f32 {
+// â, the gates and c_t of one unit.
+fn cell_step(j: u32, n: u32, gate_row: vec2f) {
     let row = here.row + n;
     let at = row * 4u * params.hidden + j;
     let a = (products(at) - gate_row.x) * gate_row.y;
@@ -106,20 +104,24 @@ fn cell_step(j: u32, n: u32, gate_row: vec2f) -> f32 {
     norm[at + 3u * params.hidden] = a.w;
     let own = own_place() + j;
     let z = four(own) * a + four(own + 6u * params.hidden) + four(own + 10u * params.hidden);
-    let i = sigmoid(z.x);
-    let f = sigmoid(z.y);
-    let g = tangent(z.z);
-    gates[at] = i;
-    gates[at + params.hidden] = f;
-    gates[at + 2u * params.hidden] = g;
+    gates[at] = sigmoid(z.x);
+    gates[at + params.hidden] = sigmoid(z.y);
+    gates[at + 2u * params.hidden] = tangent(z.z);
     gates[at + 3u * params.hidden] = sigmoid(z.w);
-    let before = select(n, params.batch + here.before + n, n < here.ongoing);
-    let c_before = c[before * params.hidden + j];
-    let c_fresh = f * c_before + i * g;
     let z_c = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
-    let kept = z_c * c_before + (1.0 - z_c) * c_fresh;
+    let c_fresh = fresh_c(j, n);
+    let kept = z_c * c_before(j, n) + (1.0 - z_c) * c_fresh;
     c[(params.batch + row) * params.hidden + j] = select(c_fresh, kept, params.zoneout != 0u);
-    return c_fresh;
+}
+
+// c̃_t, before zoneout, once there are gates.
+fn fresh_c(j: u32, n: u32) -> f32 {
+    let at = (here.row + n) * 4u * params.hidden + j;
+    return gates[at + params.hidden] * c_before(j, n) + gates[at] * gates[at + 2u * params.hidden];
+}
+
+fn c_before(j: u32, n: u32) -> f32 {
+    return c[select(n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
 }
 
 // One unit's four gates of a.
@@ -134,5 +136,5 @@ fn four(at: u32) -> vec4f {
 
 // Of the parameters.
 fn own_place() -> u32 {
-    return 5u * params.rows * params.hidden + 2u * params.rows + 10u * params.batch * params.hidden;
+    return 4u * params.rows * params.hidden + 3u * params.rows + 10u * params.batch * params.hidden;
 }

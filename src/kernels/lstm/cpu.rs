@@ -20,7 +20,6 @@ use tiles::Groups;
 type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
-    const KEEPS_NORMED_C: bool = false;
     // So that less of a core's own cache passes by at each step; tiles are multiples of it.
     const SUMMED_TOGETHER: usize = 4;
     const MASKS_SUMS: bool = true;
@@ -83,11 +82,6 @@ impl<F: Real> Lstm for Cpu<F> {
 
     fn sums_len(&self, shape: &LstmShape) -> usize {
         Groups::sums_len(shape)
-    }
-
-    /// The mean of each row's c̃.
-    fn norm_len(&self, shape: &LstmShape) -> usize {
-        shape.rows()
     }
 }
 

@@ -35,7 +35,6 @@ pub(in crate::kernels) static KERNELS: &[&[&Kernel]] = &[
 type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
 impl Lstm for Gpu {
-    const KEEPS_NORMED_C: bool = true;
     const SUMMED_TOGETHER: usize = 1;
     const MASKS_SUMS: bool = false;
 
@@ -140,7 +139,7 @@ impl Lstm for Gpu {
 
     fn norm_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
-            Strategy::Persistent(_) => persistent::MOMENTS * shape.rows(),
+            Strategy::Persistent(_) => 0,
             // The parameters of the normalisation and the biases, then one value for each unit and sequence.
             Strategy::Steps(_) => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
         }

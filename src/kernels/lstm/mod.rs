@@ -107,8 +107,6 @@ pub struct LstmGradients<'a, B> {
 ///
 /// A batch smaller than the one the tape was made for uses the start of each buffer.
 pub trait Lstm: WeightGradients + Rows + Dropout {
-    /// Whether a cell with layer normalisation keeps ĉ, rather than makes it again in the backward pass.
-    const KEEPS_NORMED_C: bool;
     /// Sequences of a batch, one after the other, whose gradients of layer normalisation's parameters are summed in one row.
     const SUMMED_TOGETHER: usize;
     /// Whether the gradients of weights after weight drop take their masks as they are summed; else they lie in a buffer first.
@@ -158,7 +156,9 @@ pub trait Lstm: WeightGradients + Rows + Dropout {
     }
 
     /// Elements of the device's own for the layer normalisation of one layer and direction.
-    fn norm_len(&self, shape: &LstmShape) -> usize;
+    fn norm_len(&self, _shape: &LstmShape) -> usize {
+        0
+    }
 
     /// Rows that a buffer of one layer and direction has where `rows` are asked for.
     fn cell_rows(&self, _shape: &LstmShape, rows: usize) -> usize {

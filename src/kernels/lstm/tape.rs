@@ -68,9 +68,9 @@ impl<B> CellTape<B> {
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
-    /// 1 / σ of the gates' row a_t and of c̃_t. Before them lie â_t, or a_t less its mean as a device keeps it, `[rows, 4H]`, and ĉ_t
-    /// `[rows, H]`, where [`Lstm::KEEPS_NORMED_C`].
-    pub scales: usize, // [rows, 2]
+    /// 1 / σ of the gates' row a_t, mean and 1 / σ of c̃_t. Before them lies â_t, or a_t less its mean as a device keeps it,
+    /// `[rows, 4H]`.
+    pub moments: usize, // [rows, 3]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.
     pub sums: usize, // [⌈N / S⌉, 10H]
@@ -80,10 +80,10 @@ pub(super) struct NormPlaces {
 
 impl NormPlaces {
     pub fn new<D: Lstm>(shape: &LstmShape, rows: usize, batch: usize) -> Self {
-        let scales = rows * (shape.gates() + if D::KEEPS_NORMED_C { shape.hidden_size } else { 0 });
-        let sums = scales + 2 * rows;
+        let moments = rows * shape.gates();
+        let sums = moments + 3 * rows;
         let own = sums + batch.div_ceil(D::SUMMED_TOGETHER) * shape.norm_sums();
-        Self { scales, sums, own }
+        Self { moments, sums, own }
     }
 }
 

@@ -37,17 +37,15 @@ impl<'a, F: Real> NormParameters<'a, F> {
 
 /// What is kept of the rows of some sequences at one time step, beside their gates.
 pub struct Normed<'a, F> {
-    pub a: &'a mut [F],      // [n, 4H], x · W_ihᵀ + h · W_hhᵀ less its mean
-    pub scales: &'a mut [F], // [n, 2], 1 / σ of a and c̃
-    pub means: &'a mut [F],  // [n], of c̃
+    pub a: &'a mut [F],            // [n, 4H], x · W_ihᵀ + h · W_hhᵀ less its mean
+    pub moments: &'a mut [[F; 3]], // [n], 1 / σ of a, mean and 1 / σ of c̃
 }
 
 impl<F> Normed<'_, F> {
     /// Those of the first `ongoing` sequences, and the others.
     pub fn split_at(&mut self, ongoing: usize, hidden: usize) -> [Normed<'_, F>; 2] {
         let (a, a_after) = self.a.split_at_mut(ongoing * 4 * hidden);
-        let (scales, scales_after) = self.scales.split_at_mut(ongoing * 2);
-        let (means, means_after) = self.means.split_at_mut(ongoing);
-        [Normed { a, scales, means }, Normed { a: a_after, scales: scales_after, means: means_after }]
+        let (moments, moments_after) = self.moments.split_at_mut(ongoing);
+        [Normed { a, moments }, Normed { a: a_after, moments: moments_after }]
     }
 }

@@ -169,10 +169,10 @@ pub fn tiles<'a, F: Real>(
     let mut u = cut(u, tile, &steps, u_width);
     let places = pass.norm_places::<Cpu<F>>();
     let [sums, own] = if norm.is_empty() { [0; 2] } else { [places.sums, places.own] };
-    let (kept, means) = norm.split_at_mut(own);
+    let (kept, _) = norm.split_at_mut(own);
     let (kept, sums) = kept.split_at_mut(sums);
     let mut sums = sums.chunks_mut(tile / Cpu::<F>::SUMMED_TOGETHER * shape.norm_sums());
-    let mut norm = cut_norm(shape, &places, kept, means, tile, &steps);
+    let mut norm = cut_norm(shape, &places, kept, tile, &steps);
     let cut_one = |first: usize| Tile {
         first,
         count: tile.min(batch - first),
@@ -213,15 +213,13 @@ fn cut_norm<'a, F>(
     shape: &LstmShape,
     places: &NormPlaces,
     kept: &'a mut [F],
-    means: &'a mut [F],
     tile: usize,
     steps: &[usize],
 ) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
-    let (a, scales) = kept.split_at_mut(if kept.is_empty() { 0 } else { places.scales });
-    let narrow = cut(scales, tile, steps, 2).zip(cut(means, tile, steps, 1));
-    cut(a, tile, steps, shape.gates()).zip(narrow).map(|(a, (scales, means))| {
-        let step = |((a, scales), means)| Normed { a, scales, means };
-        a.into_iter().zip(scales).zip(means).map(step).collect()
+    let (a, moments) = kept.split_at_mut(if kept.is_empty() { 0 } else { places.moments });
+    cut(a, tile, steps, shape.gates()).zip(cut(moments, tile, steps, 3)).map(|(a, moments)| {
+        let step = |(a, moments): (_, &'a mut [F])| Normed { a, moments: moments.as_chunks_mut().0 };
+        a.into_iter().zip(moments).map(step).collect()
     })
 }
 

@@ -99,8 +99,6 @@ fn kernels(cut: &Cut) -> [&'static Kernel; 2] {
     }
 }
 
-pub(super) use full::MOMENTS;
-
 /// WebGPU's default limits.
 const INVOCATIONS: usize = 256;
 const WORKGROUP_BYTES: usize = 16_384;

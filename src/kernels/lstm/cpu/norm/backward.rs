@@ -44,7 +44,7 @@ impl<F: Real> WithSimd for BackwardNormStep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let sequences = self.kept.means.len();
+        let sequences = self.kept.moments.len();
         let mut n = 0;
         let mut scratch = Scratch::new(self.own.gain_c.len());
         while n < sequences {
@@ -83,7 +83,6 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let hidden = own.gain_c.len();
         let wide = 4 * first * hidden..4 * (first + R) * hidden;
         let (a, gates) = (&kept.a[wide.clone()], &mut gates[wide]);
-        let scales = &kept.scales[2 * first..][..2 * R];
         let (of_gates, [sum_c, sum_shift]) = sums.of(first, hidden);
         let mut before_norm = [[F::zero(); 3]; R];
         for n in 0..R {
@@ -93,10 +92,11 @@ impl<F: Real> BackwardNormStep<'_, F> {
             let gates = quarters(&gates[wide.clone()], hidden);
             let narrow = (first + n) * hidden..(first + n + 1) * hidden;
             let c_before = &c_before[narrow.clone()];
+            let [scale, mean_c, scale_c] = kept.moments[first + n];
             let mut output = BackwardOutput {
                 parameters: [own.gain_c, own.shift_c],
-                mean: kept.means[first + n],
-                scale: scales[2 * n + 1],
+                mean: mean_c,
+                scale: scale_c,
                 c_before,
                 d_h: &d_h[narrow.clone()],
                 gates,
@@ -107,11 +107,11 @@ impl<F: Real> BackwardNormStep<'_, F> {
                 of_normed: [F::zero(); 2],
             };
             output.all(simd, hidden);
-            let (scale, share, [mean, slope]) = (scales[2 * n + 1], F::of(1.0 / hidden as f64), output.of_normed);
+            let (share, [mean, slope]) = (F::of(1.0 / hidden as f64), output.of_normed);
             let mut cell = BackwardCell {
                 gains: quarters(own.gains, hidden),
                 a: quarters(&a[wide], hidden),
-                before: [scale, -scale * mean * share, -scale * slope * share],
+                before: [scale_c, -scale_c * mean * share, -scale_c * slope * share],
                 gates,
                 normed,
                 d_normed,
@@ -121,7 +121,7 @@ impl<F: Real> BackwardNormStep<'_, F> {
                 of_a: [F::zero(); 2],
             };
             cell.all(simd, hidden);
-            let (scale, share, [mean, slope]) = (scales[2 * n], F::of(0.25 / hidden as f64), cell.of_a);
+            let (share, [mean, slope]) = (F::of(0.25 / hidden as f64), cell.of_a);
             before_norm[n] = [scale, -scale * mean * share, -scale * scale * scale * slope * share];
         }
         let mut rows = BackwardGates::<F, R> {

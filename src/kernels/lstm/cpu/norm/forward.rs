@@ -28,7 +28,7 @@ impl<F: Real> WithSimd for ForwardNormStep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let sequences = self.kept.means.len();
+        let sequences = self.kept.moments.len();
         let mut first = 0;
         while first + ROWS <= sequences {
             self.rows::<S, ROWS>(simd, first);
@@ -70,8 +70,7 @@ impl<F: Real> ForwardNormStep<'_, F> {
             let (c_t, o, h_t) = (&c_t[row.clone()], &gates[(4 * n + 3) * hidden..][..hidden], &mut h_t[row]);
             let (mean, scale) = moments[n];
             ForwardOutput { c_t, mean, scale, parameters: [own.gain_c, own.shift_c], o, h_t }.all(simd, hidden);
-            kept.means[first + n] = mean;
-            kept.scales[2 * (first + n)..][..2].copy_from_slice(&[scales[n], scale]);
+            kept.moments[first + n] = [scales[n], mean, scale];
         }
     }
 }

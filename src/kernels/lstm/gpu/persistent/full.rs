@@ -52,9 +52,6 @@ pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
 /// What arrays of one element take that stand where an option is off.
 const EMPTY_BYTES: usize = 32;
 
-/// Elements of what the forward pass keeps of each row beside [`NormPlaces`](crate::kernels::lstm::tape::NormPlaces).
-pub(in crate::kernels::lstm::gpu) const MOMENTS: usize = 3;
-
 /// How many terms a sum over the units of a sequence has, and slices it is added in, as in the WGSL.
 fn terms(padded: usize, threads: usize) -> usize {
     let terms = threads.min(padded);
@@ -209,7 +206,7 @@ impl Recurrences<'_> {
                 masked: u32::from(pass.recurrent_drop(number).is_some()),
                 outputs: shape.output_size() as u32,
                 shared_output: u32::from(shape.shares_output()),
-                moments: norm.own as u32,
+                moments: norm.moments as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
                 limit_h: zoneout.limit_h,
@@ -261,7 +258,7 @@ impl Recurrences<'_> {
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(has_final),
                 wants_start: u32::from(wants_start),
-                moments: norm.own as u32,
+                moments: norm.moments as u32,
                 sums: norm.sums as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
