@@ -87,7 +87,7 @@ impl<F: Real> BackwardNormStep<'_, F> {
         let mut before_norm = [[F::zero(); 3]; R];
         for n in 0..R {
             let (row, wide) = (n * hidden..(n + 1) * hidden, 4 * n * hidden..4 * (n + 1) * hidden);
-            let [normed, d_normed] = [&mut scratch.normed, &mut scratch.d_normed].map(|rows| &mut rows[row.clone()]);
+            let (normed, d_normed) = (&mut scratch.normed[row.clone()], &mut scratch.d_normed[row]);
             let d_gates = &mut scratch.d_gates[wide.clone()];
             let gates = quarters(&gates[wide.clone()], hidden);
             let narrow = (first + n) * hidden..(first + n + 1) * hidden;
@@ -209,7 +209,7 @@ impl<F: Real> Along<F> for BackwardCell<'_, F> {
         let [i, f, g, _] = registers::<F, S, 4>(self.gates, &range);
         let [d_i, d_f, d_g, d_o] = &mut self.d_gates;
         let [d_i, d_f, d_g, d_o, d_c] = registers_mut::<F, S, 5>([d_i, d_f, d_g, d_o, self.d_c], &range);
-        let [a, gains] = [self.a, self.gains].map(|rows| registers::<F, S, 4>(rows, &range));
+        let (a, gains) = (registers::<F, S, 4>(self.a, &range), registers::<F, S, 4>(self.gains, &range));
         let before = BeforeNorm::<F, S>::new(simd, self.before);
         // Each sum waits for its last addition, but there are others beside it.
         let mut sums = [[zero; 2]; 2];

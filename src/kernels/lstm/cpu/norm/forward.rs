@@ -81,8 +81,11 @@ fn scales<F: Real, S: Simd, const R: usize>(simd: S, rows: &[F]) -> [F; R] {
     let row = rows.len() / R;
     let mut squares = Squares { rows, sums: [F::zero(); R] };
     squares.all(simd, row);
-    let share = F::one() / F::of(row as f64);
-    squares.sums.map(|sum| F::one() / (sum * share + F::of(NORM_EPS)).sqrt())
+    let (share, mut scales) = (F::one() / F::of(row as f64), squares.sums);
+    for scale in &mut scales {
+        *scale = F::one() / (*scale * share + F::of(NORM_EPS)).sqrt();
+    }
+    scales
 }
 
 /// The sums of the squares of each row.
@@ -187,7 +190,8 @@ impl<F: Real> Along<F> for Cell<'_, F> {
     #[inline(always)]
     fn along<S: Simd>(&mut self, simd: S, range: Range<usize>) {
         let wide = |lanes| Wide::<F, S>::of(simd, lanes);
-        let [a, gains, biases] = [self.a, self.gains, self.biases].map(|rows| registers::<F, S, 4>(rows, &range));
+        let (a, gains) = (registers::<F, S, 4>(self.a, &range), registers::<F, S, 4>(self.gains, &range));
+        let biases = registers::<F, S, 4>(self.biases, &range);
         let scale = Wide::splat(simd, self.scale);
         let [c_before] = registers::<F, S, 1>([self.c_before], &range);
         let [i, f, g, o] = &mut self.gates;
