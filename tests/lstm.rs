@@ -97,15 +97,12 @@ impl LstmCase {
         device.lstm_final_state(pass, tape, last, &mut end);
         results.push(("final h".into(), read(device, &end.h, h + 2)));
         results.push(("final c".into(), read(device, &end.c, c + 2)));
-        for (l, layer) in tape.layers.iter().enumerate() {
+        for l in 0..shape.num_layers {
             let (y, place) = tape.output(&shape, packing, l);
             let y = read(device, y, place.offset + packing.rows() * shape.output_size());
             results.push((format!("y of layer {l}"), y[place.offset..].to_vec()));
-            for (r, cell) in layer.cells.iter().enumerate() {
-                let gates = read(device, &cell.gates, packing.rows() * shape.gates());
-                results.push((format!("gates of layer {l}, direction {r}"), gates));
-            }
         }
+        results.extend(gates_in("gates", device, tape, packing.rows() * shape.gates()));
         let gradients = LstmGradients {
             d_y: &d_y,
             from: self.from,
@@ -115,12 +112,7 @@ impl LstmCase {
             d_start: self.inputs.then_some(&mut d_start),
         };
         device.lstm_backward(pass, &params, (&x, 3), tape, gradients);
-        for (l, layer) in tape.layers.iter().enumerate() {
-            for (r, cell) in layer.cells.iter().enumerate() {
-                let d_gates = read(device, &cell.gates, packing.rows() * shape.gates());
-                results.push((format!("d_gates of layer {l}, direction {r}"), d_gates));
-            }
-        }
+        results.extend(gates_in("d_gates", device, tape, packing.rows() * shape.gates()));
         let gradient = read(device, &d_params, p + 5);
         for tensor in shape.tensors() {
             results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
@@ -134,6 +126,15 @@ impl LstmCase {
         }
         results
     }
+}
+
+/// What the tape has for the gates, which the backward pass replaces by their gradients.
+fn gates_in<D: Kernels>(name: &str, device: &D, tape: &LstmTape<D::Buffer, D::Indices>, len: usize) -> Results {
+    let cells =
+        tape.layers.iter().enumerate().flat_map(|(l, layer)| layer.cells.iter().enumerate().map(move |of| (l, of)));
+    cells
+        .map(|(l, (r, cell))| (format!("{name} of layer {l}, direction {r}"), read(device, &cell.gates, len)))
+        .collect()
 }
 
 impl Case for LstmCase {
@@ -543,6 +544,21 @@ fn lstm_options_step_by_step() {
 // for name, v in zip("w_ih w_hh b_ih b_hh gain g_c s_c".split(), p): show(name, v.grad)
 // show("x", x.grad); show("h0", start[0].grad); show("c0", start[1].grad)
 // ```
+/// Of either bias.
+const D_BIAS: &[f64] = &[
+    0.170425749,
+    -0.803592513,
+    -0.0246767757,
+    0.583653002,
+    0.290733537,
+    -0.550785392,
+    -0.064196697,
+    0.287819195,
+    -0.552664175,
+    -0.00992538438,
+    -0.0986053541,
+    0.392673048,
+];
 const NORMED: &[(&str, &[f64])] = &[
     (
         "y",
@@ -638,40 +654,8 @@ const NORMED: &[(&str, &[f64])] = &[
             0.029620311,
         ],
     ),
-    (
-        "d_bias_ih_l0",
-        &[
-            0.170425749,
-            -0.803592513,
-            -0.0246767757,
-            0.583653002,
-            0.290733537,
-            -0.550785392,
-            -0.064196697,
-            0.287819195,
-            -0.552664175,
-            -0.00992538438,
-            -0.0986053541,
-            0.392673048,
-        ],
-    ),
-    (
-        "d_bias_hh_l0",
-        &[
-            0.170425749,
-            -0.803592513,
-            -0.0246767757,
-            0.583653002,
-            0.290733537,
-            -0.550785392,
-            -0.064196697,
-            0.287819195,
-            -0.552664175,
-            -0.00992538438,
-            -0.0986053541,
-            0.392673048,
-        ],
-    ),
+    ("d_bias_ih_l0", D_BIAS),
+    ("d_bias_hh_l0", D_BIAS),
     (
         "d_layer_norm_l0",
         &[

@@ -139,8 +139,9 @@ struct OutputBlock<'a, F> {
 }
 
 impl<'a, F: Real> OutputBlock<'a, F> {
-    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts, or a thread is not worth it. Whole registers but for the
-    /// last outputs, so that however many threads there are the same ones are reckoned one by one.
+    /// Two blocks for each thread, and not so small that packing the inputs for each of them counts, or that one is not worth a
+    /// thread. Whole registers but for the last outputs, so that however many threads there are the same ones are reckoned one by
+    /// one.
     fn of(of: MaskedMap<'a, F>, order: &'a RowOrder) -> impl Iterator<Item = Self> {
         let outputs = of.map.outputs;
         let least = WORTH_A_THREAD / Self::work_of(of.map, 1).max(1);

@@ -167,12 +167,14 @@ pub fn tiles<'a, F: Real>(
     let mut h_in = cut(h_in, tile, h_rows, shape.width());
     let mut c = cut(c, tile, &with_start, shape.hidden_size);
     let mut u = cut(u, tile, &steps, u_width);
-    let places = pass.norm_places::<Cpu<F>>();
-    let [sums, own] = if norm.is_empty() { [0; 2] } else { [places.sums, places.own] };
-    let (kept, _) = norm.split_at_mut(own);
-    let (kept, sums) = kept.split_at_mut(sums);
+    let NormPlaces { moments, sums, own } = pass.norm_places::<Cpu<F>>();
+    let [moments, sums, own] = if norm.is_empty() { [0; 3] } else { [moments, sums, own] };
+    let (kept, sums) = norm[..own].split_at_mut(sums);
+    let (a, moments) = kept.split_at_mut(moments);
     let mut sums = sums.chunks_mut(tile / Cpu::<F>::SUMMED_TOGETHER * shape.norm_sums());
-    let mut norm = cut_norm(shape, &places, kept, tile, &steps);
+    let rows = cut(a, tile, &steps, shape.gates()).zip(cut(moments, tile, &steps, 3));
+    let normed = |(a, moments): (_, &'a mut [F])| Normed { a, moments: moments.as_chunks_mut().0 };
+    let mut norm = rows.map(|(a, moments)| a.into_iter().zip(moments).map(normed).collect());
     let cut_one = |first: usize| Tile {
         first,
         count: tile.min(batch - first),
@@ -206,21 +208,6 @@ pub fn cut<'a, F>(
         tiles.iter_mut().zip(blocks).for_each(|(tile, block)| tile.push(block));
     }
     tiles.into_iter()
-}
-
-/// What layer normalisation keeps of each row, likewise.
-fn cut_norm<'a, F>(
-    shape: &LstmShape,
-    places: &NormPlaces,
-    kept: &'a mut [F],
-    tile: usize,
-    steps: &[usize],
-) -> impl Iterator<Item = Vec<Normed<'a, F>>> + use<'a, F> {
-    let (a, moments) = kept.split_at_mut(if kept.is_empty() { 0 } else { places.moments });
-    cut(a, tile, steps, shape.gates()).zip(cut(moments, tile, steps, 3)).map(|(a, moments)| {
-        let step = |(a, moments): (_, &'a mut [F])| Normed { a, moments: moments.as_chunks_mut().0 };
-        a.into_iter().zip(moments).map(step).collect()
-    })
 }
 
 /// The cell states before a step: those of the step before for the sequences that have it, and the start states of others.
