@@ -87,7 +87,7 @@ var<workgroup> sums: array<vec4f, PARTS * SEQUENCES * QUADS>;        // d_gates_
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let way = way_of(group.z);
     here = way;
-    let first = group.x * SEQUENCES;
+    let first = first_of(group.x);
     let pairs = pair_count();
     let part = part_of(local);
     let u = item_of(local);

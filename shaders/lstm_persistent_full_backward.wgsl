@@ -144,7 +144,7 @@ struct Sums {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let way = way_of(group.z);
     here = way;
-    let first = group.x * SEQUENCES;
+    let first = first_of(group.x);
     let slots = hidden_count(SLOTS);
     let turns = hidden_count(TURNS);
     let column_slots = hidden_count(COLUMN_SLOTS);

@@ -107,7 +107,7 @@ struct Gains {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
     let way = way_of(group.z);
     here = way;
-    let first = group.x * SEQUENCES;
+    let first = first_of(group.x);
     let slots = hidden_count(SLOTS);
     let turns = hidden_count(TURNS);
     let part = local / UNIT_THREADS;
