@@ -4,7 +4,7 @@
 mod common;
 
 use bptt::config::{Head, LossKind};
-use bptt::device::{Cpu, Device};
+use bptt::device::{Cpu, CpuBuffer, Device};
 use bptt::kernels::{LossShape, LstmShape, LstmState, Noise, Packing, Record};
 use bptt::model::{Batch, InputGradients, Network, NetworkShape};
 use bptt::rng::{Rng, Stream};
@@ -146,7 +146,7 @@ impl Problem {
         differences
     }
 
-    fn read(&self, buffer: &Vec<f64>, len: usize) -> Vec<f64> {
+    fn read(&self, buffer: &CpuBuffer<f64>, len: usize) -> Vec<f64> {
         block_on(self.device.read(buffer, 0..len)).expect("a read")
     }
 }

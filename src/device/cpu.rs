@@ -1,4 +1,6 @@
-//! The processor as a device: buffers are vectors, commands are carried out at once.
+//! The processor as a device: commands are carried out at once.
+
+mod buffer;
 
 use std::future::{Future, ready};
 use std::marker::PhantomData;
@@ -6,6 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pulp::Simd;
+
+pub use buffer::CpuBuffer;
 
 use super::threads::prelude::*;
 use super::{Device, Need, Tuned};
@@ -209,7 +213,7 @@ const ZEROED: usize = 16_384;
 
 impl<F: Real> Device for Cpu<F> {
     type Element = F;
-    type Buffer = Vec<F>;
+    type Buffer = CpuBuffer<F>;
     type Indices = Vec<u32>;
 
     fn kind(&self) -> &'static str {
@@ -245,9 +249,9 @@ impl<F: Real> Device for Cpu<F> {
             _ => Ok(()),
         }
     }
-    fn buffer(&self, _name: &'static str, len: usize) -> Vec<F> {
+    fn buffer(&self, _name: &'static str, len: usize) -> CpuBuffer<F> {
         self.allocated.fetch_add((len * size_of::<F>()) as u64, Ordering::Relaxed);
-        let buffer = vec![if self.poison { F::nan() } else { F::zero() }; len];
+        let buffer = CpuBuffer::of(if self.poison { F::nan() } else { F::zero() }, len);
         #[cfg(target_os = "linux")]
         ask_for_large_pages(&buffer);
         buffer
@@ -256,19 +260,19 @@ impl<F: Real> Device for Cpu<F> {
         self.allocated.fetch_add((len * size_of::<u32>()) as u64, Ordering::Relaxed);
         vec![0; len]
     }
-    fn write(&self, buffer: &mut Vec<F>, values: &[F]) {
+    fn write(&self, buffer: &mut CpuBuffer<F>, values: &[F]) {
         buffer[..values.len()].copy_from_slice(values);
     }
     fn write_indices(&self, indices: &mut Vec<u32>, values: &[u32]) {
         indices[..values.len()].copy_from_slice(values);
     }
-    fn zero(&self, buffer: &mut Vec<F>, offset: usize, len: usize) {
+    fn zero(&self, buffer: &mut CpuBuffer<F>, offset: usize, len: usize) {
         buffer[offset..offset + len].par_chunks_mut(ZEROED).for_each(|part| part.fill(F::zero()));
     }
     fn submit(&self) -> Result<()> {
         Ok(())
     }
-    fn read(&self, buffer: &Vec<F>, range: Range<usize>) -> impl Future<Output = Result<Vec<F>>> {
+    fn read(&self, buffer: &CpuBuffer<F>, range: Range<usize>) -> impl Future<Output = Result<Vec<F>>> {
         ready(Ok(buffer[range].to_vec()))
     }
 }

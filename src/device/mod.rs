@@ -9,7 +9,7 @@ pub(crate) mod threads;
 mod tuning;
 pub(crate) mod wide;
 
-pub use cpu::{Cpu, Real};
+pub use cpu::{Cpu, CpuBuffer, Real};
 pub use engine::Engine;
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) use gpu::bare;

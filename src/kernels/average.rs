@@ -9,7 +9,7 @@
 
 use super::Status;
 use crate::device::threads::prelude::*;
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// The moving average.
 pub trait Average: Device {
@@ -52,7 +52,14 @@ impl Average for Gpu {
 const BLOCK: usize = 16_384;
 
 impl<F: Real> Average for Cpu<F> {
-    fn average_step(&self, len: usize, decay: f64, params: &Vec<F>, status: &Vec<F>, average: &mut Vec<F>) {
+    fn average_step(
+        &self,
+        len: usize,
+        decay: f64,
+        params: &CpuBuffer<F>,
+        status: &CpuBuffer<F>,
+        average: &mut CpuBuffer<F>,
+    ) {
         if status[Status::HELD] != F::zero() {
             return;
         }

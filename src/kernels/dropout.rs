@@ -4,7 +4,7 @@ use pulp::NullaryFnOnce;
 
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 use crate::rng::MaskKey;
 
 /// One draw: each element of the mask is 0 with probability `rate`, else 1 / (1 − `rate`).
@@ -138,8 +138,8 @@ impl<F: Real> Dropout for Cpu<F> {
         drop: &Drop,
         shape: &DropShape,
         sequences: &Vec<u32>,
-        source: Source<Vec<F>>,
-        (out, at): (&mut Vec<F>, usize),
+        source: Source<CpuBuffer<F>>,
+        (out, at): (&mut CpuBuffer<F>, usize),
         add: bool,
     ) {
         let out = &mut out[at..][..shape.rows * shape.columns];

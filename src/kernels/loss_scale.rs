@@ -12,7 +12,7 @@
 
 use super::Status;
 use crate::config::Precision;
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// Steps in a row after which the scale is doubled.
 pub(super) const STEPS: u32 = 2000;
@@ -49,7 +49,7 @@ impl LossScale for Gpu {
 }
 
 impl<F: Real> LossScale for Cpu<F> {
-    fn scale_loss(&self, len: usize, status: &Vec<F>, d_prediction: &mut Vec<F>) {
+    fn scale_loss(&self, len: usize, status: &CpuBuffer<F>, d_prediction: &mut CpuBuffer<F>) {
         let scale = status[Status::SCALE];
         if scale == F::one() {
             return;

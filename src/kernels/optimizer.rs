@@ -20,7 +20,7 @@ use super::loss_scale;
 use crate::config::{Config, OptimizerKind};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// How gradients are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -255,10 +255,10 @@ impl<F: Real> Optimize for Cpu<F> {
         len: usize,
         clip: Clip,
         row: usize,
-        d_params: &Vec<F>,
-        _scratch: &mut Vec<F>,
-        status: &mut Vec<F>,
-        history: &mut Vec<F>,
+        d_params: &CpuBuffer<F>,
+        _scratch: &mut CpuBuffer<F>,
+        status: &mut CpuBuffer<F>,
+        history: &mut CpuBuffer<F>,
     ) {
         let blocks = d_params[..len].par_chunks(BLOCK);
         let sums: Vec<f64> = blocks.map(|block| dispatch(Squares(block))).collect();
@@ -292,10 +292,10 @@ impl<F: Real> Optimize for Cpu<F> {
         len: usize,
         t: u64,
         lr: f64,
-        d_params: &Vec<F>,
-        status: &Vec<F>,
-        moments: &mut Vec<F>,
-        params: &mut Vec<F>,
+        d_params: &CpuBuffer<F>,
+        status: &CpuBuffer<F>,
+        moments: &mut CpuBuffer<F>,
+        params: &mut CpuBuffer<F>,
     ) {
         if status[Status::HELD] != F::zero() {
             return;

@@ -1,6 +1,6 @@
 //! Copies of rows: from a list of places, or to one.
 
-use crate::device::{Cost, Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 use crate::kernels::Matrix;
 
 /// Which rows to copy: the first ones, or those that a list of row numbers names.
@@ -64,7 +64,7 @@ impl Rows for Gpu {
 }
 
 impl<F: Real> Rows for Cpu<F> {
-    fn copy_rows(&self, shape: &RowsShape, listed: Listed<Vec<u32>>, from: &Vec<F>, to: &mut Vec<F>) {
+    fn copy_rows(&self, shape: &RowsShape, listed: Listed<Vec<u32>>, from: &CpuBuffer<F>, to: &mut CpuBuffer<F>) {
         for row in 0..shape.rows {
             let (source, target) = match listed {
                 Listed::No => (row, row),

@@ -1,6 +1,6 @@
 //! Gathers the windows of a batch from the series on the device.
 
-use crate::device::{Cpu, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
 
 /// Which part of each window to gather, and of how many windows.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ impl Windows for Gpu {
 }
 
 impl<F: Real> Windows for Cpu<F> {
-    fn gather_windows(&self, shape: &WindowShape, rows: &Vec<F>, starts: &Vec<u32>, windows: &mut Vec<F>) {
+    fn gather_windows(&self, shape: &WindowShape, rows: &CpuBuffer<F>, starts: &Vec<u32>, windows: &mut CpuBuffer<F>) {
         let length = shape.width * shape.channels;
         for (index, window) in windows[..shape.len()].chunks_exact_mut(length).enumerate() {
             let (t, n) = (index / shape.batch, index % shape.batch);

@@ -3,7 +3,7 @@
 use super::{Loss, LossShape, Record, likelihood};
 use crate::config::LossKind;
 use crate::device::threads::prelude::*;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 
 /// Fewer rows than this are not worth a thread.
 const ROWS: usize = 64;
@@ -13,11 +13,11 @@ impl<F: Real> Loss for Cpu<F> {
         &self,
         shape: &LossShape,
         record: Record,
-        prediction: &Vec<F>,
-        target: &Vec<F>,
-        d_prediction: &mut Vec<F>,
-        _scratch: &mut Vec<F>,
-        history: &mut Vec<F>,
+        prediction: &CpuBuffer<F>,
+        target: &CpuBuffer<F>,
+        d_prediction: &mut CpuBuffer<F>,
+        _scratch: &mut CpuBuffer<F>,
+        history: &mut CpuBuffer<F>,
     ) {
         shape.check();
         let target = &target[..shape.targets()];

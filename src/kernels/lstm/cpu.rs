@@ -11,13 +11,13 @@ use std::ops::Range;
 
 use super::{Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Pass};
 use crate::device::threads::in_pool;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::Matrix;
 use crate::kernels::product::{ToPack, panels_len};
 use norm::NormParameters;
 use tiles::Groups;
 
-type Tape<F> = LstmTape<Vec<F>, Vec<u32>>;
+type Tape<F> = LstmTape<CpuBuffer<F>, Vec<u32>>;
 
 impl<F: Real> Lstm for Cpu<F> {
     // So that less of a core's own cache passes by at each step; tiles are multiples of it.
@@ -27,15 +27,15 @@ impl<F: Real> Lstm for Cpu<F> {
     fn lstm_forward(
         &self,
         pass: &Pass,
-        params: &Vec<F>,
-        x: (&Vec<F>, usize),
-        start: Option<&LstmState<Vec<F>>>,
+        params: &CpuBuffer<F>,
+        x: (&CpuBuffer<F>, usize),
+        start: Option<&LstmState<CpuBuffer<F>>>,
         tape: &mut Tape<F>,
     ) {
         in_pool(|| forward::forward(self, pass, params, x, start, tape));
     }
 
-    fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<Vec<F>>) {
+    fn lstm_final_state(&self, pass: &Pass, tape: &Tape<F>, last: &Vec<u32>, state: &mut LstmState<CpuBuffer<F>>) {
         let (shape, batch) = (pass.shape, pass.batch());
         let (hidden, width) = (shape.hidden_size, shape.width());
         let last = |n: usize| last[n] as usize;
@@ -59,10 +59,10 @@ impl<F: Real> Lstm for Cpu<F> {
     fn lstm_backward(
         &self,
         pass: &Pass,
-        params: &Vec<F>,
-        x: (&Vec<F>, usize),
+        params: &CpuBuffer<F>,
+        x: (&CpuBuffer<F>, usize),
         tape: &mut Tape<F>,
-        gradients: LstmGradients<Vec<F>>,
+        gradients: LstmGradients<CpuBuffer<F>>,
     ) {
         in_pool(|| backward::backward(self, pass, params, x, tape, gradients));
     }

@@ -6,10 +6,17 @@ pub use panels::{CHAIN, Left, Term, ToPack, add_products, pack, pack_together, p
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 
 impl<F: Real> Product for Cpu<F> {
-    fn product(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, onto: Onto<Vec<F>>, c: &mut Vec<F>) {
+    fn product(
+        &self,
+        shape: &ProductShape,
+        a: &CpuBuffer<F>,
+        b: &CpuBuffer<F>,
+        onto: Onto<CpuBuffer<F>>,
+        c: &mut CpuBuffer<F>,
+    ) {
         let ProductShape { m, n, k, .. } = *shape;
         let c = &mut c[shape.c..][..m * n];
         let mut row = vec![F::zero(); n];
@@ -34,7 +41,14 @@ impl<F: Real> Product for Cpu<F> {
         });
     }
 
-    fn product_add(&self, shape: &ProductShape, a: &Vec<F>, b: &Vec<F>, c: &mut Vec<F>, _scratch: &mut Vec<F>) {
+    fn product_add(
+        &self,
+        shape: &ProductShape,
+        a: &CpuBuffer<F>,
+        b: &CpuBuffer<F>,
+        c: &mut CpuBuffer<F>,
+        _scratch: &mut CpuBuffer<F>,
+    ) {
         add_blocks(shape, a, b, &mut c[shape.c..][..shape.m * shape.n]);
     }
 

@@ -8,14 +8,19 @@ use pulp::{Scalar, Simd, WithSimd};
 use super::{Affine, AffineInput, AffineSize, WeightGradients};
 use crate::device::threads::{current_num_threads, prelude::*};
 use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::Matrix;
 use crate::kernels::dropout::{Drop, DropShape, Masks, Source, drop_rows};
 use crate::kernels::product::{CHAIN, Left, Term, add_products, pack, panels_len};
 use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
-    fn weight_gradients(&self, maps: &[Affine<Vec<F>>], d_params: &mut Vec<F>, _scratch: &mut Vec<F>) {
+    fn weight_gradients(
+        &self,
+        maps: &[Affine<CpuBuffer<F>>],
+        d_params: &mut CpuBuffer<F>,
+        _scratch: &mut CpuBuffer<F>,
+    ) {
         let maps: Vec<_> = maps.iter().map(|map| (MaskedMap { map, drop: None }, RowOrder::of(map.rows))).collect();
         weight_gradients_in_order(&maps, d_params);
     }
@@ -40,7 +45,7 @@ impl RowOrder {
 /// A map, and the dropout that its weights of h went through.
 #[derive(Clone, Copy)]
 pub struct MaskedMap<'a, F> {
-    pub map: &'a Affine<'a, Vec<F>>,
+    pub map: &'a Affine<'a, CpuBuffer<F>>,
     pub drop: Option<Drop>,
 }
 
@@ -154,7 +159,7 @@ impl<'a, F: Real> OutputBlock<'a, F> {
     }
 
     /// How much there is to do, in multiplications; a narrow input counts as two columns, and a map without input as one.
-    fn work_of(map: &Affine<Vec<F>>, outputs: usize) -> usize {
+    fn work_of(map: &Affine<CpuBuffer<F>>, outputs: usize) -> usize {
         let columns = |width: usize| if width > NARROW { width } else { width.min(1) * 2 };
         map.rows * outputs * map.size().widths.map(columns).iter().sum::<usize>().max(1)
     }

@@ -10,7 +10,7 @@ use super::zone::Zone;
 use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::dropout::{Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::tape::output_in;
@@ -25,10 +25,10 @@ use crate::kernels::{AffineSize, CellTape, LayerTape, Matrix};
 pub fn backward<F: Real>(
     device: &Cpu<F>,
     pass: &Pass,
-    params: &Vec<F>,
-    x: (&Vec<F>, usize),
+    params: &CpuBuffer<F>,
+    x: (&CpuBuffer<F>, usize),
     tape: &mut Tape<F>,
-    gradients: LstmGradients<Vec<F>>,
+    gradients: LstmGradients<CpuBuffer<F>>,
 ) {
     let LstmGradients { d_y, from, d_final, d_params, mut d_x, d_start } = gradients;
     let places: Vec<_> = pass.shape.places().collect();
@@ -128,10 +128,10 @@ struct Walk<'a, F> {
 fn walk<F: Real>(
     pass: &Pass,
     params: &[F],
-    x: (&Vec<F>, usize),
+    x: (&CpuBuffer<F>, usize),
     tape: &mut Tape<F>,
-    (d_y, from): (&Vec<F>, usize),
-    (d_final, wants_start): (Option<&LstmState<Vec<F>>>, bool),
+    (d_y, from): (&CpuBuffer<F>, usize),
+    (d_final, wants_start): (Option<&LstmState<CpuBuffer<F>>>, bool),
     sums: Option<OnTheWay>,
 ) {
     let LstmTape { layers, sequences, between, packed, dropped, scratch, .. } = tape;

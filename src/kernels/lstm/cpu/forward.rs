@@ -9,7 +9,7 @@ use super::zone::Zone;
 use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::dropout::{Dropout, Masks, Source, drop_rows};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::{LstmState, LstmTape, Pass};
@@ -22,8 +22,8 @@ pub fn forward<F: Real>(
     device: &Cpu<F>,
     pass: &Pass,
     params: &[F],
-    (x, first): (&Vec<F>, usize),
-    start: Option<&LstmState<Vec<F>>>,
+    (x, first): (&CpuBuffer<F>, usize),
+    start: Option<&LstmState<CpuBuffer<F>>>,
     tape: &mut Tape<F>,
 ) {
     let shape = pass.shape;
