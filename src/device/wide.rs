@@ -25,6 +25,19 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
     }
 }
 
+/// Asks for values that are read later, so that they are on their way to a core's own cache meanwhile.
+#[inline(always)]
+pub fn ask_for<F>(values: &[F]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(64 / size_of::<F>()) {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint about an address, which is that of a value.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
 /// One register: `F::Lanes<S>` with the instructions `S` of a processor.
 pub struct Wide<F: Real, S: Simd> {
     simd: S,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::norm::{BackwardNormStep, Sums};
 use super::steps::BackwardStep;
-use super::tiles::{Before, Groups, Tile, chains, cut, paired, tile_size, tiles};
+use super::tiles::{Before, Groups, Tile, chains, cut, paired, tile_size, tiles, with_earlier};
 use super::zone::Zone;
 use super::{Packs, Recurrence, Tape};
 use crate::device::threads::prelude::*;
@@ -294,6 +294,9 @@ impl<F: Real> Walk<'_, F> {
     }
 }
 
+/// Bytes of the gates of one layer of a tile that a core's own cache and its share of the outer one hold, about.
+const FAR: usize = 1 << 20;
+
 impl<F: Real> Recurrence<'_, F> {
     /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step, to the one before only if
     /// `wanted` there.
@@ -339,14 +342,22 @@ impl<F: Real> Recurrence<'_, F> {
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
         let parts =
             [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
-        let gates: [_; 2] = tile.gates[t].split_at_mut(4 * at).into();
+        let far = size_of_val(&*tile.gates[t]) * tile.gates.len() > FAR;
+        let (gates, gates_ahead) = with_earlier(&mut tile.gates, t, self.reverse());
+        let gates: [_; 2] = gates.split_at_mut(4 * at).into();
         let parts = parts.into_iter().zip(gates);
         match &self.norm {
             Some(own) => {
-                let kept = tile.norm[t].split_at(ongoing, hidden).into_iter().zip([0, ongoing]);
-                for ((([c_before, _], d_h, d_c), gates), (kept, first)) in parts.zip(kept) {
+                let (kept, kept_ahead) = with_earlier(&mut tile.norm, t, self.reverse());
+                let nothing = [&[][..]; 2];
+                let ahead = match (gates_ahead, kept_ahead) {
+                    (Some(gates), Some(kept)) if far => [&gates[..4 * at], &kept.a[..4 * at]],
+                    _ => nothing,
+                };
+                let kept = kept.split_at(ongoing, hidden).into_iter().zip([(0, ahead), (ongoing, nothing)]);
+                for ((([c_before, _], d_h, d_c), gates), (kept, (first, ahead))) in parts.zip(kept) {
                     let sums = Sums { values: tile.sums, first };
-                    dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums });
+                    dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums, ahead });
                 }
             }
             None => {

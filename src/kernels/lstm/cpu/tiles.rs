@@ -210,6 +210,13 @@ pub fn cut<'a, F>(
     tiles.into_iter()
 }
 
+/// The block of step `t`, and that of the step before it on a direction's way.
+pub fn with_earlier<T>(blocks: &mut [T], t: usize, reverse: bool) -> (&mut T, Option<&T>) {
+    let (left, right) = blocks.split_at_mut(t);
+    let (now, right) = right.split_first_mut().expect("a block for each step");
+    (now, if reverse { right.first() } else { left.last() }.map(|block| &*block))
+}
+
 /// The cell states before a step: those of the step before for the sequences that have it, and the start states of others.
 pub struct Before<'a, F> {
     pub ongoing: &'a [F],  // [ongoing, H]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{NormParameters, Normed};
-use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
+use crate::device::wide::{Along, Wide, ask_for, lanes, registers, registers_mut};
 use crate::device::{Cpu, Real};
 use crate::kernels::Lstm;
 use crate::kernels::lstm::cpu::steps::{quarters, quarters_mut};
@@ -19,6 +19,8 @@ pub struct BackwardNormStep<'a, F> {
     pub d_h: &'a [F],       // [n, H]
     pub d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
     pub sums: Sums<'a, F>,
+    /// Gates and a of the step before, which is the next to be read, to be asked for row by row; or none.
+    pub ahead: [&'a [F]; 2], // [n, 4H]
 }
 
 /// The gradients of a layer's gains and biases over all steps, which each step adds to.
@@ -79,9 +81,14 @@ impl<F: Real> BackwardNormStep<'_, F> {
     /// `R` sequences from `first` on.
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize, scratch: &mut Scratch<F>) {
-        let Self { own, kept, gates, c_before, d_h, d_c, sums } = self;
+        let Self { own, kept, gates, c_before, d_h, d_c, sums, ahead } = self;
         let hidden = own.gain_c.len();
         let wide = 4 * first * hidden..4 * (first + R) * hidden;
+        for ahead in ahead {
+            if let Some(rows) = ahead.get(wide.clone()) {
+                ask_for(rows);
+            }
+        }
         let (a, gates) = (&kept.a[wide.clone()], &mut gates[wide]);
         let (of_gates, [sum_c, sum_shift]) = sums.of(first, hidden);
         let mut before_norm = [[F::zero(); 3]; R];
