@@ -6,7 +6,7 @@
 // With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
-const TURNS = 1u; // two if dropout may lie between layers, or on h
+const TURNS = 1u; // two if what comes from above and through time are summed apart: with masks or unequal lengths
 const P = 0u;
 const STEP = 0u;
 const KEEP = 1u;

@@ -256,9 +256,21 @@ fn layers_and_directions_go_together() {
         }
         let both = LstmShape { bidirectional: true, ..plain.shape };
         cases.push(LstmCase { shape: both, ..plain.clone() });
-        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        let lengths: Vec<_> = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         let shape = LstmShape { ragged: true, noise, ..both };
-        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        let uneven = LstmCase { lengths, from: 0, draw: Some(3), ..plain.clone() };
+        cases.push(LstmCase { shape, ..uneven.clone() });
+        for noise in [Noise::default(), dropout, Noise { recurrent_dropout: 0.4, ..dropout }] {
+            let shape = LstmShape { ragged: true, noise, ..plain.shape };
+            cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..uneven.clone() });
+            cases.push(LstmCase { shape, states: false, inputs: false, ..uneven.clone() });
+        }
+        // A batch of equal lengths where unequal ones may come.
+        cases.push(LstmCase {
+            shape: LstmShape { ragged: true, noise: dropout, ..plain.shape },
+            draw: Some(2),
+            ..plain.clone()
+        });
         cases.push(plain);
     }
     let step_by_step = [stacked(4, 1, 1), stacked(8, 2, 2), stacked(16, 2, 1)];
@@ -277,7 +289,9 @@ fn checks_change_no_bit_of_cells_together() {
     let lengths = vec![30, 7, 37];
     let masks = Noise { dropout: 0.3, recurrent_dropout: 0.4, zoneout_h: 0.1, seed: 5, ..Noise::default() };
     let masked = LstmCase { shape: LstmShape { noise: masks, ..plain.shape }, draw: Some(1), ..plain.clone() };
-    let cases = [LstmCase { shape: both, lengths, from: 0, ..plain.clone() }, masked, plain];
+    let uneven = LstmCase { lengths, from: 0, ..plain.clone() };
+    let stack = LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, ..uneven.clone() };
+    let cases = [LstmCase { shape: both, ..uneven }, stack, masked, plain];
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
     for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
@@ -308,7 +322,9 @@ fn steps_of_16_bits() {
             _ => LstmShape { proj_size: 16, ..plain.shape },
         };
         cases.push(LstmCase { shape: other, ..plain.clone() });
-        cases.push(LstmCase { shape, lengths, from: 0, draw: Some(3), ..plain.clone() });
+        let uneven = LstmCase { lengths, from: 0, draw: Some(3), ..plain.clone() };
+        cases.push(LstmCase { shape: LstmShape { bidirectional: false, ..shape }, ..uneven.clone() });
+        cases.push(LstmCase { shape, ..uneven });
         for (dropout, recurrent_dropout) in [(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.4, 0.4)] {
             let noise = Noise { recurrent_dropout, weight_drop, dropout, locked: index == 0, ..noise };
             cases.push(LstmCase { shape: LstmShape { noise, ..plain.shape }, draw: Some(3), ..plain.clone() });
@@ -374,6 +390,17 @@ fn a_strategy_takes_its_dispatches() {
     for noise in [between, Noise { recurrent_dropout: 0.4, ..between }] {
         let [many, few] = [9, 5].map(|steps| count(&stacked, steps, false, 0, noise));
         assert_eq!(many - few, 2 * 2 * 4);
+    }
+    // Sequences of unequal length two layers at a time.
+    let uneven = |gpu: &Gpu, steps, layers| {
+        let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, layers], true, 0) };
+        let before = gpu.counts().dispatches;
+        LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, lengths: vec![2, steps, 1], ..plain }.run(gpu);
+        gpu.counts().dispatches - before
+    };
+    for (layers, together) in [(2, 1), (3, 2), (4, 2)] {
+        assert_eq!(uneven(&stacked, 9, layers) - uneven(&stacked, 5, layers), 2 * 2 * together * 4, "{layers} layers");
+        assert_eq!(uneven(&tiled, 9, layers) - uneven(&tiled, 5, layers), 2 * 2 * layers as u64 * 4, "{layers} layers");
     }
     // The weights of the upper layer's input are packed, too; the way back has no product between the layers.
     assert_eq!(dispatches(&tiled, 9) - dispatches(&stacked, 9), 2 * (2 * (2 * 9 - 10) - 1 + 1));

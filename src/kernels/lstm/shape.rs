@@ -146,13 +146,14 @@ impl LstmShape {
     pub(super) fn shares_output(&self) -> bool {
         !self.bidirectional && !self.ragged && self.noise.recurrent_dropout == 0.0
     }
-    /// Whether there are layers that may go together: several, of one direction, and sequences of one length.
+    /// Whether there are layers that may go together: several, of one direction.
     pub(super) fn is_stack(&self) -> bool {
-        self.num_layers > 1 && !self.bidirectional && !self.ragged
+        self.num_layers > 1 && !self.bidirectional
     }
-    /// Whether such layers may have masks of what they pass on: of h_t on its way up, or into the next step.
-    pub(super) fn is_masked_stack(&self) -> bool {
-        self.is_stack() && (self.noise.dropout > 0.0 || self.noise.recurrent_dropout > 0.0)
+    /// Whether what such layers hand up and what their next steps read may be two things: with masks on either, or where sequences
+    /// end at steps of their own.
+    pub(super) fn parts_ways(&self) -> bool {
+        self.is_stack() && (self.noise.dropout > 0.0 || !self.shares_output())
     }
     /// Whether h keeps some of its elements.
     pub(super) fn zones(&self) -> bool {

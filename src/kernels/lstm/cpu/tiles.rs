@@ -214,7 +214,7 @@ pub fn cut<'a, F>(
 pub fn with_earlier<T>(blocks: &mut [T], t: usize, reverse: bool) -> (&mut T, Option<&T>) {
     let (left, right) = blocks.split_at_mut(t);
     let (now, right) = right.split_first_mut().expect("a block for each step");
-    (now, if reverse { right.first() } else { left.last() }.map(|block| &*block))
+    (now, if reverse { right.first() } else { left.last() })
 }
 
 /// The cell states before a step: those of the step before for the sequences that have it, and the start states of others.

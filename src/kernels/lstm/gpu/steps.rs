@@ -105,9 +105,9 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    /// In this kind; that of stacks with masks by itself, as it takes more registers.
+    /// In this kind; that of stacks whose layers' ways part by itself, as it takes more registers.
     fn kernel(&self, kernel: &'static StepKernel) -> &'static Kernel {
-        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.is_masked_stack())
+        kernel.of(self.kind, self.pass.shape, self.are_stacked() && self.pass.shape.parts_ways())
     }
 
     /// Whether dropout lies between layers that pass on what goes up and down by themselves.
@@ -216,8 +216,7 @@ impl<'a> Recurrences<'a> {
         let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, u_or_drop];
         let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
         let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| self.kernel(kernel));
-        for index in 0..Wave::count(self.company, self.pass) {
-            let wave = Wave::of(self.company, self.pass, cells.start, index, false);
+        for wave in Wave::all(self.company, self.pass, cells.start, false) {
             let params = self.forward_params(&wave, start.is_some(), cell);
             let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
@@ -343,8 +342,7 @@ impl<'a> Recurrences<'a> {
         let [backward, project, start] =
             [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START].map(|kernel| self.kernel(kernel));
         let normed = [params_of, &tape.d_h, c, mask, gates, d_state, &tape.norm];
-        for index in 0..Wave::count(self.company, pass) {
-            let wave = Wave::of(self.company, pass, cells.start, index, true);
+        for wave in Wave::all(self.company, pass, cells.start, true) {
             let params = self.backward_params(&wave, from, d_final.is_some(), tape);
             let present = wave.sequences(false);
             let of_width = self.grid(true, width, present, wave.count);
@@ -358,7 +356,8 @@ impl<'a> Recurrences<'a> {
             } else {
                 gpu.run(backward, &params, &buffers, self.grid(true, hidden, present, wave.count));
             }
-            if d_start.is_some() && wave.begins() {
+            // A stack's come below.
+            if d_start.is_some() && wave.begins() && !self.are_stacked() {
                 gpu.run(start, &params, &buffers, of_width);
             }
         }

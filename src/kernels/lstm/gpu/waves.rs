@@ -83,7 +83,7 @@ pub(super) struct Wave {
     pub cells: [usize; 2],
     pub steps: [Step; 2],
     pub count: usize,
-    /// Which of the cells has the last step of a stack's sequences; beyond them where none has.
+    /// Which of the cells has the last step of a stack's sequences of one length; beyond them where none has.
     pub ends: usize,
 }
 
@@ -93,37 +93,50 @@ impl Wave {
         Self { cells: [cell; 2], steps: [step; 2], count: 1, ends: usize::MAX }
     }
 
-    /// How many waves take all steps.
-    pub fn count(company: Company, pass: &Pass) -> usize {
-        pass.packing.steps() + if company == Company::Layers { pass.shape.num_layers - 1 } else { 0 }
-    }
-
-    /// Wave `index` of `first` and the cells that go together with it; `back` on the way back.
-    pub fn of(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> Self {
+    /// Those that take all steps of `first` and of the cells that go together with it, one after the other; `back` on the way
+    /// back.
+    pub fn all(company: Company, pass: &Pass, first: usize, back: bool) -> Vec<Self> {
         let (packing, steps) = (pass.packing, pass.packing.steps());
         if company == Company::Layers {
-            return Self::of_layers(pass, index, back);
+            return (0..steps + pass.shape.num_layers - 1)
+                .flat_map(|index| Self::of_layers(pass, index, back))
+                .collect();
         }
-        let walked = if back { steps - 1 - index } else { index };
         let count = 1 + usize::from(company == Company::Directions);
         let cells = [first, first + count - 1];
-        Self { cells, steps: cells.map(|cell| packing.step(walked, pass.is_reverse(cell))), count, ends: usize::MAX }
+        let wave = |walked| Self {
+            cells,
+            steps: cells.map(|cell| packing.step(walked, pass.is_reverse(cell))),
+            count,
+            ends: usize::MAX,
+        };
+        let walk = (0..steps).map(|index| wave(if back { steps - 1 - index } else { index }));
+        walk.collect()
     }
 
-    /// Layers of which each is a step behind the one before.
-    fn of_layers(pass: &Pass, index: usize, back: bool) -> Self {
-        let (steps, layers, batch) = (pass.packing.steps(), pass.shape.num_layers, pass.batch());
+    /// Layers of which each is a step behind the one before: all of them, or two by two where the steps' rows are not equally
+    /// far apart.
+    fn of_layers(pass: &Pass, index: usize, back: bool) -> impl Iterator<Item = Self> {
+        let (packing, steps, layers) = (pass.packing, pass.packing.steps(), pass.shape.num_layers);
+        let (batch, even) = (pass.batch(), packing.is_even());
         let (from, to) = ((index + 1).saturating_sub(steps), layers.min(index + 1));
-        let behind = [from, (from + 1).min(to - 1)];
-        // Before the rows of the first step lie those of the start state, so that no step is the first.
-        let step = |behind: usize| {
+        let step = move |behind: usize| {
             let t = if back { steps - 1 + behind - index } else { index - behind };
+            if !even {
+                return packing.step(t, false);
+            }
+            // Before the rows of the first step lie those of the start state, so that no step is the first.
             let row = t * batch;
             let [before, next] = [row.wrapping_sub(batch), row + batch];
             Step { t, row, present: batch, before, ongoing: batch, next, following: batch, joining: batch }
         };
-        let cells = behind.map(|behind| if back { layers - 1 - behind } else { behind });
-        Self { cells, steps: behind.map(step), count: to - from, ends: index - from }
+        let together = if even { to - from } else { 2 };
+        (from..to).step_by(together).map(move |from| {
+            let count = together.min(to - from);
+            let behind = [from, from + count.min(2) - 1];
+            let cells = behind.map(|behind| if back { layers - 1 - behind } else { behind });
+            Self { cells, steps: behind.map(step), count, ends: if even { index - from } else { usize::MAX } }
+        })
     }
 
     /// Numbers of the first cell, and how much more those of the second are.
