@@ -29,7 +29,7 @@ struct Params {
     mask_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // whose gradients go down in the same dispatches; 0 where all of them have gone into `d_y` before
-    ends: u32,       // the layer of the grid whose step is its sequences' last, among `layers`
+    ends: u32,       // the layer of the grid whose step is its sequences' last, among `layers` of equal lengths
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,

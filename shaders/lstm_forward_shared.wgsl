@@ -89,7 +89,7 @@ fn step_of(z: u32) -> Step {
     );
 }
 
-// Where `h_in` has h_{t−1}, or h_t of the layer below, which is its `h_in` one step on if that has no mask.
+// Where `h_in` has h_{t−1}, or h_t of the layer below, which with shared_output is its `h_in` one step on.
 fn row_of_h(below: bool) -> u32 {
     return select(here.row, here.row + params.batch - params.rows_apart, below);
 }

@@ -78,7 +78,7 @@ fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
     // repeat P in PAIRS
     var above_P = 0.0;
     // end
-    // What comes from the layer above comes for itself where masks may lie on the way.
+    // What comes from the layer above comes for itself where masks may lie on the way or lengths differ.
     let apart = TURNS > 1u && own.stacked;
     if apart {
         multiply(terms, 2u * terms, weights, params.width, group.x * COLUMNS, local, subgroup);

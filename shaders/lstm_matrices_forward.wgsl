@@ -6,7 +6,7 @@
 // With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
-const APART = 0u; // 1 if what a layer hands up may be apart from what its next step reads
+const PARTED = 0u; // 1 if what a layer hands up may differ from what its next step reads
 const P = 0u;
 const UNITS = COLUMNS / 4u;
 
@@ -73,14 +73,14 @@ fn left_four(term: u32, s: u32) -> vec4f {
     let n = min(first + s, here.present - 1u);
     let at = (row_of_h(below) + n) * params.width + k;
     let at_below = (row_below() + n) * params.width + k;
-    let apart = APART != 0u && below;
+    let parted = PARTED != 0u && below;
     var h: vec4f;
-    if apart && params.shared_output == 0u {
+    if parted && params.shared_output == 0u {
         h = vec4f(y[at_below], y[at_below + 1u], y[at_below + 2u], y[at_below + 3u]);
     } else {
         h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
     }
-    if apart && params.dropped != 0u {
+    if parted && params.dropped != 0u {
         h *= vec4f(u[at_below], u[at_below + 1u], u[at_below + 2u], u[at_below + 3u]);
     }
     return h;

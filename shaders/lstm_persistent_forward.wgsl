@@ -48,6 +48,7 @@ struct Params {
     steps: u32,   // T
     batch: u32,
     even: u32,
+    paired: u32,  // whether workgroups take long and short sequences by turns
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh of the first cell, [H, H, 4]
     weights_apart: u32,

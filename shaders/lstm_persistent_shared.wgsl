@@ -32,11 +32,11 @@ fn way_of(z: u32) -> Way {
     );
 }
 
-// The first sequence of a workgroup. The longest come first in a batch of unequal ones: there it is those of the first workgroup, of
-// the last, of the second and so on, as a processor that is given many of them in a row then has about as much work as another.
+// The first sequence of a workgroup. The longest come first in a batch of unequal ones: with `paired` the first workgroup has those,
+// the second the last ones, the third those after the first, and so on.
 fn first_of(x: u32) -> u32 {
     let last = (params.batch - 1u) / SEQUENCES;
-    if params.even != 0u {
+    if params.paired == 0u {
         return x * SEQUENCES;
     }
     return select(x / 2u, last - x / 2u, x % 2u == 1u) * SEQUENCES;

@@ -5,7 +5,7 @@
 // products is asked for ahead.
 // A layer of the grid is one direction of one layer. In a stack of `layers` each is a step after the one above, and the terms
 // of that one's d_gates_t · W_ih follow those of its own d_gates_{t+1}, or come before them, for themselves, where masks may lie
-// on the way.
+// on the way or lengths differ.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
 // With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl and lstm_zone.wgsl.

@@ -18,7 +18,7 @@ const PAIRS = 1u;  // 4 / PARTS, at least one
 const TERMS = 16u; // of the product, in workgroup memory at a time; a multiple of 4 PARTS
 const AHEAD = 1u;  // terms whose weights are asked for together; a part's share of TERMS is a multiple
 const FILLS = 1u;  // fours of the tile that an invocation fills: TERMS · FOURS / THREADS
-const APART = 0u; // 1 if what a layer hands up may be apart from what its next step reads
+const PARTED = 0u; // 1 if what a layer hands up may differ from what its next step reads
 const P = 0u;
 const Q = 0u;
 const K = 0u;
@@ -143,14 +143,14 @@ fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
     let sequences = min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u));
     let at = (row_of_h(below) + sequences) * params.width + k;
     let at_below = (row_below() + sequences) * params.width + k;
-    let apart = APART != 0u && below;
+    let parted = PARTED != 0u && below;
     var h: vec4f;
-    if apart && params.shared_output == 0u {
+    if parted && params.shared_output == 0u {
         h = vec4f(y[at_below.x], y[at_below.y], y[at_below.z], y[at_below.w]);
     } else {
         h = vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
     }
-    if apart && params.dropped != 0u {
+    if parted && params.dropped != 0u {
         h *= vec4f(u[at_below.x], u[at_below.y], u[at_below.z], u[at_below.w]);
     }
     return h;

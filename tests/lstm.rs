@@ -230,6 +230,17 @@ fn strategies() {
     hold_on(&cases, &gpus);
 }
 
+/// Layer normalisation over tapes that a processor's caches may not hold: what it asks for ahead is there.
+#[test]
+fn layer_norm_over_long_tapes() {
+    let plain = LstmCase::new([80, 32, 3, 64, 1], true, 79);
+    let shape = LstmShape { layer_norm: true, ..plain.shape };
+    let lengths = (0..32).map(|n| 80 - n % 3 * 7).collect();
+    let uneven = LstmShape { bidirectional: true, ragged: true, ..shape };
+    let uneven = LstmCase { shape: uneven, lengths, from: 0, ..plain.clone() };
+    hold_on(&[uneven, LstmCase { shape, ..plain }], &[]);
+}
+
 /// Both directions of a layer in one dispatch, and all layers of a stack: fewer and more layers than steps, whole batches and
 /// parts, with what may be on beside that.
 #[test]
@@ -260,10 +271,12 @@ fn layers_and_directions_go_together() {
         let shape = LstmShape { ragged: true, noise, ..both };
         let uneven = LstmCase { lengths, from: 0, draw: Some(3), ..plain.clone() };
         cases.push(LstmCase { shape, ..uneven.clone() });
-        for noise in [Noise::default(), dropout, Noise { recurrent_dropout: 0.4, ..dropout }] {
+        let recurrent = Noise { recurrent_dropout: 0.4, ..kept };
+        for noise in [Noise::default(), recurrent, dropout, Noise { dropout: 0.3, ..recurrent }] {
             let shape = LstmShape { ragged: true, noise, ..plain.shape };
             cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..uneven.clone() });
             cases.push(LstmCase { shape, states: false, inputs: false, ..uneven.clone() });
+            cases.push(LstmCase { shape, draw: None, ..uneven.clone() });
         }
         // A batch of equal lengths where unequal ones may come.
         cases.push(LstmCase {
@@ -290,7 +303,8 @@ fn checks_change_no_bit_of_cells_together() {
     let masks = Noise { dropout: 0.3, recurrent_dropout: 0.4, zoneout_h: 0.1, seed: 5, ..Noise::default() };
     let masked = LstmCase { shape: LstmShape { noise: masks, ..plain.shape }, draw: Some(1), ..plain.clone() };
     let uneven = LstmCase { lengths, from: 0, ..plain.clone() };
-    let stack = LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, ..uneven.clone() };
+    let shape = LstmShape { ragged: true, ..masked.shape };
+    let stack = LstmCase { shape, draw: Some(1), ..uneven.clone() };
     let cases = [LstmCase { shape: both, ..uneven }, stack, masked, plain];
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
     for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
@@ -355,7 +369,9 @@ fn checks_change_no_bit_of_16() {
     let plain = LstmCase::new([3, 9, 5, 48, 2], true, 0);
     let shape = LstmShape { proj_size: 32, bidirectional: true, ..plain.shape };
     let normed = LstmShape { layer_norm: true, ..plain.shape };
-    for case in [LstmCase { shape, ..plain.clone() }, LstmCase { shape: normed, ..plain.clone() }, plain] {
+    let uneven = LstmCase { lengths: vec![3, 1, 2, 2, 3, 1, 1, 3, 2], ..plain.clone() };
+    let stack = LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, ..uneven };
+    for case in [LstmCase { shape, ..plain.clone() }, LstmCase { shape: normed, ..plain.clone() }, stack, plain] {
         for (trusted, checked) in trusted.iter().zip(&checked) {
             assert_eq!(bits(&case.run(trusted)), bits(&case.run(checked)), "{:?} {:?}", trusted.half(), case.shape);
         }

@@ -27,7 +27,7 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
 
 /// Asks for values that are read later, so that they are on their way to a core's own cache meanwhile.
 #[inline(always)]
-pub fn ask_for<F>(values: &[F]) {
+pub fn ask_for<F: Real>(values: &[F]) {
     #[cfg(target_arch = "x86_64")]
     for line in values.chunks(64 / size_of::<F>()) {
         use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -132,8 +132,8 @@ for (const [file, constants, shared] of [
   backward(65, 8, 8, 3, 1, 68, 0, 1, 0, 1),
   backward(64, 1, 16, 1, 16, 4, 4, 0, 0, 2),
   backward(65, 3, 17, 1, 8, 9, 9, 1, 0, 2),
-  tiled("forward", { UNITS: 32, GROUPS: 4, QUADS: 2, PARTS: 2, PAIRS: 2, TERMS: 128, AHEAD: 16, FILLS: 4, APART: 0 }),
-  tiled("forward", { UNITS: 16, GROUPS: 2, QUADS: 1, PARTS: 8, PAIRS: 1, TERMS: 256, AHEAD: 16, FILLS: 2, APART: 1 }),
+  tiled("forward", { UNITS: 32, GROUPS: 4, QUADS: 2, PARTS: 2, PAIRS: 2, TERMS: 128, AHEAD: 16, FILLS: 4, PARTED: 0 }),
+  tiled("forward", { UNITS: 16, GROUPS: 2, QUADS: 1, PARTS: 8, PAIRS: 1, TERMS: 256, AHEAD: 16, FILLS: 2, PARTED: 1 }),
   tiled("backward", { COLUMNS: 8, GROUPS: 4, QUADS: 2, PARTS: 8, PAIRS: 2, TERMS: 128, AHEAD: 16, FILLS: 4, TURNS: 1 }),
   tiled("backward", { COLUMNS: 4, GROUPS: 2, QUADS: 1, PARTS: 32, PAIRS: 1, TERMS: 512, AHEAD: 16, FILLS: 4, TURNS: 2 }),
   // As `full.rs` cuts them: layer normalisation, a projection, both, in slices and in one.

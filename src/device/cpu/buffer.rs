@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use crate::device::Real;
 
 /// Numbers in the processor's memory. They begin where a line of its cache does, so that a register's worth of them lies in one
-/// line: with AVX-512, where a register is a whole line, steps take 2 to 3 % less time than if each were in two.
+/// line: with AVX-512, where a register is a whole line, most steps take 1 to 2 % less time than if each were in two.
 #[derive(Debug)]
 pub struct CpuBuffer<F> {
     values: Vec<F>,

@@ -146,9 +146,9 @@ impl LstmShape {
     pub(super) fn shares_output(&self) -> bool {
         !self.bidirectional && !self.ragged && self.noise.recurrent_dropout == 0.0
     }
-    /// Whether there are layers that may go together: several, of one direction.
+    /// Whether there are layers that may go together: several, of one direction, without what takes whole rows.
     pub(super) fn is_stack(&self) -> bool {
-        self.num_layers > 1 && !self.bidirectional
+        self.num_layers > 1 && !self.bidirectional && !self.layer_norm && self.proj_size == 0
     }
     /// Whether what such layers hand up and what their next steps read may be two things: with masks on either, or where sequences
     /// end at steps of their own.

@@ -294,9 +294,6 @@ impl<F: Real> Walk<'_, F> {
     }
 }
 
-/// Bytes of the gates of one layer of a tile that a core's own cache and its share of the outer one hold, about.
-const FAR: usize = 1 << 20;
-
 impl<F: Real> Recurrence<'_, F> {
     /// One time step of a tile, backwards; `d_h` `[n, P]` and `d_c` `[n, H]` go from step to step, to the one before only if
     /// `wanted` there.
@@ -342,7 +339,6 @@ impl<F: Real> Recurrence<'_, F> {
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
         let parts =
             [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
-        let far = size_of_val(&*tile.gates[t]) * tile.gates.len() > FAR;
         let (gates, gates_ahead) = with_earlier(&mut tile.gates, t, self.reverse());
         let gates: [_; 2] = gates.split_at_mut(4 * at).into();
         let parts = parts.into_iter().zip(gates);
@@ -351,7 +347,7 @@ impl<F: Real> Recurrence<'_, F> {
                 let (kept, kept_ahead) = with_earlier(&mut tile.norm, t, self.reverse());
                 let nothing = [&[][..]; 2];
                 let ahead = match (gates_ahead, kept_ahead) {
-                    (Some(gates), Some(kept)) if far => [&gates[..4 * at], &kept.a[..4 * at]],
+                    (Some(gates), Some(kept)) if tile.far => [&gates[..4 * at], &kept.a[..4 * at]],
                     _ => nothing,
                 };
                 let kept = kept.split_at(ongoing, hidden).into_iter().zip([(0, ahead), (ongoing, nothing)]);

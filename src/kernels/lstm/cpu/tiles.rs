@@ -128,12 +128,14 @@ pub struct Tile<'a, F> {
     /// Sequences.
     pub count: usize,
     pub gates: Vec<&'a mut [F]>, // T of [n, 4H]
-    pub h_in: Vec<&'a mut [F]>,  // T (+ 1) of [n, P]
-    pub c: Vec<&'a mut [F]>,     // 1 + T of [n, H], the start states first
-    pub u: Vec<&'a mut [F]>,     // T of [n, H], or of [n, P] for its gradients
+    /// Whether those of all steps are more than a core's caches may hold.
+    pub far: bool,
+    pub h_in: Vec<&'a mut [F]>, // T (+ 1) of [n, P]
+    pub c: Vec<&'a mut [F]>,    // 1 + T of [n, H], the start states first
+    pub u: Vec<&'a mut [F]>,    // T of [n, H], or of [n, P] for its gradients
     /// What layer normalisation keeps.
     pub norm: Vec<Normed<'a, F>>, // T, or none without it
-    pub sums: &'a mut [F],       // [⌈count / 4⌉, 10H], the gradients of its gains and biases
+    pub sums: &'a mut [F],      // [⌈count / 4⌉, 10H], the gradients of its gains and biases
 }
 
 impl<F> Tile<'_, F> {
@@ -147,6 +149,9 @@ impl<F> Tile<'_, F> {
         self.c.len() - 1
     }
 }
+
+/// About the bytes of a tile's gates that a core's own cache and its share of the outer one hold beside the rest.
+const FAR: usize = 1 << 20;
 
 /// Cuts the buffers of one direction of one layer into tiles. An empty buffer gives tiles without it.
 pub fn tiles<'a, F: Real>(
@@ -175,15 +180,20 @@ pub fn tiles<'a, F: Real>(
     let rows = cut(a, tile, &steps, shape.gates()).zip(cut(moments, tile, &steps, 3));
     let normed = |(a, moments): (_, &'a mut [F])| Normed { a, moments: moments.as_chunks_mut().0 };
     let mut norm = rows.map(|(a, moments)| a.into_iter().zip(moments).map(normed).collect());
-    let cut_one = |first: usize| Tile {
-        first,
-        count: tile.min(batch - first),
-        gates: gates.next().unwrap_or_default(),
-        h_in: h_in.next().unwrap_or_default(),
-        c: c.next().unwrap_or_default(),
-        u: u.next().unwrap_or_default(),
-        norm: norm.next().unwrap_or_default(),
-        sums: sums.next().unwrap_or_default(),
+    let cut_one = |first: usize| {
+        let own = gates.next().unwrap_or_default();
+        let bytes: usize = own.iter().map(|block| size_of_val(&**block)).sum();
+        Tile {
+            first,
+            count: tile.min(batch - first),
+            gates: own,
+            far: bytes > FAR,
+            h_in: h_in.next().unwrap_or_default(),
+            c: c.next().unwrap_or_default(),
+            u: u.next().unwrap_or_default(),
+            norm: norm.next().unwrap_or_default(),
+            sums: sums.next().unwrap_or_default(),
+        }
     };
     (0..batch).step_by(tile).map(cut_one).collect()
 }

@@ -23,7 +23,7 @@ params! {
 params! {
     struct ForwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32,
+        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
         x: u32, w_ih: u32, b_ih: u32, b_hh: u32, biases: u32, parameters_apart: u32, masked: u32,
         outputs: u32, shared_output: u32, has_start: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
@@ -32,7 +32,7 @@ params! {
 params! {
     struct BackwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32, layers: u32, masked: u32,
+        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32, layers: u32, masked: u32,
         outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
@@ -427,6 +427,7 @@ impl<'a> Recurrences<'a> {
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
                 even: u32::from(pass.packing.is_even()),
+                paired: u32::from(self.pairs()),
                 table: packed.table() as u32,
                 weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
                 weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
@@ -519,6 +520,7 @@ impl<'a> Recurrences<'a> {
                 steps: pass.packing.steps() as u32,
                 batch: pass.batch() as u32,
                 even: u32::from(pass.packing.is_even()),
+                paired: u32::from(self.pairs()),
                 table: packed.table() as u32,
                 weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
                 weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
@@ -548,6 +550,12 @@ impl<'a> Recurrences<'a> {
                 after_layer(gpu, pass, layer, rows, tape);
             }
         }
+    }
+
+    /// Whether workgroups take long and short sequences by turns: where each thread of a processor is given as many of them in a
+    /// row. Multiprocessors take one when they are free, the longest first.
+    fn pairs(&self) -> bool {
+        self.gpu.is_software() && !self.pass.packing.is_even()
     }
 
     fn grid(&self, sequences: usize, cells: usize) -> [u32; 3] {

@@ -146,12 +146,12 @@ pub(super) static START: StepKernel =
     step_kernel!(BACKWARD_START, TILED_START, MATRIX_BACKWARD, "matrices_start", true);
 
 impl StepKernel {
-    /// The kernel of this kind for a shape; `apart` as in [`LstmShape::parts_ways`], where layers go together.
-    pub fn of(&'static self, steps: Steps, shape: &LstmShape, apart: bool) -> &'static Kernel {
+    /// The kernel of this kind for a shape; `parted` as in [`LstmShape::parts_ways`], where layers go together.
+    pub fn of(&'static self, steps: Steps, shape: &LstmShape, parted: bool) -> &'static Kernel {
         match steps {
-            Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape, apart)),
+            Steps::Tiles(tiles) => unrolled(self.tiled, &tiles.constants(self.backward, shape, parted)),
             #[cfg(not(target_arch = "wasm32"))]
-            Steps::Matrices(matrices) => unrolled(&self.matrices, &matrices.constants(self.backward, shape, apart)),
+            Steps::Matrices(matrices) => unrolled(&self.matrices, &matrices.constants(self.backward, shape, parted)),
             _ => self.plain,
         }
     }
@@ -162,8 +162,8 @@ pub(super) fn made(steps: Steps, shape: &LstmShape) -> Vec<&'static Kernel> {
     match steps {
         Steps::Plain => Vec::new(),
         _ => {
-            let apart = shape.parts_ways();
-            [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape, apart)).into()
+            let parted = shape.parts_ways();
+            [&FORWARD, &RECUR, &BACKWARD, &PROJECT, &START].map(|kernel| kernel.of(steps, shape, parted)).into()
         }
     }
 }
@@ -232,12 +232,12 @@ const MEMORY: usize = 1024;
 
 /// Whether what layers that go together hand up and what their next steps read may be two things: on the way back the terms of a product
 /// then take two turns.
-fn between(backward: bool, apart: bool) -> Constant {
-    if backward { ("TURNS", 1 + usize::from(apart)) } else { ("APART", usize::from(apart)) }
+fn ways(backward: bool, parted: bool) -> Constant {
+    if backward { ("TURNS", 1 + usize::from(parted)) } else { ("PARTED", usize::from(parted)) }
 }
 
 impl StepTiles {
-    fn constants(&self, backward: bool, shape: &LstmShape, apart: bool) -> [Constant; 9] {
+    fn constants(&self, backward: bool, shape: &LstmShape, parted: bool) -> [Constant; 9] {
         // Invocations across; the pairs whose products one of them sums up; the terms of a product.
         let (across, sums, terms): (Constant, usize, usize) = match backward {
             false => (("UNITS", self.units), 4, padded(shape.width())),
@@ -257,7 +257,7 @@ impl StepTiles {
             ("TERMS", share * parts),
             ("AHEAD", ahead),
             ("FILLS", (share * fours).div_ceil(across.1 * self.groups)),
-            between(backward, apart),
+            ways(backward, parted),
         ]
     }
 }
@@ -285,7 +285,7 @@ impl StepMatrices {
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    fn constants(&self, backward: bool, shape: &LstmShape, apart: bool) -> [Constant; 8] {
+    fn constants(&self, backward: bool, shape: &LstmShape, parted: bool) -> [Constant; 8] {
         let Self { side, subgroups } = *self;
         let [sequences, columns] = self.tile(backward, shape);
         let parts = subgroups * side * side / (sequences * columns);
@@ -301,7 +301,7 @@ impl StepMatrices {
             ("AHEAD", ahead),
             ("FILLS", (sequences * parts * ahead * side).div_ceil(1024)),
             ("PAIRS", pairs.div_ceil(256)),
-            between(backward, apart),
+            ways(backward, parted),
         ]
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Company {
     None,
     /// Both directions of a layer.
     Directions,
-    /// All layers of a stack, each a step, or a chunk of them, after the one below.
+    /// All layers of a stack, or two with sequences of unequal length, each a step, or a chunk of them, after the one below.
     Layers,
 }
 
