@@ -25,11 +25,14 @@ pub fn dispatch<W: WithSimd>(work: W) -> W::Output {
     }
 }
 
+/// Bytes of a line of the cache.
+pub const LINE: usize = 64;
+
 /// Asks for values that are read later, so that they are on their way to a core's own cache meanwhile.
 #[inline(always)]
 pub fn ask_for<F: Real>(values: &[F]) {
     #[cfg(target_arch = "x86_64")]
-    for line in values.chunks(64 / size_of::<F>()) {
+    for line in values.chunks(LINE / size_of::<F>()) {
         use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a hint about an address, which is that of a value.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };

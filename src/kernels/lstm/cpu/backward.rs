@@ -350,8 +350,9 @@ impl<F: Real> Recurrence<'_, F> {
                     (Some(gates), Some(kept)) if tile.far => [&gates[..4 * at], &kept.a[..4 * at]],
                     _ => nothing,
                 };
-                let kept = kept.split_at(ongoing, hidden).into_iter().zip([(0, ahead), (ongoing, nothing)]);
-                for ((([c_before, _], d_h, d_c), gates), (kept, (first, ahead))) in parts.zip(kept) {
+                let [kept, starting] = kept.split_at(ongoing, hidden);
+                let kept = [(kept, 0, ahead), (starting, ongoing, nothing)];
+                for ((([c_before, _], d_h, d_c), gates), (kept, first, ahead)) in parts.zip(kept) {
                     let sums = Sums { values: tile.sums, first };
                     dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums, ahead });
                 }

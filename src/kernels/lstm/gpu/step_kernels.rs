@@ -230,8 +230,8 @@ const INVOCATIONS: usize = 256;
 /// Fours of numbers in workgroup memory: WebGPU's 16 KiB.
 const MEMORY: usize = 1024;
 
-/// Whether what layers that go together hand up and what their next steps read may be two things: on the way back the terms of a product
-/// then take two turns.
+/// Whether what layers that go together hand up and what their next steps read may be two things: on the way back the terms of
+/// a product then take two turns.
 fn ways(backward: bool, parted: bool) -> Constant {
     if backward { ("TURNS", 1 + usize::from(parted)) } else { ("PARTED", usize::from(parted)) }
 }

@@ -95,47 +95,44 @@ impl Wave {
 
     /// Those that take all steps of `first` and of the cells that go together with it, one after the other; `back` on the way
     /// back.
-    pub fn all(company: Company, pass: &Pass, first: usize, back: bool) -> Vec<Self> {
-        let (packing, steps) = (pass.packing, pass.packing.steps());
-        if company == Company::Layers {
-            return (0..steps + pass.shape.num_layers - 1)
-                .flat_map(|index| Self::of_layers(pass, index, back))
-                .collect();
-        }
-        let count = 1 + usize::from(company == Company::Directions);
-        let cells = [first, first + count - 1];
-        let wave = |walked| Self {
-            cells,
-            steps: cells.map(|cell| packing.step(walked, pass.is_reverse(cell))),
-            count,
-            ends: usize::MAX,
-        };
-        let walk = (0..steps).map(|index| wave(if back { steps - 1 - index } else { index }));
-        walk.collect()
+    pub fn all(company: Company, pass: &Pass, first: usize, back: bool) -> impl Iterator<Item = Self> {
+        let behind = if company == Company::Layers { pass.shape.num_layers - 1 } else { 0 };
+        (0..pass.packing.steps() + behind).flat_map(move |index| Self::at(company, pass, first, index, back))
     }
 
-    /// Layers of which each is a step behind the one before: all of them, or two by two where the steps' rows are not equally
-    /// far apart.
-    fn of_layers(pass: &Pass, index: usize, back: bool) -> impl Iterator<Item = Self> {
-        let (packing, steps, layers) = (pass.packing, pass.packing.steps(), pass.shape.num_layers);
-        let (batch, even) = (pass.batch(), packing.is_even());
-        let (from, to) = ((index + 1).saturating_sub(steps), layers.min(index + 1));
-        let step = move |behind: usize| {
-            let t = if back { steps - 1 + behind - index } else { index - behind };
+    /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before; of those
+    /// all together, or two by two where the steps' rows are not equally far apart.
+    fn at(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> impl Iterator<Item = Self> {
+        let (packing, steps, layers, batch) = (pass.packing, pass.packing.steps(), pass.shape.num_layers, pass.batch());
+        let stacked = company == Company::Layers;
+        let even = stacked && packing.is_even();
+        let cells = match company {
+            Company::None => 0..1,
+            Company::Directions => 0..2,
+            Company::Layers => (index + 1).saturating_sub(steps)..layers.min(index + 1),
+        };
+        let cell = move |number: usize| if stacked && back { layers - 1 - number } else { first + number };
+        let step = move |number: usize| {
+            let walked = index - if stacked { number } else { 0 };
+            let walked = if back { steps - 1 - walked } else { walked };
             if !even {
-                return packing.step(t, false);
+                return packing.step(walked, pass.is_reverse(cell(number)));
             }
             // Before the rows of the first step lie those of the start state, so that no step is the first.
-            let row = t * batch;
+            let row = walked * batch;
             let [before, next] = [row.wrapping_sub(batch), row + batch];
-            Step { t, row, present: batch, before, ongoing: batch, next, following: batch, joining: batch }
+            Step { t: walked, row, present: batch, before, ongoing: batch, next, following: batch, joining: batch }
         };
-        let together = if even { to - from } else { 2 };
-        (from..to).step_by(together).map(move |from| {
-            let count = together.min(to - from);
-            let behind = [from, from + count.min(2) - 1];
-            let cells = behind.map(|behind| if back { layers - 1 - behind } else { behind });
-            Self { cells, steps: behind.map(step), count, ends: if even { index - from } else { usize::MAX } }
+        let (end, together) = (cells.end, if even { cells.len() } else { 2 });
+        cells.step_by(together).map(move |from| {
+            let count = together.min(end - from);
+            let numbers = [from, from + count.min(2) - 1];
+            Self {
+                cells: numbers.map(cell),
+                steps: numbers.map(step),
+                count,
+                ends: if even { index - from } else { usize::MAX },
+            }
         })
     }
 
