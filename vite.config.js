@@ -10,7 +10,7 @@ function serviceWorker() {
     const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     const files = entries
       .map((entry) => join(entry.parentPath, entry.name))
-      .filter((file) => !file.endsWith("sw.js"))
+      .filter((file) => file !== join(folder, "sw.js"))
       .sort();
     const hash = createHash("sha256");
     for (const file of files) hash.update(file).update(readFileSync(file));
