@@ -1,5 +1,6 @@
 // One time step of one direction of one layer with layer normalisation, backwards, after `project` of lstm_backward_step has
 // made d_h_t:
+//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   d_u_t = d_h_t · W_hr with a projection, else d_h_t
 //   d_v = d_u_t ∘ o ∘ (1 − tanh²(γ_c ∘ ĉ + β_c))      d_o = d_u_t ∘ tanh(γ_c ∘ ĉ + β_c) ∘ o(1 − o)
 //   d_c_t = d_c + back(d_v, γ_c, ĉ)                   and d_i, d_f, d_g and the next d_c as without
@@ -14,11 +15,11 @@
 @group(0) @binding(2) var<storage, read> d_h: array<f32>;            // [rows, P]
 @group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, after that d_a
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], â, after that d_a
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // [N, P], d_c [N, H], from step to step
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; 1 / σ of a, mean and 1 / σ of c̃ [rows, 3];
-                                                                     // sums of d_γ, d_γ_c, d_β_c, d_b [N, 10H]; γ [4H], γ_c,
-                                                                     // β_c [H], [8H] of others; d_v [N, H]
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃; sums of
+                                                                     // d_γ, d_γ_c, d_β_c, d_b [N, 10H]; γ [4H], γ_c, β_c [H],
+                                                                     // b_ih, b_hh [4H]; d_v [N, H] and d_gates [N, 4H]
 
 @compute @workgroup_size(64)
 fn main(
@@ -60,14 +61,13 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
     } else {
         d_u = d_h[row * params.width + j];
     }
-    let normed = normed_c(j, n);
+    let four = activated(j, n);
+    let normed = normed_c(four, j, n);
     let gain = norm[places.own + 4u * params.hidden + j];
     let tanh_v = tangent(gain * normed + norm[places.own + 5u * params.hidden + j]);
-    let at = (4u * row + 3u) * params.hidden + j;
-    let o = gates[at];
-    let d_v = d_u * o * (1.0 - tanh_v * tanh_v);
-    gates[at] = d_u * tanh_v * o * (1.0 - o);
+    let d_v = d_u * four.w * (1.0 - tanh_v * tanh_v);
     norm[places.d_v + j] = d_v;
+    norm[places.d_gates + 3u * params.hidden + j] = d_u * tanh_v * four.w * (1.0 - four.w);
     add(places.sums + 4u * params.hidden + j, n, d_v * normed);
     add(places.sums + 5u * params.hidden + j, n, d_v);
     return vec4f(gain * d_v, gain * d_v * normed, 0.0, 0.0);
@@ -75,12 +75,11 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
 
 // The gradients of one unit's gates and of its c before the step; its share in the sums for `product_gradients`.
 fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
-    let row = here.row + n;
     let places = places_of(n);
-    let at = row * 4u * params.hidden + j;
-    let i = gates[at];
-    let f = gates[at + params.hidden];
-    let g = gates[at + 2u * params.hidden];
+    let four = activated(j, n);
+    let i = four.x;
+    let f = four.y;
+    let g = four.z;
     let unit = params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
     if n < here.following || params.has_final != 0u {
@@ -91,20 +90,20 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
         kept = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c) * d_c;
     }
     let d_normed = norm[places.own + 4u * params.hidden + j] * norm[places.d_v + j];
-    let through = norm[places.moments + 2u] * (d_normed - means.x - normed_c(j, n) * means.y);
+    let through = norm[places.moments + 2u] * (d_normed - means.x - normed_c(four, j, n) * means.y);
     let d_c_t = d_c - kept + through;
     let d_gates = vec4f(
         d_c_t * g * i * (1.0 - i),
         d_c_t * c_before(j, n) * f * (1.0 - f),
         d_c_t * i * (1.0 - g * g),
-        gates[at + 3u * params.hidden],
+        norm[places.d_gates + 3u * params.hidden + j],
     );
-    gates[at] = d_gates.x;
-    gates[at + params.hidden] = d_gates.y;
-    gates[at + 2u * params.hidden] = d_gates.z;
+    norm[places.d_gates + j] = d_gates.x;
+    norm[places.d_gates + params.hidden + j] = d_gates.y;
+    norm[places.d_gates + 2u * params.hidden + j] = d_gates.z;
     d_state[unit] = d_c_t * f + kept;
-    let d_a = four(places.own + j) * d_gates;
-    return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, four(places.gates + j)), 0.0, 0.0);
+    let d_a = four_at(places.own + j) * d_gates;
+    return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, normed_gates(j, n)), 0.0, 0.0);
 }
 
 // d_a of one unit.
@@ -112,19 +111,31 @@ fn product_gradients(j: u32, n: u32, means: vec4f) {
     let places = places_of(n);
     for (var gate = 0u; gate < 4u; gate++) {
         let at = gate * params.hidden + j;
-        let d_gate = gates[places.gates + at];
-        let a = norm[places.gates + at];
+        let d_gate = norm[places.d_gates + at];
+        let a = gates[places.gates + at];
         add(places.sums + at, n, d_gate * a);
         add(places.sums + 6u * params.hidden + at, n, d_gate);
         gates[places.gates + at] = norm[places.moments] * (norm[places.own + at] * d_gate - means.x - a * means.y);
     }
 }
 
-// ĉ, as long as there are gates.
-fn normed_c(j: u32, n: u32) -> f32 {
+// One unit's four of â, as long as they are there.
+fn normed_gates(j: u32, n: u32) -> vec4f {
+    let at = places_of(n).gates + j;
+    return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
+}
+
+fn activated(j: u32, n: u32) -> vec4f {
+    let own = places_of(n).own + j;
+    let biases = four_at(own + 6u * params.hidden) + four_at(own + 10u * params.hidden);
+    let z = four_at(own) * normed_gates(j, n) + biases;
+    return vec4f(sigmoid(z.x), sigmoid(z.y), tangent(z.z), sigmoid(z.w));
+}
+
+// ĉ of one unit with such gates.
+fn normed_c(four: vec4f, j: u32, n: u32) -> f32 {
     let places = places_of(n);
-    let at = places.gates + j;
-    let fresh = gates[at + params.hidden] * c_before(j, n) + gates[at] * gates[at + 2u * params.hidden];
+    let fresh = four.y * c_before(j, n) + four.x * four.z;
     return (fresh - norm[places.moments + 1u]) * norm[places.moments + 2u];
 }
 
@@ -133,7 +144,7 @@ fn c_before(j: u32, n: u32) -> f32 {
 }
 
 // One unit's four gates at a place of `norm`.
-fn four(at: u32) -> vec4f {
+fn four_at(at: u32) -> vec4f {
     return vec4f(norm[at], norm[at + params.hidden], norm[at + 2u * params.hidden], norm[at + 3u * params.hidden]);
 }
 
@@ -153,18 +164,19 @@ struct Places {
     sums: u32,
     own: u32,
     d_v: u32,
+    d_gates: u32,
 }
 
 fn places_of(n: u32) -> Places {
     let row = here.row + n;
-    let moments = 4u * params.rows * params.hidden;
-    let sums = moments + 3u * params.rows;
+    let sums = 3u * params.rows;
     let own = sums + 10u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
-        moments + 3u * row,
+        3u * row,
         sums + 10u * n * params.hidden,
         own,
-        own + 14u * params.hidden + n * params.hidden,
+        own + (14u + n) * params.hidden,
+        own + (14u + params.batch + 4u * n) * params.hidden,
     );
 }

@@ -2,17 +2,17 @@
 // a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; x̂ is a row less its mean, divided by √(its variance + 1e-5):
 //   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
-// With zoneout, elements of c_t and h_t keep their value from the step before.
+// With zoneout, elements of c_t and h_t keep their value from the step before. â is kept in place of the gates, which the way back
+// makes from it once more.
 // One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl, lstm_zone.wgsl and
 // workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // â [rows, 4H]; 1 / σ of a, mean and 1 / σ of c̃
-                                                                   // [rows, 3]; [N, 10H] of others; γ [4H], γ_c, β_c
-                                                                   // [H], b_ih, b_hh [4H]
+@group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃; [N, 10H]
+                                                                   // of others; γ [4H], γ_c, β_c [H], b_ih, b_hh [4H]
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
-@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: a
+@group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], â; in: a
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
@@ -45,29 +45,33 @@ fn main(
 fn sequence_step(n: u32, local: u32) {
     let row = here.row + n;
     let gate_row = moments(row, local);
-    let kept = 4u * params.rows * params.hidden + 3u * row;
+    let kept = 3u * row;
     let shift_c = own_place() + 5u * params.hidden;
     let share = 1.0 / f32(params.hidden);
     var sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        cell_step(j, n, gate_row);
-        sum.x += fresh_c(j, n);
+        sum.x += cell_step(j, n, gate_row);
     }
     let mean = workgroup_sum(sum, local).x * share;
     sum = vec4f();
     for (var j = local; j < params.hidden; j += 64u) {
-        let apart = fresh_c(j, n) - mean;
+        let apart = c[c_place(j, n)] - mean;
         sum.x += apart * apart;
     }
     let scale = 1.0 / sqrt(workgroup_sum(sum, local).x * share + EPS);
     for (var j = local; j < params.hidden; j += 64u) {
-        let normed = (fresh_c(j, n) - mean) * scale;
-        let o = gates[(4u * row + 3u) * params.hidden + j];
+        let normed = (c[c_place(j, n)] - mean) * scale;
+        let o = sigmoid(before_activation(j, n).w);
         let fresh = o * tangent(norm[shift_c - params.hidden + j] * normed + norm[shift_c + j]);
+        let words = zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u];
+        if params.zoneout != 0u {
+            let z_c = zone_share(words >> 16u, params.limit_c, params.rate_c);
+            c[c_place(j, n)] = z_c * c_before(j, n) + (1.0 - z_c) * c[c_place(j, n)];
+        }
         if params.projected != 0u {
             u[row * params.hidden + j] = fresh;
         } else {
-            publish(j, n, fresh, zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u]);
+            publish(j, n, fresh, words);
         }
     }
     if local == 0u {
@@ -93,38 +97,36 @@ fn moments(row: u32, local: u32) -> vec2f {
     return vec2f(mean, 1.0 / sqrt(dot(workgroup_sum(sum, local), vec4f(1.0)) * share + EPS));
 }
 
-// â, the gates and c_t of one unit.
-fn cell_step(j: u32, n: u32, gate_row: vec2f) {
-    let row = here.row + n;
-    let at = row * 4u * params.hidden + j;
+// â and c̃_t of one unit, which is kept for now where c_t goes.
+fn cell_step(j: u32, n: u32, gate_row: vec2f) -> f32 {
+    let at = (here.row + n) * 4u * params.hidden + j;
     let a = (products(at) - gate_row.x) * gate_row.y;
-    norm[at] = a.x;
-    norm[at + params.hidden] = a.y;
-    norm[at + 2u * params.hidden] = a.z;
-    norm[at + 3u * params.hidden] = a.w;
-    let own = own_place() + j;
-    let z = four(own) * a + four(own + 6u * params.hidden) + four(own + 10u * params.hidden);
-    gates[at] = sigmoid(z.x);
-    gates[at + params.hidden] = sigmoid(z.y);
-    gates[at + 2u * params.hidden] = tangent(z.z);
-    gates[at + 3u * params.hidden] = sigmoid(z.w);
-    let z_c = zone_share(zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u] >> 16u, params.limit_c, params.rate_c);
-    let c_fresh = fresh_c(j, n);
-    let kept = z_c * c_before(j, n) + (1.0 - z_c) * c_fresh;
-    c[(params.batch + row) * params.hidden + j] = select(c_fresh, kept, params.zoneout != 0u);
+    gates[at] = a.x;
+    gates[at + params.hidden] = a.y;
+    gates[at + 2u * params.hidden] = a.z;
+    gates[at + 3u * params.hidden] = a.w;
+    let z = before_activation(j, n);
+    let fresh = sigmoid(z.y) * c_before(j, n) + sigmoid(z.x) * tangent(z.z);
+    c[c_place(j, n)] = fresh;
+    return fresh;
 }
 
-// c̃_t, before zoneout, once there are gates.
-fn fresh_c(j: u32, n: u32) -> f32 {
-    let at = (here.row + n) * 4u * params.hidden + j;
-    return gates[at + params.hidden] * c_before(j, n) + gates[at] * gates[at + 2u * params.hidden];
+// γ ∘ â + b_ih + b_hh of one unit's gates, once there is â.
+fn before_activation(j: u32, n: u32) -> vec4f {
+    let own = own_place() + j;
+    let biases = four(own + 6u * params.hidden) + four(own + 10u * params.hidden);
+    return four(own) * products((here.row + n) * 4u * params.hidden + j) + biases;
+}
+
+fn c_place(j: u32, n: u32) -> u32 {
+    return (params.batch + here.row + n) * params.hidden + j;
 }
 
 fn c_before(j: u32, n: u32) -> f32 {
     return c[select(n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
 }
 
-// One unit's four gates of a.
+// One unit's four gates of a, later of â.
 fn products(at: u32) -> vec4f {
     return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
 }
@@ -136,5 +138,5 @@ fn four(at: u32) -> vec4f {
 
 // Of the parameters.
 fn own_place() -> u32 {
-    return 4u * params.rows * params.hidden + 3u * params.rows + 10u * params.batch * params.hidden;
+    return 3u * params.rows + 10u * params.batch * params.hidden;
 }

@@ -62,7 +62,6 @@ struct Params {
     d_y_row: u32,
     has_final: u32,
     wants_start: u32,
-    moments: u32,
     sums: u32,
     zoneout: u32,
     first_step: u32, // steps of the sequences before these, for the masks
@@ -79,12 +78,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · P], none before d_y_from
 @group(0) @binding(3) var<storage, read> c: array<f32>;              // [N + rows, H]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;           // the draw's number, [N, P] as f32 if masked
-@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, after d_gates, or with NORM d_a
+@group(0) @binding(5) var<storage, read_write> gates: array<f32>;    // [rows, 4H], gates, or with NORM â; after d_gates or d_a
 @group(0) @binding(6) var<storage, read_write> d_state: array<f32>;  // d_h [N, P] and d_c [N, H], the final ones, then what
                                                                      // is kept of them, then the start's
-@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // â [rows, 4H]; at moments [rows, 3]: 1 / σ of a, mean
-                                                                     // and 1 / σ of c̃; at sums [N, 10H] what added up is
-                                                                     // d_γ, d_γ_c, d_β_c and d_b
+@group(0) @binding(7) var<storage, read_write> norm: array<f32>;     // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃; at sums
+                                                                     // [N, 10H] what added up is d_γ, d_γ_c, d_β_c and d_b
 @group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if PROJECTED
 
 var<workgroup> d_gates: array<vec4f, SEQUENCES * D_LEN>;             // d_gates_{t+1}, or d_a; after the product the terms of sums
@@ -132,6 +130,7 @@ struct Row {
 
 struct Gains {
     gates: vec4f,
+    biases: vec4f,
     c: vec2f,
 }
 
@@ -189,8 +188,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
             }
             for (var own = 0u; own < OWN; own++) {
                 let place = unit_at(own % SLOTS, own / SLOTS, local, first);
-                kept[own % KEPT] = kept_of(place, step);
-                normed[own] = normed_of(place, step);
+                kept[own % KEPT] = kept_of(place, step, own);
             }
         }
         workgroupBarrier();
@@ -325,7 +323,7 @@ fn enter(place: Pair, slot: u32, turn: u32, step: Step) {
     }
     if NORM != 0u && turn == 0u {
         let at = params.gains + place.j;
-        gains[slot] = Gains(packed[at], packed[at + 2u * PADDED].xy);
+        gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED].xy);
     }
     if place.n >= step.joining {
         return;
@@ -347,24 +345,24 @@ fn moments_of(place: Pair, step: Step) -> Row {
     if NORM == 0u || place.n >= step.present {
         return Row();
     }
-    let at = params.moments + 3u * (step.row + place.n);
+    let at = 3u * (step.row + place.n);
     return Row(norm[at], norm[at + 1u], norm[at + 2u]);
 }
 
 // What the forward pass kept of a pair.
-fn kept_of(place: Pair, step: Step) -> Kept {
+fn kept_of(place: Pair, step: Step, at: u32) -> Kept {
     if !place.valid || place.n >= step.present {
         return Kept();
     }
     let before = select(place.n, params.batch + step.before + place.n, place.n < step.ongoing);
-    return Kept(four_gates((step.row + place.n) * 4u * HIDDEN + place.j), c[before * HIDDEN + place.j]);
-}
-
-fn normed_of(place: Pair, step: Step) -> vec4f {
-    if NORM == 0u || !place.valid || place.n >= step.present {
-        return vec4f();
+    var four = four_gates((step.row + place.n) * 4u * HIDDEN + place.j);
+    if NORM != 0u {
+        normed[at] = four;
+        let own = gains[at % SLOTS];
+        let z = own.gates * four + own.biases;
+        four = vec4f(sigmoid(z.x), sigmoid(z.y), tangent(z.z), sigmoid(z.w));
     }
-    return four_of_norm((step.row + place.n) * 4u * HIDDEN + place.j);
+    return Kept(four, c[before * HIDDEN + place.j]);
 }
 
 // The gradient from above.
@@ -525,7 +523,7 @@ fn output_gradient(place: Pair, step: Step, at: u32, d_u: f32, own: vec2f, row: 
     if AHEAD {
         before = kept[at % KEPT];
     } else {
-        before = kept_of(place, step);
+        before = kept_of(place, step, at);
     }
     let i = before.gates.x;
     let f = before.gates.y;
@@ -566,9 +564,6 @@ fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: v
     d_c[at] = d_c_t * factor.w + d_c_kept;
     if NORM == 0u {
         return vec2f();
-    }
-    if !AHEAD {
-        normed[at] = normed_of(place, step);
     }
     let d_normed = own.gates * d;
     return vec2f(dot(d_normed, vec4f(1.0)), dot(d_normed, normed[at]));

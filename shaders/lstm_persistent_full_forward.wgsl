@@ -1,9 +1,11 @@
 // All time steps of one direction of one layer in one dispatch, as lstm_persistent_forward, with layer normalisation or a
 // projection; x̂ is a row less its mean, divided by √(its variance + 1e-5):
-//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, where a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; without NORM a, which has the biases
+//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, where a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; without NORM a, which has the biases;
+//   then i, f, o through σ and g through tanh
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        u_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t; without NORM o ∘ tanh(c̃_t)
 //   h_t = u_t · W_hrᵀ if PROJECTED, else u_t
-// With ZONEOUT, elements of c_t and h_t keep their value from the step before.
+// With ZONEOUT, elements of c_t and h_t keep their value from the step before. With NORM â is kept in place of the gates, which
+// the way back makes from it once more.
 // Workgroups and parts of the first product are those of lstm_persistent_forward. In the second an invocation has, of the
 // fours of h's columns, u, u + FOUR_THREADS, … (FOURS of them), and its part's units. With lstm_persistent_shared.wgsl,
 // lstm_persistent_full_shared.wgsl and lstm_zone.wgsl.
@@ -57,7 +59,6 @@ struct Params {
     masked: u32,
     outputs: u32,
     shared_output: u32,
-    moments: u32,
     zoneout: u32,
     first_step: u32, // steps of the sequences before these, for the masks
     limit_h: u32,
@@ -71,13 +72,13 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
-@group(0) @binding(3) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: the part of a that x_t gives
+@group(0) @binding(3) var<storage, read_write> gates: array<f32>;  // [rows, 4H], gates, or with NORM â; in: the part of a
+                                                                   // that x_t gives
 @group(0) @binding(4) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
 @group(0) @binding(7) var<storage, read_write> u: array<f32>;      // [rows, H], if PROJECTED
-@group(0) @binding(8) var<storage, read_write> norm: array<f32>;   // â [rows, 4H]; at moments [rows, 3]: 1 / σ of a, mean and
-                                                                   // 1 / σ of c̃
+@group(0) @binding(8) var<storage, read_write> norm: array<f32>;   // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃
 
 var<workgroup> h: array<f32, SEQUENCES * PARTS * COLUMNS>;         // h_{t−1}
 var<workgroup> sums: array<vec4f, SUMS>;                           // of both products, each part's
@@ -430,23 +431,19 @@ fn cell_step(place: Pair, step: Step, at: u32, own: Gains, moments: vec2f) {
     var z = products[at];
     if NORM != 0u {
         let normed = (z - moments.x) * moments.y;
-        norm[gate] = normed.x;
-        norm[gate + HIDDEN] = normed.y;
-        norm[gate + 2u * HIDDEN] = normed.z;
-        norm[gate + 3u * HIDDEN] = normed.w;
+        keep_gates(gate, normed);
         z = own.gates * normed + own.biases;
         if place.j == 0u {
-            norm[params.moments + 3u * row] = moments.y;
+            norm[3u * row] = moments.y;
         }
     }
     let i = sigmoid(z.x);
     let f = sigmoid(z.y);
     let g = tangent(z.z);
     let o = sigmoid(z.w);
-    gates[gate] = i;
-    gates[gate + HIDDEN] = f;
-    gates[gate + 2u * HIDDEN] = g;
-    gates[gate + 3u * HIDDEN] = o;
+    if NORM == 0u {
+        keep_gates(gate, vec4f(i, f, g, o));
+    }
     let c_fresh = f * c_before[at] + i * g;
     var c_t = c_fresh;
     if ZONEOUT != 0u {
@@ -458,6 +455,13 @@ fn cell_step(place: Pair, step: Step, at: u32, own: Gains, moments: vec2f) {
     fresh[at] = vec2f(c_fresh, o);
 }
 
+fn keep_gates(at: u32, four: vec4f) {
+    gates[at] = four.x;
+    gates[at + HIDDEN] = four.y;
+    gates[at + 2u * HIDDEN] = four.z;
+    gates[at + 3u * HIDDEN] = four.w;
+}
+
 // u_t of one unit from (c̃_t, o).
 fn output_step(place: Pair, step: Step, fresh: vec2f, own: vec2f, row: vec2f) {
     var u_fresh = 0.0;
@@ -466,7 +470,7 @@ fn output_step(place: Pair, step: Step, fresh: vec2f, own: vec2f, row: vec2f) {
         if NORM != 0u {
             v = own.x * ((v - row.x) * row.y) + own.y;
             if place.j == 0u {
-                let at = params.moments + 3u * (step.row + place.n);
+                let at = 3u * (step.row + place.n);
                 norm[at + 1u] = row.x;
                 norm[at + 2u] = row.y;
             }

@@ -102,7 +102,10 @@ impl LstmCase {
             let y = read(device, y, place.offset + packing.rows() * shape.output_size());
             results.push((format!("y of layer {l}"), y[place.offset..].to_vec()));
         }
-        results.extend(gates_in("gates", device, tape, packing.rows() * shape.gates()));
+        let parameters = read(device, &params, p);
+        for (name, cell, kept) in gates_in("gates", device, tape, packing.rows() * shape.gates()) {
+            results.push((name, shape.activated::<D, f64>(cell, &parameters, kept)));
+        }
         let gradients = LstmGradients {
             d_y: &d_y,
             from: self.from,
@@ -112,7 +115,8 @@ impl LstmCase {
             d_start: self.inputs.then_some(&mut d_start),
         };
         device.lstm_backward(pass, &params, (&x, 3), tape, gradients);
-        results.extend(gates_in("d_gates", device, tape, packing.rows() * shape.gates()));
+        let d_gates = gates_in("d_gates", device, tape, packing.rows() * shape.gates());
+        results.extend(d_gates.into_iter().map(|(name, _, values)| (name, values)));
         let gradient = read(device, &d_params, p + 5);
         for tensor in shape.tensors() {
             results.push((format!("d_{}", tensor.name), gradient[tensor.range()].to_vec()));
@@ -128,12 +132,17 @@ impl LstmCase {
     }
 }
 
-/// What the tape has for the gates, which the backward pass replaces by their gradients.
-fn gates_in<D: Kernels>(name: &str, device: &D, tape: &LstmTape<D::Buffer, D::Indices>, len: usize) -> Results {
+/// What the tape has for the gates of each layer and direction, which the backward pass replaces by their gradients.
+fn gates_in<D: Kernels>(
+    name: &str,
+    device: &D,
+    tape: &LstmTape<D::Buffer, D::Indices>,
+    len: usize,
+) -> Vec<(String, (usize, usize), Vec<f64>)> {
     let cells =
         tape.layers.iter().enumerate().flat_map(|(l, layer)| layer.cells.iter().enumerate().map(move |of| (l, of)));
     cells
-        .map(|(l, (r, cell))| (format!("{name} of layer {l}, direction {r}"), read(device, &cell.gates, len)))
+        .map(|(l, (r, cell))| (format!("{name} of layer {l}, direction {r}"), (l, r), read(device, &cell.gates, len)))
         .collect()
 }
 
@@ -850,6 +859,7 @@ fn one_unit<D: Kernels>(device: &D, inputs: &[f64], layer_norm: bool) -> [Vec<f6
     let mut tape = LstmTape::new(device, &shape);
     device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
     let gates = read(device, &tape.layers[0].cells[0].gates, pass.packing.rows() * shape.gates());
+    let gates = shape.activated::<D, f64>((0, 0), &weights, gates);
     let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
     let mut d_params = filled(device, &vec![0.0; weights.len()]);
     let gradients =

@@ -85,8 +85,14 @@ impl<D: Kernels> Network<D> {
     /// # Errors
     /// Those of the device.
     pub async fn gates(&self, device: &D, batch: &Batch, cell: (usize, usize)) -> Result<Vec<f32>> {
-        let gates = &self.tape.layers[cell.0].cells[cell.1].gates;
-        device.read_f32(gates, 0..batch.packing.rows() * self.shape.lstm.gates()).await
+        let lstm = &self.shape.lstm;
+        let kept = &self.tape.layers[cell.0].cells[cell.1].gates;
+        let kept = device.read_f32(kept, 0..batch.packing.rows() * lstm.gates()).await?;
+        let params = match lstm.layer_norm && !D::KEEPS_GATES {
+            true => device.read_f32(&self.params, 0..self.shape.parameters()).await?,
+            false => Vec::new(),
+        };
+        Ok(lstm.activated::<D, f32>(cell, &params, kept))
     }
 
     /// The head's gradient of the top layer's output `[rows, R · P]`.

@@ -22,6 +22,8 @@ type Tape<F> = LstmTape<CpuBuffer<F>, Vec<u32>>;
 impl<F: Real> Lstm for Cpu<F> {
     // So that less of a core's own cache passes by at each step; tiles are multiples of it.
     const SUMMED_TOGETHER: usize = 4;
+    // Activations take longer than to fetch their results.
+    const KEEPS_GATES: bool = true;
     const MASKS_SUMS: bool = true;
 
     fn lstm_forward(

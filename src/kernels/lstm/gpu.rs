@@ -36,6 +36,7 @@ type Tape = LstmTape<GpuBuffer, GpuBuffer>;
 
 impl Lstm for Gpu {
     const SUMMED_TOGETHER: usize = 1;
+    const KEEPS_GATES: bool = false;
     const MASKS_SUMS: bool = false;
 
     fn lstm_forward(
@@ -140,8 +141,8 @@ impl Lstm for Gpu {
     fn norm_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => 0,
-            // The parameters of the normalisation and the biases, then one value for each unit and sequence.
-            Strategy::Steps(_) => shape.norm_parameters() + 2 * shape.gates() + shape.batch * shape.hidden_size,
+            // The parameters of the normalisation and the biases, then five values for each unit and sequence.
+            Strategy::Steps(_) => shape.norm_parameters() + 2 * shape.gates() + 5 * shape.batch * shape.hidden_size,
         }
     }
 

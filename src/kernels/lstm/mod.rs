@@ -109,6 +109,9 @@ pub struct LstmGradients<'a, B> {
 pub trait Lstm: WeightGradients + Rows + Dropout {
     /// Sequences of a batch, one after the other, whose gradients of layer normalisation's parameters are summed in one row.
     const SUMMED_TOGETHER: usize;
+    /// Whether the tape has the activated gates with layer normalisation too; else it has in their place their rows after
+    /// normalisation, before they are multiplied by the gains.
+    const KEEPS_GATES: bool;
     /// Whether the gradients of weights after weight drop take their masks as they are summed; else they lie in a buffer first.
     const MASKS_SUMS: bool;
 

@@ -1,7 +1,8 @@
 //! What the forward pass keeps for the backward pass, and the states at both ends.
 
+use super::shape::CellPlaces;
 use super::{Lstm, LstmShape, Packing};
-use crate::device::Need;
+use crate::device::{Need, Real};
 use crate::kernels::{AffineSize, Matrix};
 
 /// h and c of every layer and direction at one end of the sequences, as PyTorch lays them out. With unequal lengths the
@@ -33,8 +34,8 @@ impl<B> LstmState<B> {
 
 /// What one direction of one layer keeps. Rows are those of the batch's [`Packing`].
 pub struct CellTape<B> {
-    /// Activated gates; after the backward pass the gradients of the gates before activation, and before normalisation where there is
-    /// one.
+    /// Activated gates, or with layer normalisation what a device keeps in their place ([`Lstm::KEEPS_GATES`]); after the backward
+    /// pass the gradients of the gates before activation, and before normalisation where there is one.
     pub gates: B, // [rows, 4H]
     /// The h that entered each row, masked by recurrent dropout. Without that, and with one direction and equal lengths, N
     /// more rows follow, and row r + N is what row r gave.
@@ -68,8 +69,8 @@ impl<B> CellTape<B> {
 
 /// Where the parts of [`CellTape::norm`] lie for a batch.
 pub(super) struct NormPlaces {
-    /// 1 / σ of the gates' row a_t, mean and 1 / σ of c̃_t. Before them lies â_t, or a_t less its mean as a device keeps it,
-    /// `[rows, 4H]`.
+    /// 1 / σ of the gates' row a_t, mean and 1 / σ of c̃_t. Before them lies a_t less its mean `[rows, 4H]`, where the device keeps
+    /// the gates too.
     pub moments: usize, // [rows, 3]
     /// The gradients of the layer's gains, of β_c and of b_ih and b_hh, to be added up over N; of
     /// [`Lstm::SUMMED_TOGETHER`] sequences S in one row.
@@ -80,7 +81,7 @@ pub(super) struct NormPlaces {
 
 impl NormPlaces {
     pub fn new<D: Lstm>(shape: &LstmShape, rows: usize, batch: usize) -> Self {
-        let moments = rows * shape.gates();
+        let moments = if D::KEEPS_GATES { rows * shape.gates() } else { 0 };
         let sums = moments + 3 * rows;
         let own = sums + batch.div_ceil(D::SUMMED_TOGETHER) * shape.norm_sums();
         Self { moments, sums, own }
@@ -153,6 +154,28 @@ impl LstmShape {
             Need::new("the partial sums of weight gradients", self.scratch_len(device), "`hidden_size`"),
         ]);
         needs
+    }
+
+    /// The activated gates of one layer and direction after a forward pass with `params`, from `kept`, the rows that `D` has of them.
+    pub fn activated<D: Lstm, F: Real>(
+        &self,
+        (layer, direction): (usize, usize),
+        params: &[F],
+        mut kept: Vec<F>,
+    ) -> Vec<F> {
+        let CellPlaces { layer_norm: Some(gains), bias, .. } = self.cell(layer, direction) else { return kept };
+        if D::KEEPS_GATES {
+            return kept;
+        }
+        for row in kept.chunks_exact_mut(self.gates()) {
+            for (at, value) in row.iter_mut().enumerate() {
+                let bias = bias.map_or(0.0, |(ih, hh)| params[ih + at].double() + params[hh + at].double());
+                let z = params[gains + at].double() * value.double() + bias;
+                let is_candidate = at / self.hidden_size == 2;
+                *value = F::of(if is_candidate { z.tanh() } else { 1.0 / (1.0 + (-z).exp()) });
+            }
+        }
+        kept
     }
 
     fn scratch_len<D: Lstm>(&self, device: &D) -> usize {

@@ -23,8 +23,8 @@ params! {
     struct ForwardParams {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
-        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32, moments: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32, zoneout: u32,
+        first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 params! {
@@ -32,8 +32,7 @@ params! {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
         w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
-        wants_start: u32, moments: u32, sums: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        wants_start: u32, sums: u32, zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
@@ -179,7 +178,6 @@ impl Recurrences<'_> {
         let LayerTape { cells, y, .. } = &tape.layers[number / shape.directions()];
         let cell = &cells[number % shape.directions()];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let norm = pass.norm_places::<Gpu>();
         let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
         for index in 0..self.turns(false) {
@@ -207,7 +205,6 @@ impl Recurrences<'_> {
                 masked: u32::from(pass.recurrent_drop(number).is_some()),
                 outputs: shape.output_size() as u32,
                 shared_output: u32::from(shape.shares_output()),
-                moments: norm.moments as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
                 limit_h: zoneout.limit_h,
@@ -231,7 +228,6 @@ impl Recurrences<'_> {
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let norm = pass.norm_places::<Gpu>();
         let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
         for index in 0..self.turns(true) {
@@ -260,8 +256,7 @@ impl Recurrences<'_> {
                 d_y_row: pass.packing.row(from) as u32,
                 has_final: u32::from(has_final),
                 wants_start: u32::from(wants_start),
-                moments: norm.moments as u32,
-                sums: norm.sums as u32,
+                sums: pass.norm_places::<Gpu>().sums as u32,
                 zoneout: zoneout.kind,
                 first_step: zoneout.step(pass.first_step),
                 limit_h: zoneout.limit_h,
