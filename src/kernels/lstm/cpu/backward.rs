@@ -175,8 +175,9 @@ fn walk<F: Real>(
     pack_together(&packs.all, packed);
     let inputs = inputs.into_iter().map(|(values, place)| (&values[..], place)).collect();
     let walk = Walk { pass, cells, inputs, packed, sequences, d_y: (d_y, from), wants_start };
+    let stacks = paired(stacks);
     let Some(OnTheWay { together, sizes }) = sums else {
-        return paired(stacks).into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack, None));
+        return stacks.into_par_iter().with_max_len(1).for_each(|stack| walk.stack(stack, None));
     };
     let len: usize = sizes.iter().flatten().map(|size| size.sums_len(size.outputs)).sum();
     let (mut groups, mut stacks, mut scratch) = (Vec::new(), stacks.into_iter(), &mut scratch[..]);
@@ -185,7 +186,7 @@ fn walk<F: Real>(
         scratch = rest;
         groups.push((stacks.by_ref().take(together).collect::<Vec<_>>(), sums));
     }
-    paired(groups).into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
+    groups.into_par_iter().with_max_len(1).for_each(|(stacks, mut rest)| {
         let mut sum = |size: AffineSize| {
             let (sums, after) = std::mem::take(&mut rest).split_at_mut(size.sums_len(size.outputs));
             rest = after;

@@ -52,8 +52,13 @@ impl Groups {
         }
         let tile = tile_for(pass, 1);
         let tiles = pass.packing.batch().div_ceil(tile);
-        let together = tiles.div_ceil(Self::MOST);
+        let together = tiles.div_ceil(Self::most(tiles, pass.packing.batch()));
         Some(Self { count: tiles.div_ceil(together), tile, together }).filter(|groups| groups.count > 1)
+    }
+
+    /// How many of so many tiles at most: as many as there are tiles of sequences of equal length, but two where there are two tiles.
+    fn most(tiles: usize, batch: usize) -> usize {
+        tiles.min(batch.div_ceil(most(false)).max(2)).min(Self::MOST)
     }
 
     /// Whether there is one for each thread, so that each may sum on its way back. Then tiles are those of one thread, as the
@@ -73,7 +78,7 @@ impl Groups {
 
     /// Elements of the sums of all groups of the largest batch.
     pub fn sums_len(shape: &LstmShape) -> usize {
-        let groups = shape.batch.div_ceil(most(shape.ragged)).min(Self::MOST);
+        let groups = Self::most(shape.batch.div_ceil(most(shape.ragged)), shape.batch);
         let columns = |layer| shape.layer_inputs(layer) + shape.width() + usize::from(shape.bias);
         let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::suit(shape, layer)).map(columns);
         groups * shape.directions() * shape.gates() * layers.sum::<usize>()
@@ -90,7 +95,7 @@ impl Groups {
         let group = |tiles: &[usize]| {
             tiles.iter().flat_map(|first| chains_of(first).into_iter().map(move |steps| chain(*first, steps))).collect()
         };
-        RowOrder(tiles.chunks(self.together).map(group).collect())
+        RowOrder(paired(tiles).chunks(self.together).map(group).collect())
     }
 }
 
@@ -109,8 +114,8 @@ pub fn chains(pass: &Pass, sequences: Range<usize>, reverse: bool) -> Vec<Vec<St
     chains
 }
 
-/// The first and the last, the second and the last but one, and so on. The longest sequences come first in a batch, so that each half
-/// that a thread takes over, and each half of that, is about equal work.
+/// The first and the last, the second and the last but one, and so on. The longest sequences come first in a batch, so that each two
+/// of them, each half that a thread takes over, and each half of that, are about equal work.
 pub fn paired<T>(tiles: Vec<T>) -> Vec<T> {
     let mut paired = Vec::with_capacity(tiles.len());
     let mut tiles = tiles.into_iter();
