@@ -107,20 +107,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     // Asked for a step ahead.
     var kept: array<Kept, PAIRS>;
     var coming = step_at(way, way.end - 1u);
-    // The gradient of the start state takes the products once more.
-    let turns = way.end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
-    var turn = 0u;
-    // To the last step of the workgroup's longest sequence.
-    for (; turn < turns && first >= max(coming.present, coming.joining); turn++) {
-        coming = step_before(way, way.end - turn - 2u, coming);
+    // From the last step of the workgroup's longest sequence on; what comes after it leaves nothing to take over.
+    var end = way.end;
+    for (; end > way.begin && first >= max(coming.present, coming.joining); end--) {
+        coming = step_before(way, end - 2u, coming);
     }
     for (var p = 0u; p < pairs; p++) {
         let place = pair(p, local, first);
         d_c[p] = enter(place, coming);
         kept[p] = kept_of(place, coming);
     }
-    for (; turn < turns; turn++) {
-        let walked = way.end - turn;
+    // The gradient of the start state takes the products once more.
+    let turns = end - way.begin + select(0u, 1u, way.begin == 0u && params.wants_start != 0u);
+    for (var turn = 0u; turn < turns; turn++) {
+        let walked = end - turn;
         let step = coming;
         coming = step_before(way, walked - 2u, step);
         if first >= max(step.present, step.joining) {

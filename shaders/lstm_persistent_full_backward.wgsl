@@ -1,5 +1,6 @@
 // All time steps of one direction of one layer backwards in one dispatch, as lstm_persistent_backward, with layer
 // normalisation or a projection; v is what enters the last tanh, γ_c ∘ ĉ + β_c, and c̃_t without NORM:
+//   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   d_u_t = d_h_t · W_hr if PROJECTED, else d_h_t
 //   d_v = d_u_t ∘ o ∘ (1 − tanh²(v))                  d_o = d_u_t ∘ tanh(v) ∘ o(1 − o)
 //   d_c_t = d_c + back(d_v, γ_c, ĉ)                   and d_i, d_f, d_g and d_c for the step before as there
@@ -108,7 +109,7 @@ var<private> above: array<Above, ABOVE>;
 // Of its sequences.
 var<private> rows: array<Row, TURNS>;
 var<private> means: array<vec2f, TURNS>;
-// Of its units: the gains, and the sums for their gradients.
+// Of its units: the gains and biases, and the sums for their gradients.
 var<private> gains: array<Gains, SLOTS>;
 var<private> d_gains: array<Sums, SLOTS>;
 
@@ -349,7 +350,7 @@ fn moments_of(place: Pair, step: Step) -> Row {
     return Row(norm[at], norm[at + 1u], norm[at + 2u]);
 }
 
-// What the forward pass kept of a pair.
+// What the forward pass kept of a pair; with NORM that is â, of which the gates are made once more.
 fn kept_of(place: Pair, step: Step, at: u32) -> Kept {
     if !place.valid || place.n >= step.present {
         return Kept();

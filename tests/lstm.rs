@@ -5,7 +5,7 @@
 mod cases;
 mod common;
 
-use bptt::device::{Cpu, Gpu, Half, Recurrence, Tuning};
+use bptt::device::{Cpu, Gpu, Half, Need, Recurrence, Tuning};
 use bptt::kernels::{
     Kernels, Lstm, LstmGradients, LstmShape, LstmState, LstmTape, Noise, Packing, Pass, Steps, Strategy, Tiles,
 };
@@ -104,7 +104,7 @@ impl LstmCase {
         }
         let parameters = read(device, &params, p);
         for (name, cell, kept) in gates_in("gates", device, tape, packing.rows() * shape.gates()) {
-            results.push((name, shape.activated::<D, f64>(cell, &parameters, kept)));
+            results.push((name, activated::<D>(&shape, cell, &parameters, kept)));
         }
         let gradients = LstmGradients {
             d_y: &d_y,
@@ -144,6 +144,23 @@ fn gates_in<D: Kernels>(
     cells
         .map(|(l, (r, cell))| (format!("{name} of layer {l}, direction {r}"), (l, r), read(device, &cell.gates, len)))
         .collect()
+}
+
+/// The activated gates, from what the tape of a device has for them.
+fn activated<D: Kernels>(
+    shape: &LstmShape,
+    (layer, direction): (usize, usize),
+    params: &[f64],
+    mut rows: Vec<f64>,
+) -> Vec<f64> {
+    let tensors = shape.tensors();
+    let of_cell = format!("_l{layer}{}", ["", "_reverse"][direction]);
+    let own = |name: &str| tensors.iter().find(|t| t.name == format!("{name}{of_cell}")).map(|t| &params[t.range()]);
+    if let Some(gains) = own("layer_norm").filter(|_| !D::KEEPS_GATES) {
+        let biases: Vec<_> = ["bias_ih", "bias_hh"].into_iter().filter_map(own).collect();
+        shape.activate(&mut rows, gains, &biases);
+    }
+    rows
 }
 
 impl Case for LstmCase {
@@ -514,8 +531,8 @@ fn lstm_options() {
     hold(&cases);
 }
 
-/// Batches whose gradients the CPU sums in groups of sequences: a few tiles, more than there may be groups, of several chains, and
-/// of layers that are too large for it, alone and below another.
+/// Batches whose gradients the CPU sums in groups of sequences: a few tiles, more than there may be groups, long tiles with short ones,
+/// of several chains, and of layers that are too large for it, alone and below another.
 fn grouped_cases() -> Vec<LstmCase> {
     let mut cases: Vec<_> = option_cases().into_iter().rev().take(32).collect();
     for (index, case) in cases.iter_mut().enumerate() {
@@ -538,6 +555,11 @@ fn grouped_cases() -> Vec<LstmCase> {
     }
     for sizes in [[3, 530, 2, 3, 2], [2, 35, 190, 65, 1], [3, 40, 300, 50, 2], [40, 66, 1, 7, 2]] {
         cases.push(LstmCase::new(sizes, true, 1));
+    }
+    for batch in [61, 300] {
+        let plain = LstmCase { from: 0, ..LstmCase::new([5, batch, 2, 6, 2], true, 1) };
+        let lengths = (0..batch).map(|n| 1 + (n * 7 + 4) % 5).collect();
+        cases.push(LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, lengths, ..plain });
     }
     cases
 }
@@ -859,7 +881,7 @@ fn one_unit<D: Kernels>(device: &D, inputs: &[f64], layer_norm: bool) -> [Vec<f6
     let mut tape = LstmTape::new(device, &shape);
     device.lstm_forward(&pass, &params, (&x, 0), Some(&LstmState { h: half(), c: half() }), &mut tape);
     let gates = read(device, &tape.layers[0].cells[0].gates, pass.packing.rows() * shape.gates());
-    let gates = shape.activated::<D, f64>((0, 0), &weights, gates);
+    let gates = activated::<D>(&shape, (0, 0), &weights, gates);
     let h = read(device, &tape.layers[0].cells[0].h_in, 3 * batch);
     let mut d_params = filled(device, &vec![0.0; weights.len()]);
     let gradients =
@@ -895,6 +917,8 @@ fn activations_saturate() {
 #[test]
 fn checks_change_no_bit() {
     let (trusted, checked) = (common::gpu(false), common::gpu(true));
+    let steps = Tuning { recurrence: STEPS, ..Tuning::HARDWARE };
+    let (by_steps, by_steps_checked) = (common::tuned(steps), common::tuned_and_checked(steps));
     for sizes in [[5, 17, 3, 7, 2], [3, 4, 1, 33, 1], [9, 33, 2, 16, 3]] {
         let case = LstmCase::new(sizes, true, 1);
         let once = case.run(&trusted);
@@ -902,10 +926,21 @@ fn checks_change_no_bit() {
         assert_eq!(bits(&once), bits(&case.run(&trusted)), "{} again", case.name());
         let case = LstmCase { shape: LstmShape { layer_norm: true, ..case.shape }, ..case };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
+        assert_eq!(bits(&case.run(&by_steps)), bits(&case.run(&by_steps_checked)), "{} by steps", case.name());
         let noise = Noise { zoneout_h: 0.3, ..Noise::default() };
         let case = LstmCase { shape: LstmShape { proj_size: 3, noise, ..case.shape }, draw: Some(1), ..case };
         assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
     }
+}
+
+/// Layer normalisation keeps of each row three moments, and where the gates are kept too the row itself.
+#[test]
+fn layer_norm_keeps_little() {
+    let shape = LstmShape { steps: 7, batch: 5, hidden_size: 64, layer_norm: true, ..LstmShape::default() };
+    let kept = |needs: Vec<Need>| needs.iter().find(|need| need.name.contains("layer normalisation")).expect("it").len;
+    let moments = 3 * 7 * 5;
+    assert_eq!(kept(shape.needs(&common::gpu(false))), moments + 5 * 10 * 64);
+    assert_eq!(kept(shape.needs(&Cpu::<f32>::new())), 7 * 5 * 4 * 64 + moments + 2 * 10 * 64);
 }
 
 /// A NaN in an input comes out as NaN where it belongs, and nowhere else.

@@ -87,12 +87,17 @@ impl<D: Kernels> Network<D> {
     pub async fn gates(&self, device: &D, batch: &Batch, cell: (usize, usize)) -> Result<Vec<f32>> {
         let lstm = &self.shape.lstm;
         let kept = &self.tape.layers[cell.0].cells[cell.1].gates;
-        let kept = device.read_f32(kept, 0..batch.packing.rows() * lstm.gates()).await?;
-        let params = match lstm.layer_norm && !D::KEEPS_GATES {
-            true => device.read_f32(&self.params, 0..self.shape.parameters()).await?,
-            false => Vec::new(),
-        };
-        Ok(lstm.activated::<D, f32>(cell, &params, kept))
+        let mut rows = device.read_f32(kept, 0..batch.packing.rows() * lstm.gates()).await?;
+        let places = lstm.cell(cell.0, cell.1);
+        if let Some(gains) = places.layer_norm.filter(|_| !D::KEEPS_GATES) {
+            let read = |place: usize| device.read_f32(&self.params, place..place + lstm.gates());
+            let gains = read(gains).await?;
+            match places.bias {
+                Some((ih, hh)) => lstm.activate(&mut rows, &gains, &[&read(ih).await?, &read(hh).await?]),
+                None => lstm.activate(&mut rows, &gains, &[]),
+            }
+        }
+        Ok(rows)
     }
 
     /// The head's gradient of the top layer's output `[rows, R · P]`.

@@ -1,6 +1,5 @@
 //! What the forward pass keeps for the backward pass, and the states at both ends.
 
-use super::shape::CellPlaces;
 use super::{Lstm, LstmShape, Packing};
 use crate::device::{Need, Real};
 use crate::kernels::{AffineSize, Matrix};
@@ -133,7 +132,7 @@ impl LstmShape {
             ("the gradients of the projections", only(projected || self.layer_norm, rows * width)),
             ("one layer's gradient of the state", batch * (width + hidden)),
             ("the masks of h", only(masked, 1 + batch * width)),
-            ("the normalised rows of one layer", only(self.layer_norm, norm)),
+            ("what layer normalisation keeps of one layer", only(self.layer_norm, norm)),
         ];
         let of_cell = |&(name, len): &(_, usize)| std::iter::repeat_n(Need::new(name, len, smaller), self.cells());
         let mut needs: Vec<_> = of_cells.iter().flat_map(of_cell).collect();
@@ -156,26 +155,17 @@ impl LstmShape {
         needs
     }
 
-    /// The activated gates of one layer and direction after a forward pass with `params`, from `kept`, the rows that `D` has of them.
-    pub fn activated<D: Lstm, F: Real>(
-        &self,
-        (layer, direction): (usize, usize),
-        params: &[F],
-        mut kept: Vec<F>,
-    ) -> Vec<F> {
-        let CellPlaces { layer_norm: Some(gains), bias, .. } = self.cell(layer, direction) else { return kept };
-        if D::KEEPS_GATES {
-            return kept;
-        }
-        for row in kept.chunks_exact_mut(self.gates()) {
+    /// Makes activated gates of the normalised `rows` `[rows, 4H]` that a device keeps in their place, with the `gains` of a layer
+    /// and direction and the sum of its `biases`, `[4H]` each.
+    pub fn activate<F: Real>(&self, rows: &mut [F], gains: &[F], biases: &[&[F]]) {
+        for row in rows.chunks_exact_mut(self.gates()) {
             for (at, value) in row.iter_mut().enumerate() {
-                let bias = bias.map_or(0.0, |(ih, hh)| params[ih + at].double() + params[hh + at].double());
-                let z = params[gains + at].double() * value.double() + bias;
+                let bias: f64 = biases.iter().map(|biases| biases[at].double()).sum();
+                let z = gains[at].double() * value.double() + bias;
                 let is_candidate = at / self.hidden_size == 2;
                 *value = F::of(if is_candidate { z.tanh() } else { 1.0 / (1.0 + (-z).exp()) });
             }
         }
-        kept
     }
 
     fn scratch_len<D: Lstm>(&self, device: &D) -> usize {

@@ -52,13 +52,16 @@ impl Groups {
         }
         let tile = tile_for(pass, 1);
         let tiles = pass.packing.batch().div_ceil(tile);
-        let together = tiles.div_ceil(Self::most(tiles, pass.packing.batch()));
+        let together = Self::together(tiles, pass.packing.is_even());
         Some(Self { count: tiles.div_ceil(together), tile, together }).filter(|groups| groups.count > 1)
     }
 
-    /// How many of so many tiles at most: as many as there are tiles of sequences of equal length, but two where there are two tiles.
-    fn most(tiles: usize, batch: usize) -> usize {
-        tiles.min(batch.div_ceil(most(false)).max(2)).min(Self::MOST)
+    /// How many of so many tiles make a group. With unequal lengths a long one goes with a short one, where there are more than two
+    /// and none is left over: fewer sums to begin and to add up.
+    fn together(tiles: usize, even: bool) -> usize {
+        let least = tiles.div_ceil(Self::MOST);
+        let pairs = !even && (least > 1 || tiles > 2 && tiles.is_multiple_of(2));
+        if pairs { least.next_multiple_of(2) } else { least }
     }
 
     /// Whether there is one for each thread, so that each may sum on its way back. Then tiles are those of one thread, as the
@@ -78,7 +81,7 @@ impl Groups {
 
     /// Elements of the sums of all groups of the largest batch.
     pub fn sums_len(shape: &LstmShape) -> usize {
-        let groups = Self::most(shape.batch.div_ceil(most(shape.ragged)), shape.batch);
+        let groups = shape.batch.div_ceil(most(shape.ragged)).min(Self::MOST);
         let columns = |layer| shape.layer_inputs(layer) + shape.width() + usize::from(shape.bias);
         let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::suit(shape, layer)).map(columns);
         groups * shape.directions() * shape.gates() * layers.sum::<usize>()
@@ -114,8 +117,8 @@ pub fn chains(pass: &Pass, sequences: Range<usize>, reverse: bool) -> Vec<Vec<St
     chains
 }
 
-/// The first and the last, the second and the last but one, and so on. The longest sequences come first in a batch, so that each two
-/// of them, each half that a thread takes over, and each half of that, are about equal work.
+/// The first and the last, the second and the last but one, and so on. The longest sequences come first in a batch, so that each such
+/// pair, each half that a thread takes over, and each half of that, are about equal work.
 pub fn paired<T>(tiles: Vec<T>) -> Vec<T> {
     let mut paired = Vec::with_capacity(tiles.len());
     let mut tiles = tiles.into_iter();
@@ -269,6 +272,13 @@ mod tests {
                 assert!(tiles == 1, "{batch} sequences in {tiles} tiles");
                 continue;
             };
+            let pairs = uneven && (tiles > 16 || tiles > 2 && tiles.is_multiple_of(2));
+            assert!(
+                !pairs || groups.together.is_multiple_of(2),
+                "{batch} sequences, {} tiles together",
+                groups.together
+            );
+            assert!(groups.count >= tiles.min(16).div_ceil(2), "{batch} sequences in {} groups", groups.count);
             // One weight column, one of h and one of biases for each of four gates.
             assert!(12 * groups.count <= Groups::sums_len(&shape), "{batch} sequences in {} groups", groups.count);
             for threads in 1..=groups.count {

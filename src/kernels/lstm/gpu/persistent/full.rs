@@ -32,7 +32,8 @@ params! {
         begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
         w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
-        wants_start: u32, sums: u32, zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        wants_start: u32, sums: u32, zoneout: u32,
+        first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
