@@ -336,10 +336,10 @@ impl<F: Real> Recurrence<'_, F> {
             let d_h = Term { k: width, a: Left::Rows(d_h, width), panels: &packed[weights.hr.clone()] };
             add_products(n, hidden, &[d_h], None, &mut d_u_t);
         }
-        let d_u = if self.weight_hr.is_some() { &d_u_t[..] } else { &*d_h };
+        let d_u = if self.weight_hr.is_some() { &mut d_u_t[..] } else { &mut *d_h };
+        let (d_u_1, d_u_2) = d_u.split_at_mut(at);
         let (d_c_1, d_c_2) = d_c.split_at_mut(at);
-        let parts =
-            [([before.ongoing, &c_t[..at]], &d_u[..at], d_c_1), ([before.starting, &c_t[at..]], &d_u[at..], d_c_2)];
+        let parts = [([before.ongoing, &c_t[..at]], d_u_1, d_c_1), ([before.starting, &c_t[at..]], d_u_2, d_c_2)];
         let (gates, gates_ahead) = with_earlier(&mut tile.gates, t, self.reverse());
         let gates: [_; 2] = gates.split_at_mut(4 * at).into();
         let parts = parts.into_iter().zip(gates);
