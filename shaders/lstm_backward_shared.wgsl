@@ -29,7 +29,6 @@ struct Params {
     mask_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // whose gradients go down in the same dispatches; 0 where all of them have gone into `d_y` before
-    ends: u32,       // the layer of the grid whose step is its sequences' last, among `layers` of equal lengths
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,
@@ -49,6 +48,9 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
+    // First rows of time steps one after the other: those that `layers` take, one before and two after. A step that there is not has
+    // no rows.
+    step_rows: array<vec4u, 5>,
 }
 
 // A cell's step; `row`, `before` and `next` count the rows of all cells.
@@ -76,14 +78,14 @@ fn step_of(z: u32) -> Step {
     let cell = params.cell + z * params.cell_apart;
     let base = cell * params.rows_apart;
     let stacked = cell + 1u < params.layers;
-    return Step(
+    var step = Step(
         params.t + z * params.t_apart,
         base + params.row + z * params.row_apart,
         params.present + z * params.present_apart,
         base + params.before + z * params.before_apart,
         params.ongoing + z * params.ongoing_apart,
         base + params.next + z * params.next_apart,
-        select(params.following + z * params.following_apart, 0u, params.layers > 0u && z == params.ends),
+        params.following + z * params.following_apart,
         cell,
         base,
         cell * params.mask_apart,
@@ -92,4 +94,20 @@ fn step_of(z: u32) -> Step {
         params.d_y + z * params.d_y_apart + params.column + z * params.width,
         stacked,
     );
+    if params.layers > 0u {
+        let before = step_row(z);
+        let row = step_row(z + 1u);
+        let next = step_row(z + 2u);
+        step.row = base + row;
+        step.present = next - row;
+        step.before = base + before;
+        step.ongoing = min(row - before, next - row);
+        step.next = base + next;
+        step.following = step_row(z + 3u) - next;
+    }
+    return step;
+}
+
+fn step_row(place: u32) -> u32 {
+    return params.step_rows[place / 4u][place % 4u];
 }

@@ -27,6 +27,8 @@ struct Params {
     mask_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
+    place: u32,      // where `step_rows` has the first cell's step, of such layers
+    place_apart: u32,
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,
@@ -47,6 +49,9 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
+    // First rows of time steps one after the other: those that `layers` take, one before and two after. A step that there is not has
+    // no rows.
+    step_rows: array<vec4u, 5>,
 }
 
 // A cell's step; `row`, `before` and `next` count the rows of all cells.
@@ -72,7 +77,7 @@ var<private> here: Step;
 fn step_of(z: u32) -> Step {
     let cell = params.cell + z * params.cell_apart;
     let base = cell * params.rows_apart;
-    return Step(
+    var step = Step(
         params.t + z * params.t_apart,
         base + params.row + z * params.row_apart,
         params.present + z * params.present_apart,
@@ -87,6 +92,24 @@ fn step_of(z: u32) -> Step {
         select(params.column + z * params.width, 0u, params.layers > 0u),
         cell * params.mask_apart,
     );
+    if params.layers > 0u {
+        let place = params.place + z * params.place_apart;
+        let before = step_row(place - 1u);
+        let row = step_row(place);
+        let next = step_row(place + 1u);
+        step.row = base + row;
+        step.present = next - row;
+        step.before = base + before;
+        step.ongoing = min(row - before, next - row);
+        step.next = base + next;
+        step.following = step_row(place + 2u) - next;
+        step.joining = step.following;
+    }
+    return step;
+}
+
+fn step_row(place: u32) -> u32 {
+    return params.step_rows[place / 4u][place % 4u];
 }
 
 // Where `h_in` has h_{t−1}, or h_t of the layer below, which with shared_output is its `h_in` one step on.
@@ -106,8 +129,7 @@ fn publish(p: u32, n: u32, fresh: f32, word: u32) {
         var h_before = h_in[(here.row + n) * params.width + p];
         if params.masked != 0u {
             h_before = start(p, n);
-            // The rows before the first of a stack have the start state, and `y` has none.
-            if n < here.ongoing && (params.layers == 0u || here.row != here.base) {
+            if n < here.ongoing {
                 h_before = y[(here.before - here.y + n) * params.outputs + here.column + p];
             }
         }

@@ -8,7 +8,10 @@ use std::path::Path;
 use bptt::device::{Access, Kernel, StepTiles};
 use bptt::kernels::{LstmShape, Noise, StepMatrices, Steps, Strategy, Tiles};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Expression, Function, MathFunction, Module, ScalarKind, StorageAccess, TypeInner};
+use naga::{
+    AddressSpace, ArraySize, Expression, Function, MathFunction, Module, Scalar, ScalarKind, StorageAccess, TypeInner,
+    VectorSize,
+};
 
 /// WebGPU's defaults: `maxStorageBuffersPerShaderStage`, `maxComputeInvocationsPerWorkgroup`,
 /// `maxComputeWorkgroupStorageSize` and `maxComputeWorkgroupSizeX`, `Y`, `Z`.
@@ -71,6 +74,12 @@ fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
             ScalarKind::Float => "f32",
             _ => "another scalar",
         },
+        TypeInner::Array { base, size: ArraySize::Constant(size), stride: 16 } if size.get() == 5 => {
+            match module.types[*base].inner {
+                TypeInner::Vector { size: VectorSize::Quad, scalar: Scalar::U32 } => "Twenty",
+                _ => "another array",
+            }
+        }
         _ => "no scalar",
     };
     let found: Vec<_> =

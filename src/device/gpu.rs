@@ -25,7 +25,7 @@ use crate::config::Precision;
 use crate::error::{Bytes, Error, Result};
 pub use adapter::{AdapterReport, adapters};
 pub use half::Half;
-pub use kernel::{Access, Kernel, Params, grid};
+pub use kernel::{Access, Kernel, Params, Twenty, grid};
 use kernel::{MAX_GROUPS, compile};
 pub(crate) use kernel::{kernel, params};
 use pace::Pace;

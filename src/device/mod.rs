@@ -14,8 +14,8 @@ pub use engine::Engine;
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) use gpu::bare;
 pub use gpu::{
-    Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, adapters,
-    grid,
+    Access, AdapterReport, Cost, Gpu, GpuBuffer, GpuCounts, GpuOptions, Half, Kernel, KernelTime, Params, Twenty,
+    adapters, grid,
 };
 pub(crate) use gpu::{BORDER, kernel, params};
 pub use tuning::{Recurrence, StepTiles, Tile, Tuned, Tuning};

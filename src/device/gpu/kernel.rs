@@ -47,7 +47,10 @@ impl Kernel {
     }
 }
 
-/// A kernel's parameters: a `repr(C)` struct of `u32` and `f32` scalars, declared with `params!`.
+/// Numbers in a kernel's parameters, after a multiple of four others: `array<vec4u, 5>` in WGSL.
+pub type Twenty = [u32; 20];
+
+/// A kernel's parameters: a `repr(C)` struct of `u32`, `f32` and [`Twenty`], declared with `params!`.
 pub trait Params: bytemuck::Pod {
     /// Name and WGSL type of each field in order. A page does not load them: the tests compare them.
     const FIELDS: &'static [(&'static str, &'static str)];

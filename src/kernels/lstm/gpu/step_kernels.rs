@@ -5,7 +5,7 @@
 use super::LstmShape;
 use super::waves::Company;
 use super::weights::{Layout, padded};
-use crate::device::{Gpu, Half, Kernel, StepTiles, kernel, params};
+use crate::device::{Gpu, Half, Kernel, StepTiles, Twenty, kernel, params};
 use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
@@ -13,10 +13,11 @@ params! {
         t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
         ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
         joining: u32, joining_apart: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, dropped: u32,
-        layers: u32,
+        layers: u32, place: u32, place_apart: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
         w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, shared_output: u32, has_start: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        step_rows: Twenty,
     }
 }
 params! {
@@ -24,10 +25,11 @@ params! {
         t: u32, t_apart: u32, row: u32, row_apart: u32, present: u32, present_apart: u32, before: u32, before_apart: u32,
         ongoing: u32, ongoing_apart: u32, next: u32, next_apart: u32, following: u32, following_apart: u32,
         has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32, cell: u32, cell_apart: u32,
-        rows_apart: u32, state_apart: u32, mask_apart: u32, dropped: u32, layers: u32, ends: u32,
+        rows_apart: u32, state_apart: u32, mask_apart: u32, dropped: u32, layers: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
         w_hh: u32, w_hh_apart: u32, w_hr: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        step_rows: Twenty,
     }
 }
 

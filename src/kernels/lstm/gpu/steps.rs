@@ -279,6 +279,8 @@ impl<'a> Recurrences<'a> {
             mask_apart: self.company.apart(&cell.mask) as u32,
             dropped: u32::from(self.drops()),
             layers: self.layers(),
+            place: wave.count as u32,
+            place_apart: u32::MAX,
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
@@ -299,6 +301,7 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
+            step_rows: wave.rows,
         }
     }
 
@@ -436,7 +439,6 @@ impl<'a> Recurrences<'a> {
             mask_apart: self.company.apart(&tape.mask) as u32,
             dropped: u32::from(self.drops()),
             layers: self.layers(),
-            ends: wave.ends as u32,
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
@@ -456,6 +458,7 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
+            step_rows: wave.rows,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::step_kernels::{Steps, packed_len};
 use super::{LstmShape, Pass, Strategy, Tape};
-use crate::device::{Gpu, GpuBuffer};
+use crate::device::{Gpu, GpuBuffer, Twenty};
 use crate::kernels::lstm::packing::Step;
 
 /// The cells that one dispatch takes: each at a step of its own.
@@ -14,7 +14,7 @@ pub(super) enum Company {
     None,
     /// Both directions of a layer.
     Directions,
-    /// All layers of a stack, or two with sequences of unequal length, each a step, or a chunk of them, after the one below.
+    /// All layers of a stack, each a step, or a chunk of them, after the one below.
     Layers,
 }
 
@@ -77,20 +77,24 @@ impl Company {
     }
 }
 
-/// What a dispatch takes of cells that go together: its first cell at a step and its second, from which all differ by as much;
-/// the first once more where there is no other.
+/// What a dispatch takes of cells that go together: its first cell at a step and its second, from which all differ by as much,
+/// but for the rows of a stack's steps; the first once more where there is no other.
 pub(super) struct Wave {
     pub cells: [usize; 2],
     pub steps: [Step; 2],
     pub count: usize,
-    /// Which of the cells has the last step of a stack's sequences of one length; beyond them where none has.
-    pub ends: usize,
+    /// First rows of a stack's time steps one after the other: those of all cells, one before them and two after. A step that there is
+    /// not has no rows.
+    pub rows: Twenty,
 }
 
 impl Wave {
+    /// Layers that one dispatch takes of a stack.
+    const MOST: usize = std::mem::size_of::<Twenty>() / 4 - 3;
+
     /// `cell` by itself.
     pub fn one(cell: usize, step: Step) -> Self {
-        Self { cells: [cell; 2], steps: [step; 2], count: 1, ends: usize::MAX }
+        Self { cells: [cell; 2], steps: [step; 2], count: 1, rows: Twenty::default() }
     }
 
     /// Those that take all steps of `first` and of the cells that go together with it, one after the other; `back` on the way
@@ -100,39 +104,33 @@ impl Wave {
         (0..pass.packing.steps() + behind).flat_map(move |index| Self::at(company, pass, first, index, back))
     }
 
-    /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before; of those
-    /// all together, or two by two where the steps' rows are not equally far apart.
+    /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before.
     fn at(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> impl Iterator<Item = Self> {
-        let (packing, steps, layers, batch) = (pass.packing, pass.packing.steps(), pass.shape.num_layers, pass.batch());
+        let (packing, steps, layers) = (pass.packing, pass.packing.steps(), pass.shape.num_layers);
         let stacked = company == Company::Layers;
-        let even = stacked && packing.is_even();
         let cells = match company {
             Company::None => 0..1,
             Company::Directions => 0..2,
             Company::Layers => (index + 1).saturating_sub(steps)..layers.min(index + 1),
         };
         let cell = move |number: usize| if stacked && back { layers - 1 - number } else { first + number };
-        let step = move |number: usize| {
+        let walked = move |number: usize| {
             let walked = index - if stacked { number } else { 0 };
-            let walked = if back { steps - 1 - walked } else { walked };
-            if !even {
-                return packing.step(walked, pass.is_reverse(cell(number)));
-            }
-            // Before the rows of the first step lie those of the start state, so that no step is the first.
-            let row = walked * batch;
-            let [before, next] = [row.wrapping_sub(batch), row + batch];
-            Step { t: walked, row, present: batch, before, ongoing: batch, next, following: batch, joining: batch }
+            if back { steps - 1 - walked } else { walked }
         };
-        let (end, together) = (cells.end, if even { cells.len() } else { 2 });
-        cells.step_by(together).map(move |from| {
-            let count = together.min(end - from);
+        let end = cells.end;
+        cells.step_by(Self::MOST).map(move |from| {
+            let count = Self::MOST.min(end - from);
             let numbers = [from, from + count.min(2) - 1];
-            Self {
-                cells: numbers.map(cell),
-                steps: numbers.map(step),
-                count,
-                ends: if even { index - from } else { usize::MAX },
+            let mut rows = Twenty::default();
+            if stacked {
+                let earliest = walked(if back { from } else { from + count - 1 });
+                for (row, after) in rows.iter_mut().zip(earliest..) {
+                    *row = packing.row(after.saturating_sub(1).min(steps)) as u32;
+                }
             }
+            let step = |number| packing.step(walked(number), pass.is_reverse(cell(number)));
+            Self { cells: numbers.map(cell), steps: numbers.map(step), count, rows }
         })
     }
 
@@ -146,10 +144,10 @@ impl Wave {
         [first, apart]
     }
 
-    /// The sequences of either, those that only join among them or not.
+    /// The most sequences of any cell, those that only join among them or not. Of a stack's steps the earliest has most.
     pub fn sequences(&self, joining: bool) -> usize {
         let of = |step: &Step| if joining { step.present.max(step.joining) } else { step.present };
-        of(&self.steps[0]).max(of(&self.steps[1]))
+        of(&self.steps[0]).max(of(&self.steps[1])).max((self.rows[2] - self.rows[1]) as usize)
     }
 
     /// Whether sequences begin with a step.
