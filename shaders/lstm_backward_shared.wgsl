@@ -3,7 +3,8 @@
 // its own, and the buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
 struct Params {
-    // The first cell's step, and how much more each number is for every layer of the grid.
+    // The first cell's step, and how much more each number is for every layer of the grid. With `layers`, rows and sequences come
+    // from `step_rows` instead.
     t: u32,
     t_apart: u32,
     row: u32,        // first row of this step

@@ -4,7 +4,8 @@
 // its own, and the buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
 struct Params {
-    // The first cell's step, and how much more each number is for every layer of the grid.
+    // The first cell's step, and how much more each number is for every layer of the grid. With `layers`, rows and sequences come
+    // from `step_rows` instead.
     t: u32,
     t_apart: u32,
     row: u32,        // first row of this step
@@ -28,7 +29,7 @@ struct Params {
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
     place: u32,      // where `step_rows` has the first cell's step, of such layers
-    place_apart: u32,
+    place_apart: u32, // −1: each layer is a step earlier than the one below
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,

@@ -320,13 +320,14 @@ fn layers_and_directions_go_together() {
     hold_on(&cases, &gpus);
 }
 
-/// Nor where there are more than one dispatch takes.
+/// Likewise with as many layers as one dispatch takes, and with more.
 #[test]
 fn many_layers_go_together() {
     let plain = LstmCase::new([20, 4, 2, 3, 19], true, 1);
     let shape = LstmShape { ragged: true, ..plain.shape };
     let uneven = LstmCase { shape, lengths: vec![12, 1, 20, 19], from: 0, ..plain.clone() };
-    hold_on(&[plain, uneven], &[common::recurring(stacked(4, 1, 1))]);
+    let most = LstmCase { shape: LstmShape { num_layers: 17, ..shape }, ..uneven.clone() };
+    hold_on(&[plain, uneven, most], &[common::recurring(stacked(4, 1, 1))]);
 }
 
 /// Nor do cells that go together read or write what a driver would have to keep them from.

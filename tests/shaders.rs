@@ -56,7 +56,8 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     problems.into_iter().map(|problem| format!("{}: {problem}", kernel.name)).collect()
 }
 
-/// The uniform struct has the fields of the Rust struct, each 4 bytes after the one before.
+/// The uniform struct has the fields of the Rust struct, each 4 bytes after the one before (a `Twenty` comes last), and fits where
+/// the parameters of a dispatch go.
 fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     let uniforms: Vec<_> =
         module.global_variables.iter().filter(|(_, global)| global.space == AddressSpace::Uniform).collect();
@@ -64,6 +65,10 @@ fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     let mut problems = Vec::new();
     if uniform.binding.as_ref().map(|place| (place.group, place.binding)) != Some((0, 0)) {
         problems.push(format!("the uniform buffer is at {:?}", uniform.binding));
+    }
+    let bytes = module.types[uniform.ty].inner.size(module.to_ctx());
+    if bytes > 256 {
+        problems.push(format!("{bytes} bytes of parameters"));
     }
     let TypeInner::Struct { members, .. } = &module.types[uniform.ty].inner else {
         return vec!["the uniform buffer is no struct".into()];

@@ -81,7 +81,7 @@ pub struct Recurrence {
     pub lanes: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
-    /// The largest hidden size at which such a dispatch takes all layers of a stack, each a step after the one below.
+    /// The largest hidden size at which such a dispatch takes up to 17 layers of a stack, each a step after the one below.
     /// Beyond, a layer's input is better multiplied for all time steps at once. Measured without masks and with equal lengths.
     #[serde(default)] // Likewise.
     pub stack_to: usize,

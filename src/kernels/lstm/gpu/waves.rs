@@ -14,7 +14,7 @@ pub(super) enum Company {
     None,
     /// Both directions of a layer.
     Directions,
-    /// All layers of a stack, each a step, or a chunk of them, after the one below.
+    /// All layers of a stack, each a step, or a chunk of them, after the one below; in one dispatch of steps [`Wave::MOST`] at most.
     Layers,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Wave {
     pub steps: [Step; 2],
     pub count: usize,
     /// First rows of a stack's time steps one after the other: those of all cells, one before them and two after. A step that there is
-    /// not has no rows.
+    /// not has no rows. Zeros where there is no stack.
     pub rows: Twenty,
 }
 
@@ -104,7 +104,8 @@ impl Wave {
         (0..pass.packing.steps() + behind).flat_map(move |index| Self::at(company, pass, first, index, back))
     }
 
-    /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before.
+    /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before, as
+    /// many together as one dispatch takes.
     fn at(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> impl Iterator<Item = Self> {
         let (packing, steps, layers) = (pass.packing, pass.packing.steps(), pass.shape.num_layers);
         let stacked = company == Company::Layers;

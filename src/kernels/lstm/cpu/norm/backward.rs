@@ -114,7 +114,7 @@ impl<F: Real> BackwardNormStep<'_, F> {
     }
 }
 
-/// One row from d_h to the gradient of ĉ, γ_c ∘ d_h ∘ o ∘ (1 − tanh²), and from o to d_o, each in the other's place.
+/// One row from d_h to the gradient of ĉ, γ_c ∘ d_h ∘ o ∘ (1 − tanh²), and from o to d_o, each in the place of what it is made from.
 struct BackwardOutput<'a, F> {
     parameters: [&'a [F]; 2], // γ_c and β_c
     normed: [F; 2],           // mean and 1 / σ of c̃
@@ -183,9 +183,9 @@ struct BackwardCell<'a, F> {
     before: [F; 3],
     normed: [F; 2], // mean and 1 / σ of c̃
     c_before: &'a [F],
-    d_normed: &'a [F], // of ĉ
+    d_normed: &'a [F], // the gradient of ĉ
     d_c: &'a mut [F],
-    gates: [&'a mut [F]; 4], // d_o is there
+    gates: [&'a mut [F]; 4], // i, f and g, in: gates, out: their gradients; the fourth is d_o already
     of_a: [F; 2],            // the sums of d ∘ γ and of d ∘ γ ∘ a
 }
 
