@@ -7,8 +7,8 @@
 //   d_a = back(d_gates, γ, â)
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // What zoneout kept of c takes its share of the gradient to the step before.
-// One workgroup per sequence, one invocation for every 64th unit. With lstm_backward_shared.wgsl, lstm_zone.wgsl and
-// workgroup_sum.wgsl.
+// One workgroup per sequence, one invocation for every 64th unit. With lstm_backward_shared.wgsl,
+// lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> projection: array<f32>;     // W_hr [P, H] at w_hr, if projected

@@ -1,24 +1,17 @@
-// The parameters of every backward step. Appended to the kernels that name this file.
+// The parameters of every backward step. Appended to the kernels that name this file, with
+// lstm_step_rows.wgsl.
 // A dispatch takes one cell, which is one direction of one layer, or several: then each layer of the grid is one, at a step of
 // its own, and the buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
 struct Params {
-    // The first cell's step, and how much more each number is for every layer of the grid. With `layers`, rows and sequences come
-    // from `step_rows` instead.
+    // First rows of time steps one after the other: those that the cells take, and each with one earlier and two later. A step that
+    // there is not has no rows.
+    step_rows: array<vec4u, 5>,
+    // Where the first cell's step is among them and what is its own, and how much more each number is for every layer of the grid.
+    place: u32,
+    place_apart: u32,
     t: u32,
     t_apart: u32,
-    row: u32,        // first row of this step
-    row_apart: u32,
-    present: u32,    // sequences that have it
-    present_apart: u32,
-    before: u32,     // first row of the step before
-    before_apart: u32,
-    ongoing: u32,    // sequences that have that; the others start here
-    ongoing_apart: u32,
-    next: u32,       // first row of the step after
-    next_apart: u32,
-    following: u32,  // sequences that have that; the others end here
-    following_apart: u32,
     has_d_y: u32,
     has_d_y_apart: u32,
     d_y: u32,
@@ -49,9 +42,6 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    // First rows of time steps one after the other: those that `layers` take, one before and two after. A step that there is not has
-    // no rows.
-    step_rows: array<vec4u, 5>,
 }
 
 // A cell's step; `row`, `before` and `next` count the rows of all cells.
@@ -79,14 +69,16 @@ fn step_of(z: u32) -> Step {
     let cell = params.cell + z * params.cell_apart;
     let base = cell * params.rows_apart;
     let stacked = cell + 1u < params.layers;
-    var step = Step(
+    let reverse = params.outputs > params.width && cell % 2u == 1u;
+    let rows = step_rows(params.place + z * params.place_apart, reverse);
+    return Step(
         params.t + z * params.t_apart,
-        base + params.row + z * params.row_apart,
-        params.present + z * params.present_apart,
-        base + params.before + z * params.before_apart,
-        params.ongoing + z * params.ongoing_apart,
-        base + params.next + z * params.next_apart,
-        params.following + z * params.following_apart,
+        base + rows.row,
+        rows.present,
+        base + rows.before,
+        rows.ongoing,
+        base + rows.next,
+        rows.following,
         cell,
         base,
         cell * params.mask_apart,
@@ -95,20 +87,4 @@ fn step_of(z: u32) -> Step {
         params.d_y + z * params.d_y_apart + params.column + z * params.width,
         stacked,
     );
-    if params.layers > 0u {
-        let before = step_row(z);
-        let row = step_row(z + 1u);
-        let next = step_row(z + 2u);
-        step.row = base + row;
-        step.present = next - row;
-        step.before = base + before;
-        step.ongoing = min(row - before, next - row);
-        step.next = base + next;
-        step.following = step_row(z + 3u) - next;
-    }
-    return step;
-}
-
-fn step_row(place: u32) -> u32 {
-    return params.step_rows[place / 4u][place % 4u];
 }

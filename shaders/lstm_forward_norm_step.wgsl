@@ -4,8 +4,8 @@
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. â is kept in place of the gates, which the way back
 // makes from it once more.
-// One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl, lstm_zone.wgsl and
-// workgroup_sum.wgsl.
+// One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl,
+// lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃; [N, 10H]

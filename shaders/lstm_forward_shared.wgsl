@@ -1,35 +1,23 @@
 // What every forward step has: its parameters, and the way of h_t to the output and into the next step. Appended to the
-// kernels that name this file, whose bindings `h_0`, `mask`, `h_in` and `y` it uses.
+// kernels that name this file, whose bindings `h_0`, `mask`, `h_in` and `y` it uses, with lstm_step_rows.wgsl.
 // A dispatch takes one cell, which is one direction of one layer, or several: then each layer of the grid is one, at a step of
 // its own, and the buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
 
 struct Params {
-    // The first cell's step, and how much more each number is for every layer of the grid. With `layers`, rows and sequences come
-    // from `step_rows` instead.
+    // First rows of time steps one after the other: those that the cells take, and each with one earlier and two later. A step that
+    // there is not has no rows.
+    step_rows: array<vec4u, 5>,
+    // Where the first cell's step is among them and what is its own, and how much more each number is for every layer of the grid.
+    place: u32,
+    place_apart: u32,
     t: u32,
     t_apart: u32,
-    row: u32,        // first row of this step
-    row_apart: u32,
-    present: u32,    // sequences that have it
-    present_apart: u32,
-    before: u32,     // first row of the step before
-    before_apart: u32,
-    ongoing: u32,    // sequences that have that; the others start here
-    ongoing_apart: u32,
-    next: u32,       // first row of the step after
-    next_apart: u32,
-    following: u32,  // sequences that have that
-    following_apart: u32,
-    joining: u32,    // sequences that have it or start with it
-    joining_apart: u32,
     cell: u32,
     cell_apart: u32,
     rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     mask_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
-    place: u32,      // where `step_rows` has the first cell's step, of such layers
-    place_apart: u32, // −1: each layer is a step earlier than the one below
     rows: u32,       // rows of the whole batch
     batch: u32,
     hidden: u32,
@@ -50,9 +38,6 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
-    // First rows of time steps one after the other: those that `layers` take, one before and two after. A step that there is not has
-    // no rows.
-    step_rows: array<vec4u, 5>,
 }
 
 // A cell's step; `row`, `before` and `next` count the rows of all cells.
@@ -78,39 +63,23 @@ var<private> here: Step;
 fn step_of(z: u32) -> Step {
     let cell = params.cell + z * params.cell_apart;
     let base = cell * params.rows_apart;
-    var step = Step(
+    let reverse = params.outputs > params.width && cell % 2u == 1u;
+    let rows = step_rows(params.place + z * params.place_apart, reverse);
+    return Step(
         params.t + z * params.t_apart,
-        base + params.row + z * params.row_apart,
-        params.present + z * params.present_apart,
-        base + params.before + z * params.before_apart,
-        params.ongoing + z * params.ongoing_apart,
-        base + params.next + z * params.next_apart,
-        params.following + z * params.following_apart,
-        params.joining + z * params.joining_apart,
+        base + rows.row,
+        rows.present,
+        base + rows.before,
+        rows.ongoing,
+        base + rows.next,
+        rows.following,
+        rows.joining,
         cell,
         base,
         select(base, 0u, params.layers > 0u),
         select(params.column + z * params.width, 0u, params.layers > 0u),
         cell * params.mask_apart,
     );
-    if params.layers > 0u {
-        let place = params.place + z * params.place_apart;
-        let before = step_row(place - 1u);
-        let row = step_row(place);
-        let next = step_row(place + 1u);
-        step.row = base + row;
-        step.present = next - row;
-        step.before = base + before;
-        step.ongoing = min(row - before, next - row);
-        step.next = base + next;
-        step.following = step_row(place + 2u) - next;
-        step.joining = step.following;
-    }
-    return step;
-}
-
-fn step_row(place: u32) -> u32 {
-    return params.step_rows[place / 4u][place % 4u];
 }
 
 // Where `h_in` has h_{t−1}, or h_t of the layer below, which with shared_output is its `h_in` one step on.

@@ -4,7 +4,8 @@
 // With zoneout, elements of c_t and h_t keep their value from the step before. With layer normalisation `recur` makes
 // that sum alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
+// workgroup. With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl,
+// lstm_step_rows.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh_t, W_hrᵀ [H, P] at w_hr_t

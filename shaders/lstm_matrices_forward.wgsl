@@ -3,7 +3,8 @@
 // is asked for ahead. Several directions or layers are taken as in lstm_tiled_forward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for two units and eight sequences.
-// With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl and lstm_zone.wgsl.
+// With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl,
+// lstm_step_rows.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
 const PARTED = 0u; // 1 if what a layer hands up may differ from what its next step reads

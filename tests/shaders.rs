@@ -56,8 +56,8 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     problems.into_iter().map(|problem| format!("{}: {problem}", kernel.name)).collect()
 }
 
-/// The uniform struct has the fields of the Rust struct, each 4 bytes after the one before (a `Twenty` comes last), and fits where
-/// the parameters of a dispatch go.
+/// The uniform struct has the fields of the Rust struct, one right after the other, and fits where the parameters of a
+/// dispatch go.
 fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     let uniforms: Vec<_> =
         module.global_variables.iter().filter(|(_, global)| global.space == AddressSpace::Uniform).collect();
@@ -89,8 +89,13 @@ fn parameter_problems(kernel: &Kernel, module: &Module) -> Vec<String> {
     };
     let found: Vec<_> =
         members.iter().map(|m| (m.name.as_deref().unwrap_or("").to_owned(), kind(m.ty), m.offset)).collect();
-    let wanted: Vec<_> =
-        kernel.params.iter().zip(0..).map(|(&(name, kind), index)| (name.to_owned(), kind, 4 * index)).collect();
+    let mut end = 0;
+    let after = |&(name, kind): &(&str, _)| {
+        let offset = end;
+        end += if kind == "Twenty" { 80 } else { 4 };
+        (name.to_owned(), kind, offset)
+    };
+    let wanted: Vec<_> = kernel.params.iter().map(after).collect();
     if found != wanted {
         problems.push(format!("the parameters are\n  {found:?} in WGSL,\n  {wanted:?} in Rust"));
     }

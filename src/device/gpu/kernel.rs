@@ -47,7 +47,7 @@ impl Kernel {
     }
 }
 
-/// The last of a kernel's parameters, after a multiple of four others: `array<vec4u, 5>` in WGSL.
+/// Numbers that come first in a kernel's parameters, or after a multiple of four others: `array<vec4u, 5>` in WGSL.
 pub type Twenty = [u32; 20];
 
 /// A kernel's parameters: a `repr(C)` struct of `u32`, `f32` and [`Twenty`], declared with `params!`.

@@ -20,15 +20,9 @@ pub(super) struct Step {
     pub row: usize,
     /// Sequences that have the step.
     pub present: usize,
-    /// First row of the step walked before it.
-    pub before: usize,
-    /// Sequences that also have that one; the others start here.
+    /// Sequences that also have the step walked before it; the others start here.
     pub ongoing: usize,
-    /// First row of the step walked after it.
-    pub next: usize,
-    /// Sequences that also have that one; the others end here.
-    pub following: usize,
-    /// Sequences that have the next one, so that those from `following` on start there.
+    /// Sequences that have the step walked after it. Those beyond `present` start there, or those beyond these end here.
     pub joining: usize,
 }
 
@@ -140,17 +134,10 @@ impl Packing {
     /// Step `index` of those.
     pub(super) fn step(&self, index: usize, reverse: bool) -> Step {
         let t = if reverse { self.steps() - 1 - index } else { index };
-        let (row, active) = (self.row(t), self.active(t));
-        if reverse {
-            let before = self.row((t + 1).min(self.steps() - 1));
-            let (next, following, joining) =
-                if t > 0 { (self.row(t - 1), active, self.active(t - 1)) } else { (0, 0, 0) };
-            Step { t, row, present: active, before, ongoing: self.active(t + 1), next, following, joining }
-        } else {
-            let (before, ongoing) = if t > 0 { (self.row(t - 1), active) } else { (0, 0) };
-            let following = self.active(t + 1);
-            Step { t, row, present: active, before, ongoing, next: self.row(t + 1), following, joining: following }
-        }
+        let (present, earlier, later) =
+            (self.active(t), if t > 0 { self.active(t - 1) } else { 0 }, self.active(t + 1));
+        let (before, joining) = if reverse { (later, earlier) } else { (earlier, later) };
+        Step { t, row: self.row(t), present, ongoing: present.min(before), joining }
     }
 }
 
@@ -191,10 +178,10 @@ mod tests {
         for reverse in [false, true] {
             let steps: Vec<_> = packing.walk(reverse).collect();
             assert_eq!(steps[0].ongoing, 0);
-            assert_eq!(steps[4].following, 0);
+            assert_eq!(steps[4].joining, 0);
             for pair in steps.windows(2) {
-                assert_eq!((pair[0].next, pair[0].following), (pair[1].row, pair[1].ongoing));
-                assert_eq!((pair[0].row, pair[0].joining), (pair[1].before, pair[1].present));
+                assert_eq!(pair[0].present.min(pair[0].joining), pair[1].ongoing);
+                assert_eq!(pair[0].joining, pair[1].present);
             }
         }
     }

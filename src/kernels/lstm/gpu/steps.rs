@@ -32,12 +32,12 @@ params! {
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
 static FORWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_zone" + "workgroup_sum",
+    "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_step_rows" + "lstm_zone" + "workgroup_sum",
     ForwardParams,
     [Write, Read, Read, Write, Write, Write, Write, Write]
 );
 static BACKWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_zone" + "workgroup_sum",
+    "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_step_rows" + "lstm_zone" + "workgroup_sum",
     BackwardParams,
     [Read, Read, Read, Read, Write, Write, Write]
 );
@@ -240,47 +240,21 @@ impl<'a> Recurrences<'a> {
         let numbers = |cell: usize, at: &Step| {
             let t = zoneout.step(pass.first_step + at.t) as usize;
             let weights = if self.kind == Steps::Plain { 0 } else { self.layout.place(shape, cell, false) };
-            [t, at.row, at.present, at.before, at.ongoing, at.next, at.following, at.joining, cell, weights]
+            [t, cell, weights]
         };
-        let [first, apart] = wave.numbers(numbers);
-        let [t, row, present, before, ongoing, next, following, joining, cell_number, w_hh_t] = first;
-        let [
-            t_apart,
-            row_apart,
-            present_apart,
-            before_apart,
-            ongoing_apart,
-            next_apart,
-            following_apart,
-            joining_apart,
-            cell_apart,
-            w_hh_t_apart,
-        ] = apart;
+        let [[t, first_cell, w_hh_t], [t_apart, cell_apart, w_hh_t_apart]] = wave.numbers(numbers);
         ForwardParams {
+            step_rows: wave.rows,
+            place: wave.place[0],
+            place_apart: wave.place[1],
             t,
             t_apart,
-            row,
-            row_apart,
-            present,
-            present_apart,
-            before,
-            before_apart,
-            ongoing,
-            ongoing_apart,
-            next,
-            next_apart,
-            following,
-            following_apart,
-            joining,
-            joining_apart,
-            cell: cell_number,
+            cell: first_cell,
             cell_apart,
             rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
             mask_apart: self.company.apart(&cell.mask) as u32,
             dropped: u32::from(self.drops()),
             layers: self.layers(),
-            place: wave.count as u32,
-            place_apart: u32::MAX,
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
@@ -301,7 +275,6 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
-            step_rows: wave.rows,
         }
     }
 
@@ -371,7 +344,7 @@ impl<'a> Recurrences<'a> {
                     let first = pass.packing.step(0, false);
                     let tape = &layers[layer].cells[direction];
                     let alone = Self { company: Company::None, ..*self };
-                    let params = alone.backward_params(&Wave::one(cell, first), from, d_final.is_some(), tape);
+                    let params = alone.backward_params(&Wave::one(pass, cell, 0), from, d_final.is_some(), tape);
                     let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
                     gpu.run(start, &params, &buffers, self.grid(true, width, first.present, 1));
                 }
@@ -396,38 +369,17 @@ impl<'a> Recurrences<'a> {
                 Some(_) => pass.dropped_at(cell),
                 None => places(cell).weight_hh,
             };
-            [t, at.row, at.present, at.before, at.ongoing, at.next, at.following, has_d_y, d_y, cell, weights]
+            [t, has_d_y, d_y, cell, weights]
         };
         let [first, apart] = wave.numbers(numbers);
-        let [t, row, present, before, ongoing, next, following, has_d_y, d_y, cell, w_hh] = first;
-        let [
-            t_apart,
-            row_apart,
-            present_apart,
-            before_apart,
-            ongoing_apart,
-            next_apart,
-            following_apart,
-            has_d_y_apart,
-            d_y_apart,
-            cell_apart,
-            w_hh_apart,
-        ] = apart;
+        let [t, has_d_y, d_y, cell, w_hh] = first;
+        let [t_apart, has_d_y_apart, d_y_apart, cell_apart, w_hh_apart] = apart;
         BackwardParams {
+            step_rows: wave.rows,
+            place: wave.place[0],
+            place_apart: wave.place[1],
             t,
             t_apart,
-            row,
-            row_apart,
-            present,
-            present_apart,
-            before,
-            before_apart,
-            ongoing,
-            ongoing_apart,
-            next,
-            next_apart,
-            following,
-            following_apart,
             has_d_y,
             has_d_y_apart,
             d_y,
@@ -458,7 +410,6 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
-            step_rows: wave.rows,
         }
     }
 }

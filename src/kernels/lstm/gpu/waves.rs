@@ -77,24 +77,47 @@ impl Company {
     }
 }
 
-/// What a dispatch takes of cells that go together: its first cell at a step and its second, from which all differ by as much,
-/// but for the rows of a stack's steps; the first once more where there is no other.
+/// What a dispatch takes of cells that go together: its first cell at a step and its second, from which all differ by as much;
+/// the first once more where there is no other.
 pub(super) struct Wave {
     pub cells: [usize; 2],
     pub steps: [Step; 2],
     pub count: usize,
-    /// First rows of a stack's time steps one after the other: those of all cells, one before them and two after. A step that there is
-    /// not has no rows. Zeros where there is no stack.
+    /// First rows of time steps one after the other: those of all cells, and each with one earlier and two later. A step that there is
+    /// not has no rows.
     pub rows: Twenty,
+    /// Where among them the first cell's step is, and how much further the second's.
+    pub place: [u32; 2],
 }
 
 impl Wave {
     /// Layers that one dispatch takes of a stack.
     const MOST: usize = std::mem::size_of::<Twenty>() / 4 - 3;
 
-    /// `cell` by itself.
-    pub fn one(cell: usize, step: Step) -> Self {
-        Self { cells: [cell; 2], steps: [step; 2], count: 1, rows: Twenty::default() }
+    /// `cell` by itself, at a step of its walk.
+    pub fn one(pass: &Pass, cell: usize, index: usize) -> Self {
+        Self::apart(pass, [cell; 2], [index; 2], 1)
+    }
+
+    /// One or two cells whose steps have nothing to do with each other, at those of their walks.
+    fn apart(pass: &Pass, cells: [usize; 2], walked: [usize; 2], count: usize) -> Self {
+        let steps = [0, 1].map(|place| pass.packing.step(walked[place], pass.is_reverse(cells[place])));
+        let mut rows = Twenty::default();
+        for (rows, step) in rows.chunks_exact_mut(4).zip(&steps) {
+            first_rows(pass, step.t, rows);
+        }
+        Self { cells, steps, count, rows, place: [1, 4] }
+    }
+
+    /// Layers of a stack, whose steps lie beside each other.
+    fn beside(pass: &Pass, cells: [usize; 2], walked: [usize; 2], count: usize) -> Self {
+        let later = walked[1] > walked[0]; // from layer to layer
+        let steps = walked.map(|t| pass.packing.step(t, false));
+        let earliest = if later { walked[0] } else { walked[0] + 1 - count };
+        let mut rows = Twenty::default();
+        first_rows(pass, earliest, &mut rows);
+        let place = [1 + walked[0] - earliest, if later { 1 } else { usize::MAX }].map(|number| number as u32);
+        Self { cells, steps, count, rows, place }
     }
 
     /// Those that take all steps of `first` and of the cells that go together with it, one after the other; `back` on the way
@@ -107,7 +130,7 @@ impl Wave {
     /// The cells that have a step at once: one, both directions, or the layers of which each is a step behind the one before, as
     /// many together as one dispatch takes.
     fn at(company: Company, pass: &Pass, first: usize, index: usize, back: bool) -> impl Iterator<Item = Self> {
-        let (packing, steps, layers) = (pass.packing, pass.packing.steps(), pass.shape.num_layers);
+        let (steps, layers) = (pass.packing.steps(), pass.shape.num_layers);
         let stacked = company == Company::Layers;
         let cells = match company {
             Company::None => 0..1,
@@ -119,19 +142,11 @@ impl Wave {
             let walked = index - if stacked { number } else { 0 };
             if back { steps - 1 - walked } else { walked }
         };
-        let end = cells.end;
+        let (end, make) = (cells.end, if stacked { Self::beside } else { Self::apart });
         cells.step_by(Self::MOST).map(move |from| {
             let count = Self::MOST.min(end - from);
             let numbers = [from, from + count.min(2) - 1];
-            let mut rows = Twenty::default();
-            if stacked {
-                let earliest = walked(if back { from } else { from + count - 1 });
-                for (row, after) in rows.iter_mut().zip(earliest..) {
-                    *row = packing.row(after.saturating_sub(1).min(steps)) as u32;
-                }
-            }
-            let step = |number| packing.step(walked(number), pass.is_reverse(cell(number)));
-            Self { cells: numbers.map(cell), steps: numbers.map(step), count, rows }
+            make(pass, numbers.map(cell), numbers.map(walked), count)
         })
     }
 
@@ -145,7 +160,8 @@ impl Wave {
         [first, apart]
     }
 
-    /// The most sequences of any cell, those that only join among them or not. Of a stack's steps the earliest has most.
+    /// The most sequences of any cell, those that only join among them or not. Of a stack's steps, which none joins, the earliest has
+    /// most.
     pub fn sequences(&self, joining: bool) -> usize {
         let of = |step: &Step| if joining { step.present.max(step.joining) } else { step.present };
         of(&self.steps[0]).max(of(&self.steps[1])).max((self.rows[2] - self.rows[1]) as usize)
@@ -154,5 +170,12 @@ impl Wave {
     /// Whether sequences begin with a step.
     pub fn begins(&self) -> bool {
         self.steps.iter().any(|step| step.ongoing < step.present)
+    }
+}
+
+/// First rows from the step before `t` on.
+fn first_rows(pass: &Pass, t: usize, rows: &mut [u32]) {
+    for (row, after) in rows.iter_mut().zip(t..) {
+        *row = pass.packing.row(after.saturating_sub(1).min(pass.packing.steps())) as u32;
     }
 }
