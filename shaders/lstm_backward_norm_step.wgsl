@@ -1,4 +1,4 @@
-// One time step of one direction of one layer with layer normalisation, backwards, after `project` of lstm_backward_step has
+// One time step of one direction of one layer, or of several, with layer normalisation, backwards, after `project` of lstm_backward_step has
 // made d_h_t:
 //   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   d_u_t = d_h_t · W_hr with a projection, else d_h_t
@@ -7,7 +7,7 @@
 //   d_a = back(d_gates, γ, â)
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // What zoneout kept of c takes its share of the gradient to the step before.
-// One workgroup per sequence, one invocation for every 64th unit. With lstm_backward_shared.wgsl,
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_backward_shared.wgsl,
 // lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,7 +27,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let step = step_of(0u);
+    let step = step_of(group.z);
     here = step;
     let n = flat_index(group, groups, 1u, 0u);
     if n >= step.present {
@@ -56,7 +56,7 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
     var d_u = 0.0;
     if params.projected != 0u {
         for (var p = 0u; p < params.width; p++) {
-            d_u += projection[params.w_hr + p * params.hidden + j] * d_h[row * params.width + p];
+            d_u += projection[here.w_hr + p * params.hidden + j] * d_h[row * params.width + p];
         }
     } else {
         d_u = d_h[row * params.width + j];
@@ -80,7 +80,7 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     let i = four.x;
     let f = four.y;
     let g = four.z;
-    let unit = params.batch * params.width + n * params.hidden + j;
+    let unit = here.d_h + params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
     if n < here.following || params.has_final != 0u {
         d_c = d_state[unit];
@@ -140,7 +140,7 @@ fn normed_c(four: vec4f, j: u32, n: u32) -> f32 {
 }
 
 fn c_before(j: u32, n: u32) -> f32 {
-    return c[select(n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
+    return c[select(here.base + n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
 }
 
 // One unit's four gates at a place of `norm`.
@@ -169,11 +169,12 @@ struct Places {
 
 fn places_of(n: u32) -> Places {
     let row = here.row + n;
-    let sums = 3u * params.rows;
+    let cell = here.cell * params.norm_apart;
+    let sums = cell + 3u * params.rows;
     let own = sums + 10u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
-        3u * row,
+        cell + 3u * (row - here.base),
         sums + 10u * n * params.hidden,
         own,
         own + (14u + n) * params.hidden,

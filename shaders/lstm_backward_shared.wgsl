@@ -21,6 +21,7 @@ struct Params {
     rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     state_apart: u32,
     mask_apart: u32,
+    norm_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // whose gradients go down in the same dispatches; 0 where all of them have gone into `d_y` before
     rows: u32,       // rows of the whole batch
@@ -33,6 +34,7 @@ struct Params {
     w_hh: u32,
     w_hh_apart: u32,
     w_hr: u32,
+    w_hr_apart: u32,
     has_final: u32,
     masked: u32,
     zoneout: u32,
@@ -56,6 +58,7 @@ struct Step {
     cell: u32,
     base: u32,    // the cell's first row
     mask: u32,    // where the cell's begins
+    w_hr: u32,    // likewise
     d_h: u32,     // where the cell's d_state begins
     has_d_y: bool,
     d_y: u32,     // with the column of the output
@@ -82,6 +85,7 @@ fn step_of(z: u32) -> Step {
         cell,
         base,
         cell * params.mask_apart,
+        params.w_hr + z * params.w_hr_apart,
         cell * params.state_apart,
         params.has_d_y + z * params.has_d_y_apart != 0u && !stacked,
         params.d_y + z * params.d_y_apart + params.column + z * params.width,

@@ -22,7 +22,7 @@
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
     if j >= params.hidden || n >= here.present {
@@ -34,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
         let rows = (here.row + min(vec4u(n, n + 1u, n + 2u, n + 3u), vec4u(here.present - 1u))) * params.width;
         for (var p = 0u; p < params.width; p++) {
             let d_h_p = vec4f(d_h[rows.x + p], d_h[rows.y + p], d_h[rows.z + p], d_h[rows.w + p]);
-            d_u += projection[params.w_hr + p * params.hidden + j] * d_h_p;
+            d_u += projection[here.w_hr + p * params.hidden + j] * d_h_p;
         }
     } else {
         d_u = hidden_gradients(j, n, words);

@@ -1,10 +1,10 @@
-// One time step of one direction of one layer with layer normalisation, after `recur` of lstm_forward_step has made
+// One time step of one direction of one layer, or of several, with layer normalisation, after `recur` of lstm_forward_step has made
 // a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; x̂ is a row less its mean, divided by √(its variance + 1e-5):
 //   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. â is kept in place of the gates, which the way back
 // makes from it once more.
-// One workgroup per sequence, one invocation for every 64th unit. With lstm_forward_shared.wgsl,
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_forward_shared.wgsl,
 // lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,7 +26,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let step = step_of(0u);
+    let step = step_of(group.z);
     here = step;
     let n = flat_index(group, groups, 1u, 0u);
     if n >= max(step.present, step.joining) {
@@ -45,7 +45,7 @@ fn main(
 fn sequence_step(n: u32, local: u32) {
     let row = here.row + n;
     let gate_row = moments(row, local);
-    let kept = 3u * row;
+    let kept = norm_place() + 3u * (row - here.base);
     let shift_c = own_place() + 5u * params.hidden;
     let share = 1.0 / f32(params.hidden);
     var sum = vec4f();
@@ -123,7 +123,7 @@ fn c_place(j: u32, n: u32) -> u32 {
 }
 
 fn c_before(j: u32, n: u32) -> f32 {
-    return c[select(n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
+    return c[select(here.base + n, params.batch + here.before + n, n < here.ongoing) * params.hidden + j];
 }
 
 // One unit's four gates of a, later of â.
@@ -136,7 +136,12 @@ fn four(at: u32) -> vec4f {
     return vec4f(norm[at], norm[at + params.hidden], norm[at + 2u * params.hidden], norm[at + 3u * params.hidden]);
 }
 
+// Of the cell's `norm`.
+fn norm_place() -> u32 {
+    return here.cell * params.norm_apart;
+}
+
 // Of the parameters.
 fn own_place() -> u32 {
-    return 3u * params.rows + 10u * params.batch * params.hidden;
+    return norm_place() + 3u * params.rows + 10u * params.batch * params.hidden;
 }

@@ -16,6 +16,7 @@ struct Params {
     cell_apart: u32,
     rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     mask_apart: u32,
+    norm_apart: u32,
     dropped: u32,    // whether dropout lies between `layers`
     layers: u32,     // that pass h on in the same dispatches; 0 where all input has gone into `gates` before
     rows: u32,       // rows of the whole batch
@@ -28,6 +29,7 @@ struct Params {
     w_hh_t: u32,
     w_hh_t_apart: u32,
     w_hr_t: u32,
+    w_hr_t_apart: u32,
     shared_output: u32,
     has_start: u32,
     masked: u32,
@@ -55,6 +57,7 @@ struct Step {
     y: u32,      // likewise, where `y` begins: with that of all `layers`, or with the cell's own
     column: u32, // of the output
     mask: u32,   // where the cell's begins
+    w_hr_t: u32, // likewise
 }
 
 var<private> here: Step;
@@ -79,6 +82,7 @@ fn step_of(z: u32) -> Step {
         select(base, 0u, params.layers > 0u),
         select(params.column + z * params.width, 0u, params.layers > 0u),
         cell * params.mask_apart,
+        params.w_hr_t + z * params.w_hr_t_apart,
     );
 }
 

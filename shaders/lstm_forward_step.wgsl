@@ -51,7 +51,7 @@ fn recur(@builtin(global_invocation_id) id: vec3u) {
 // h_t = u_t · W_hrᵀ
 @compute @workgroup_size(16, 4)
 fn project(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;
     if p >= params.width || n >= max(here.present, here.joining) {
@@ -62,7 +62,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
         var h_t = vec4f();
         for (var j = 0u; j < params.hidden; j++) {
             let u_j = vec4f(u[rows.x + j], u[rows.y + j], u[rows.z + j], u[rows.w + j]);
-            h_t += packed[params.w_hr_t + j * params.width + p] * u_j;
+            h_t += packed[here.w_hr_t + j * params.width + p] * u_j;
         }
         let words = zone_words(here.t, here.cell, params.hidden, p, n);
         for (var q = 0u; q < min(4u, here.present - n); q++) {

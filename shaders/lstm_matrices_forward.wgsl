@@ -14,14 +14,15 @@ const UNITS = COLUMNS / 4u;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
                                                                    // then of W_ih, if `layers`
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; what `u` has in a
+                                                                   // stack, if projected
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; in a stack what dropout
-                                                                   // multiplies inputs by
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else in a stack what
+                                                                   // dropout multiplies inputs by
 
 var<private> first: u32; // of the workgroup's sequences
 
@@ -82,7 +83,11 @@ fn left_four(term: u32, s: u32) -> vec4f {
         h = vec4f(h_in[at], h_in[at + 1u], h_in[at + 2u], h_in[at + 3u]);
     }
     if parted && params.dropped != 0u {
-        h *= vec4f(u[at_below], u[at_below + 1u], u[at_below + 2u], u[at_below + 3u]);
+        if params.projected != 0u {
+            h *= vec4f(h_0[at_below], h_0[at_below + 1u], h_0[at_below + 2u], h_0[at_below + 3u]);
+        } else {
+            h *= vec4f(u[at_below], u[at_below + 1u], u[at_below + 2u], u[at_below + 3u]);
+        }
     }
     return h;
 }

@@ -1,4 +1,4 @@
-// All time steps of one direction of one layer backwards in one dispatch, as lstm_persistent_backward, with layer
+// All time steps of one direction of one layer, or of several, backwards in one dispatch, as lstm_persistent_backward, with layer
 // normalisation or a projection; v is what enters the last tanh, γ_c ∘ ĉ + β_c, and c̃_t without NORM:
 //   (i, f, g, o) = γ ∘ â + b_ih + b_hh, then i, f, o through σ and g through tanh
 //   d_u_t = d_h_t · W_hr if PROJECTED, else d_h_t
@@ -45,8 +45,11 @@ struct Params {
     chunk: u32,   // steps that are walked at most
     cell: u32,
     cell_apart: u32,
-    rows_apart: u32, // 0, as are all that say how far apart cells are: these kernels take one
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     mask_apart: u32,
+    norm_apart: u32,
+    state_apart: u32,
+    layers: u32,  // of a stack that is walked in chunks: all but the last have the gradient from above in all rows of `d_y`
     both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
@@ -55,8 +58,8 @@ struct Params {
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh, [H, 4, P]
     weights_apart: u32,
-    w_hr: u32,    // place of W_hr, [P, H], if PROJECTED
-    gains: u32,   // place of γ, biases, (γ_c, β_c), [H] each, if NORM
+    w_hr: u32,    // place of each cell's W_hr, [H, P] and [P, H], if PROJECTED
+    gains: u32,   // place of each cell's γ, biases, (γ_c, β_c), [H] each, if NORM
     masked: u32,
     outputs: u32,
     d_y_from: u32,
@@ -313,8 +316,12 @@ fn weights(unit: u32, quad: u32) -> mat4x4f {
     return mat4x4f(packed[at], packed[at + FOUR_COUNT], packed[at + 2u * FOUR_COUNT], packed[at + 3u * FOUR_COUNT]);
 }
 
+fn d_h_place(place: Pair) -> u32 {
+    return here.cell * params.state_apart + place.n * WIDTH + place.j;
+}
+
 fn d_c_place(place: Pair) -> u32 {
-    return params.batch * WIDTH + place.n * HIDDEN + place.j;
+    return here.cell * params.state_apart + params.batch * WIDTH + place.n * HIDDEN + place.j;
 }
 
 // A unit's gains, and what a pair takes over from the dispatch before, whose last step came after `step`.
@@ -323,7 +330,7 @@ fn enter(place: Pair, slot: u32, turn: u32, step: Step) {
         return;
     }
     if NORM != 0u && turn == 0u {
-        let at = params.gains + place.j;
+        let at = params.gains + here.cell * 3u * PADDED + place.j;
         gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED].xy);
     }
     if place.n >= step.joining {
@@ -346,7 +353,7 @@ fn moments_of(place: Pair, step: Step) -> Row {
     if NORM == 0u || place.n >= step.present {
         return Row();
     }
-    let at = 3u * (step.row + place.n);
+    let at = moments_place(step.row + place.n);
     return Row(norm[at], norm[at + 1u], norm[at + 2u]);
 }
 
@@ -355,7 +362,7 @@ fn kept_of(place: Pair, step: Step, at: u32) -> Kept {
     if !place.valid || place.n >= step.present {
         return Kept();
     }
-    let before = select(place.n, params.batch + step.before + place.n, place.n < step.ongoing);
+    let before = select(here.base + place.n, params.batch + step.before + place.n, place.n < step.ongoing);
     var four = four_gates((step.row + place.n) * 4u * HIDDEN + place.j);
     if NORM != 0u {
         normed[at] = four;
@@ -370,10 +377,10 @@ fn kept_of(place: Pair, step: Step, at: u32) -> Kept {
 fn above_of(place: Pair, step: Step) -> Above {
     var d: Above;
     if ZONEOUT != 0u && place.valid && place.n < step.joining {
-        d.d_h = d_state[place.n * WIDTH + place.j];
+        d.d_h = d_state[d_h_place(place)];
     }
-    if place.valid && place.n < step.present && step.t >= params.d_y_from {
-        d.d_y = d_y[(step.row + place.n - params.d_y_row) * params.outputs + here.column + place.j];
+    if place.valid && place.n < step.present && (step.t >= params.d_y_from || here.cell + 1u < params.layers) {
+        d.d_y = d_y[(step.row - here.base + place.n - params.d_y_row) * params.outputs + here.column + place.j];
     }
     return d;
 }
@@ -399,18 +406,18 @@ fn hidden_gradient(place: Pair, step: Step, at: u32) -> f32 {
             d_h_p += d.d_h;
         }
     } else if params.has_final != 0u && place.n < step.present {
-        d_h_p = d_state[place.n * WIDTH + place.j];
+        d_h_p = d_state[d_h_place(place)];
     }
     if place.n >= step.present {
         if place.n < step.joining && params.wants_start != 0u {
-            d_state[place.n * WIDTH + place.j] = d_h_p;
+            d_state[d_h_place(place)] = d_h_p;
         }
         return 0.0;
     }
     d_h_p += d.d_y;
     if ZONEOUT != 0u {
         let passed_on = zone_shares(place, step).x * d_h_p;
-        d_state[place.n * WIDTH + place.j] = passed_on;
+        d_state[d_h_place(place)] = passed_on;
         d_h_p -= passed_on;
     }
     return d_h_p;
@@ -453,7 +460,7 @@ fn projection(columns: u32, quad: u32) -> mat4x4f {
     if 4u * columns >= WIDE || quad >= UP_COUNT {
         return mat4x4f();
     }
-    let at = params.w_hr + 4u * columns * UP_COUNT + quad;
+    let at = params.w_hr + (2u * here.cell + 1u) * WIDE * UP_COUNT + 4u * columns * UP_COUNT + quad;
     return mat4x4f(packed[at], packed[at + UP_COUNT], packed[at + 2u * UP_COUNT], packed[at + 3u * UP_COUNT]);
 }
 
@@ -596,7 +603,7 @@ fn leave(place: Pair, slot: u32, turn: u32) {
     if !place.valid {
         return;
     }
-    let at = params.sums + place.n * 10u * HIDDEN + place.j;
+    let at = here.cell * params.norm_apart + params.sums + place.n * 10u * HIDDEN + place.j;
     var sum = d_gains[slot];
     if turn > 0u {
         sum = Sums();

@@ -1,5 +1,5 @@
-// All time steps of one direction of one layer in one dispatch, as lstm_persistent_forward, with layer normalisation or a
-// projection; x̂ is a row less its mean, divided by √(its variance + 1e-5):
+// All time steps of one direction of one layer, or of several, in one dispatch, as lstm_persistent_forward, with layer normalisation
+// or a projection; x̂ is a row less its mean, divided by √(its variance + 1e-5):
 //   (i, f, g, o) = γ ∘ â + b_ih + b_hh, where a = x_t · W_ihᵀ + h_{t−1} · W_hhᵀ; without NORM a, which has the biases;
 //   then i, f, o through σ and g through tanh
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        u_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t; without NORM o ∘ tanh(c̃_t)
@@ -42,8 +42,9 @@ struct Params {
     chunk: u32,   // steps that are walked at most
     cell: u32,
     cell_apart: u32,
-    rows_apart: u32, // 0, as are all that say how far apart cells are: these kernels take one
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
     mask_apart: u32,
+    norm_apart: u32,
     both: u32,    // whether layers have two directions
     steps: u32,   // T
     batch: u32,
@@ -52,9 +53,9 @@ struct Params {
     table: u32,   // place of the steps' first rows, unless even
     weights: u32, // place of W_hh, [P, H, 4]
     weights_apart: u32,
-    w_hr: u32,    // place of W_hr, [H, P], if PROJECTED
-    gains: u32,   // place of γ, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
-    start: u32,   // place of the start states, h [N, P] and c [N, H], counted in single elements
+    w_hr: u32,    // place of each cell's W_hr, [H, P] and [P, H], if PROJECTED
+    gains: u32,   // place of each cell's γ, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
+    start: u32,   // place of each cell's start states, h [N, P] and c [N, H], counted in single elements
     has_start: u32,
     masked: u32,
     outputs: u32,
@@ -286,7 +287,7 @@ fn enter(local: u32, first: u32, step: Step) {
                 continue;
             }
             if turn == 0u && NORM != 0u {
-                let at = params.gains + place.j;
+                let at = params.gains + here.cell * 3u * PADDED + place.j;
                 gains[slot] = Gains(packed[at], packed[at + PADDED], packed[at + 2u * PADDED].xy);
             }
             var before = start_c(place);
@@ -295,7 +296,7 @@ fn enter(local: u32, first: u32, step: Step) {
             }
             c_before[turn * SLOTS + slot] = before;
             if here.begin == 0u {
-                c[place.n * HIDDEN + place.j] = before;
+                c[(here.base + place.n) * HIDDEN + place.j] = before;
             }
         }
     }
@@ -330,7 +331,7 @@ fn start_element(index: u32) -> f32 {
     if params.has_start == 0u {
         return 0.0;
     }
-    let at = params.start + index;
+    let at = params.start + here.cell * params.batch * (WIDTH + HIDDEN) + index;
     return packed[at / 4u][at % 4u];
 }
 
@@ -434,7 +435,7 @@ fn cell_step(place: Pair, step: Step, at: u32, own: Gains, moments: vec2f) {
         keep_gates(gate, normed);
         z = own.gates * normed + own.biases;
         if place.j == 0u {
-            norm[3u * row] = moments.y;
+            norm[moments_place(row)] = moments.y;
         }
     }
     let i = sigmoid(z.x);
@@ -470,7 +471,7 @@ fn output_step(place: Pair, step: Step, fresh: vec2f, own: vec2f, row: vec2f) {
         if NORM != 0u {
             v = own.x * ((v - row.x) * row.y) + own.y;
             if place.j == 0u {
-                let at = 3u * (step.row + place.n);
+                let at = moments_place(step.row + place.n);
                 norm[at + 1u] = row.x;
                 norm[at + 2u] = row.y;
             }
@@ -523,7 +524,7 @@ fn projection(quad: u32, column: u32) -> mat4x4f {
     if 4u * quad >= PADDED || column >= FOUR_COUNT {
         return mat4x4f();
     }
-    let at = params.w_hr + 4u * quad * FOUR_COUNT + column;
+    let at = params.w_hr + here.cell * 2u * PADDED * FOUR_COUNT + 4u * quad * FOUR_COUNT + column;
     return mat4x4f(packed[at], packed[at + FOUR_COUNT], packed[at + 2u * FOUR_COUNT], packed[at + 3u * FOUR_COUNT]);
 }
 
@@ -556,7 +557,7 @@ fn publish(place: Pair, step: Step, h_fresh: f32) {
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;
     if params.shared_output == 0u {
-        y[(step.row + place.n) * params.outputs + here.column + place.j] = h_t;
+        y[(step.row - here.base + place.n) * params.outputs + here.column + place.j] = h_t;
     }
     if params.shared_output != 0u || place.n < step.following {
         h_in[(step.next + place.n) * WIDTH + place.j] = masked;
@@ -569,7 +570,7 @@ fn h_before(place: Pair, step: Step) -> f32 {
         return h[h_place(place)];
     }
     if place.n < step.ongoing {
-        return y[(step.before + place.n) * params.outputs + here.column + place.j];
+        return y[(step.before - here.base + place.n) * params.outputs + here.column + place.j];
     }
     return start_h(place);
 }

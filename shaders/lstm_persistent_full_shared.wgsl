@@ -28,6 +28,11 @@ fn hidden_count(count: u32) -> u32 {
     return min(count, count * arrayLength(&packed));
 }
 
+// Where `norm` has the moments of a row.
+fn moments_place(row: u32) -> u32 {
+    return here.cell * params.norm_apart + 3u * (row - here.base);
+}
+
 fn packed_four(at: u32) -> vec4f {
     return packed[at];
 }

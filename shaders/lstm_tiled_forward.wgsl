@@ -33,14 +33,15 @@ const SEQUENCES = 4u * FOURS;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
                                                                    // then of W_ih, if `layers`
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; what `u` has in a
+                                                                   // stack, if projected
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; in a stack what dropout
-                                                                   // multiplies inputs by
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else in a stack what
+                                                                   // dropout multiplies inputs by
 
 // Columns of h, four sequences together; then the sums of each part, of each gate, four sequences together.
 var<workgroup> tile: array<vec4f, max(TERMS * FOURS, 4u * THREADS)>;
@@ -152,7 +153,11 @@ fn h_of(column: u32, terms: u32, n: u32) -> vec4f {
         h = vec4f(h_in[at.x], h_in[at.y], h_in[at.z], h_in[at.w]);
     }
     if parted && params.dropped != 0u {
-        h *= vec4f(u[at_below.x], u[at_below.y], u[at_below.z], u[at_below.w]);
+        if params.projected != 0u {
+            h *= vec4f(h_0[at_below.x], h_0[at_below.y], h_0[at_below.z], h_0[at_below.w]);
+        } else {
+            h *= vec4f(u[at_below.x], u[at_below.y], u[at_below.z], u[at_below.w]);
+        }
     }
     return h;
 }

@@ -322,6 +322,30 @@ fn layers_and_directions_go_together() {
     hold_on(&cases, &step_by_step.map(common::recurring));
 }
 
+/// Likewise where rows are normalised or projected.
+#[test]
+fn layers_and_directions_of_rows_go_together() {
+    let kept = Noise { zoneout_h: 0.15, zoneout_c: 0.1, weight_drop: 0.2, seed: 7, ..Noise::default() };
+    let dropout = Noise { dropout: 0.3, ..kept };
+    let mut cases = Vec::new();
+    for (index, sizes) in [[5, 9, 3, 18, 4], [37, 3, 1, 33, 2]].into_iter().enumerate() {
+        let plain = LstmCase::new(sizes, index == 0, index);
+        let lengths: Vec<_> = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        for (layer_norm, proj_size) in [(true, 0), (false, 7), (true, 9)] {
+            let shape = LstmShape { layer_norm, proj_size, ..plain.shape };
+            cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain.clone() });
+            let shape = LstmShape { noise: if index == 0 { kept } else { dropout }, ..shape };
+            cases.push(LstmCase { shape, states: false, draw: Some(2), ..plain.clone() });
+            let shape = LstmShape { bidirectional: true, ragged: true, ..shape };
+            cases.push(LstmCase { shape, lengths: lengths.clone(), from: 0, draw: Some(3), ..plain.clone() });
+        }
+    }
+    let in_chunks =
+        [persistent(64, 3, 2, 2), persistent(16, 2, 4, 256)].map(|recurrence| Recurrence { chunks: 3, ..recurrence });
+    hold_on(&cases, &in_chunks.map(common::recurring));
+    hold_on(&cases, &[common::recurring(stacked(8, 2, 1))]);
+}
+
 /// Likewise with as many layers as one dispatch takes, and with more.
 #[test]
 fn many_layers_go_together() {
@@ -329,7 +353,8 @@ fn many_layers_go_together() {
     let shape = LstmShape { ragged: true, ..plain.shape };
     let uneven = LstmCase { shape, lengths: vec![12, 1, 20, 19], from: 0, ..plain.clone() };
     let most = LstmCase { shape: LstmShape { num_layers: 17, ..shape }, ..uneven.clone() };
-    hold_on(&[plain, uneven, most], &[common::recurring(stacked(4, 1, 1))]);
+    let projected = LstmCase { shape: LstmShape { proj_size: 2, ..shape }, ..uneven.clone() };
+    hold_on(&[plain, uneven, most, projected], &[common::recurring(stacked(4, 1, 1))]);
 }
 
 /// Nor do cells that go together read or write what a driver would have to keep them from.
@@ -343,7 +368,11 @@ fn checks_change_no_bit_of_cells_together() {
     let uneven = LstmCase { lengths, from: 0, ..plain.clone() };
     let shape = LstmShape { ragged: true, ..masked.shape };
     let stack = LstmCase { shape, draw: Some(1), ..uneven.clone() };
-    let cases = [LstmCase { shape: both, ..uneven }, stack, masked, plain];
+    let of_rows = LstmShape { layer_norm: true, proj_size: 4, ..shape };
+    let rows = LstmCase { shape: of_rows, ..stack.clone() };
+    let rows_both_ways = LstmCase { shape: LstmShape { layer_norm: true, proj_size: 5, ..both }, ..uneven.clone() };
+    let projected = LstmCase { shape: LstmShape { proj_size: 5, ..masked.shape }, ..masked.clone() };
+    let cases = [LstmCase { shape: both, ..uneven }, stack, rows, rows_both_ways, projected, masked, plain];
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
     for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
@@ -373,6 +402,8 @@ fn steps_of_16_bits() {
             0 => LstmShape { layer_norm: true, ..plain.shape },
             _ => LstmShape { proj_size: 16, ..plain.shape },
         };
+        let masked = LstmShape { noise: Noise { dropout: 0.4, recurrent_dropout: 0.0, ..noise }, ..other };
+        cases.push(LstmCase { shape: masked, draw: Some(3), ..plain.clone() });
         cases.push(LstmCase { shape: other, ..plain.clone() });
         let uneven = LstmCase { lengths, from: 0, draw: Some(3), ..plain.clone() };
         cases.push(LstmCase { shape: LstmShape { bidirectional: false, ..shape }, ..uneven.clone() });
@@ -409,7 +440,12 @@ fn checks_change_no_bit_of_16() {
     let normed = LstmShape { layer_norm: true, ..plain.shape };
     let uneven = LstmCase { lengths: vec![3, 1, 2, 2, 3, 1, 1, 3, 2], ..plain.clone() };
     let stack = LstmCase { shape: LstmShape { ragged: true, ..plain.shape }, ..uneven };
-    for case in [LstmCase { shape, ..plain.clone() }, LstmCase { shape: normed, ..plain.clone() }, stack, plain] {
+    let masks = Noise { dropout: 0.3, seed: 5, ..Noise::default() };
+    let projected = LstmShape { proj_size: 32, noise: masks, ..stack.shape };
+    let projected = LstmCase { shape: projected, draw: Some(1), ..stack.clone() };
+    for case in
+        [projected, LstmCase { shape, ..plain.clone() }, LstmCase { shape: normed, ..plain.clone() }, stack, plain]
+    {
         for (trusted, checked) in trusted.iter().zip(&checked) {
             assert_eq!(bits(&case.run(trusted)), bits(&case.run(checked)), "{:?} {:?}", trusted.half(), case.shape);
         }
@@ -445,6 +481,13 @@ fn a_strategy_takes_its_dispatches() {
         let [many, few] = [9, 5].map(|steps| count(&stacked, steps, false, 0, noise));
         assert_eq!(many - few, 2 * 2 * 4);
     }
+    // Two a step where rows are normalised or projected, and forwards one more with both.
+    for (layer_norm, proj_size, each) in [(true, 0, 2 + 2), (false, 3, 2 + 2), (true, 3, 3 + 2)] {
+        for (gpu, cells) in [(&stacked, 1), (&tiled, 2)] {
+            let [many, few] = [9, 5].map(|steps| count(gpu, steps, layer_norm, proj_size, between));
+            assert_eq!(many - few, 2 * cells * each * 4, "{layer_norm} {proj_size}");
+        }
+    }
     // Sequences of unequal length likewise, seventeen layers at a time.
     let uneven = |gpu: &Gpu, steps, layers| {
         let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, layers], true, 0) };
@@ -463,6 +506,11 @@ fn a_strategy_takes_its_dispatches() {
     // Back in two chunks of at least 16 steps: one more for all layers together, and one more product between two layers.
     let in_chunks = common::recurring(Recurrence { chunks: 2, ..self::persistent(8, 2, 1, 256) });
     assert_eq!(dispatches(&in_chunks, 40) - dispatches(&in_chunks, 16), 2 * (1 + 1));
+    // Likewise where rows are normalised or projected.
+    for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
+        let [many, few] = [40, 16].map(|steps| with(&in_chunks, steps, layer_norm, proj_size));
+        assert_eq!(many - few, 2 * (1 + 1), "{layer_norm} {proj_size}");
+    }
     // And once more dropout between them.
     let noise = Noise { dropout: 0.3, zoneout_h: 0.1, ..Noise::default() };
     let [many, few] = [40, 16].map(|steps| count(&in_chunks, steps, false, 0, noise));
@@ -474,6 +522,15 @@ fn a_strategy_takes_its_dispatches() {
     assert_eq!(dispatches(&apart, 9) - dispatches(&along, 9), 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
         assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
+        // Both directions in one dispatch, forward and back, or each in its own.
+        let both = |gpu: &Gpu, steps| {
+            let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 1], true, 0) };
+            let shape = LstmShape { bidirectional: true, layer_norm, proj_size, ..plain.shape };
+            let before = gpu.counts().dispatches;
+            LstmCase { shape, ..plain }.run(gpu);
+            gpu.counts().dispatches - before
+        };
+        assert_eq!(both(&persistent, 9) - both(&persistent, 8), 2 * 2);
     }
 }
 

@@ -50,7 +50,7 @@ impl Lstm for Gpu {
         // Where the start states lie apart from what is written later, zeros stay from batch to batch.
         let plain = pass.shape.shares_output() && start.is_none();
         let keeps_zeros = plain && tape.zero_start == Some(pass.batch());
-        let company = Company::of(self, pass.shape).in_tape(tape);
+        let company = Company::of(self, pass.shape).in_tape(pass.shape, tape);
         match Strategy::of(self, pass.shape) {
             Strategy::Steps(kind) => {
                 steps::Recurrences::new(self, pass, kind, company).forward(params, x, start, tape, keeps_zeros);
@@ -93,7 +93,7 @@ impl Lstm for Gpu {
         gradients: LstmGradients<GpuBuffer>,
     ) {
         let LstmGradients { d_y, from, d_final, d_params, mut d_x, mut d_start } = gradients;
-        let company = Company::of(self, pass.shape).in_tape(tape);
+        let company = Company::of(self, pass.shape).in_tape(pass.shape, tape);
         for layer in (0..pass.shape.num_layers).rev() {
             for direction in 0..pass.shape.directions() {
                 let cell = layer * pass.shape.directions() + direction;

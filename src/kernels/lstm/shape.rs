@@ -110,6 +110,11 @@ impl CellPlaces {
     pub fn biases(&self) -> Vec<usize> {
         self.bias.iter().flat_map(|&(ih, hh)| [ih, hh]).collect()
     }
+
+    /// Of those that are added to the products: none with layer normalisation, which adds them later.
+    pub fn early_biases(&self) -> Vec<usize> {
+        if self.layer_norm.is_some() { Vec::new() } else { self.biases() }
+    }
 }
 
 impl LstmShape {
@@ -146,9 +151,9 @@ impl LstmShape {
     pub(super) fn shares_output(&self) -> bool {
         !self.bidirectional && !self.ragged && self.noise.recurrent_dropout == 0.0
     }
-    /// Whether there are layers that may go together: several, of one direction, without what takes whole rows.
+    /// Whether there are layers that may go together: several, of one direction.
     pub(super) fn is_stack(&self) -> bool {
-        self.num_layers > 1 && !self.bidirectional && !self.layer_norm && self.proj_size == 0
+        self.num_layers > 1 && !self.bidirectional
     }
     /// Whether what such layers hand up and what their next steps read may be two things: with masks on either, or where sequences
     /// end at steps of their own.

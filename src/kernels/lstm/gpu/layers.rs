@@ -44,8 +44,7 @@ pub fn input_products(
         b: Matrix::rows(places.weight_ih, places.input_size).transposed(),
         c: rows.start * pass.shape.gates(),
     };
-    let biases = if pass.shape.layer_norm { Vec::new() } else { places.biases() };
-    gpu.product(&product, input, params, Onto::Biases(params, &biases), &mut cells[direction].gates);
+    gpu.product(&product, input, params, Onto::Biases(params, &places.early_biases()), &mut cells[direction].gates);
 }
 
 /// Before a recurrence: weight drop.

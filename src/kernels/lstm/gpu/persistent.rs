@@ -15,6 +15,8 @@ use super::{
     input_products, take_final,
 };
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
+use crate::kernels::Matrix;
+use crate::kernels::rows::{Listed, Rows, RowsShape};
 use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
@@ -222,7 +224,7 @@ struct Packed {
     weights: usize,    // fours of all recurrent weights
     projection: usize, // of one arrangement of one cell's projection
     gains: usize,      // of what layer normalisation needs of one cell's parameters
-    start: usize,      // elements of one cell's start states
+    start: usize,      // elements of the start states
     table: usize,      // fours of the first row of each step and their end
 }
 
@@ -235,18 +237,18 @@ impl Packed {
             weights: Layout::PLAIN.place(shape, shape.cells(), false),
             projection: only(shape.proj_size > 0, padded * wide / 4),
             gains: only(shape.layer_norm, 3 * padded),
-            start: only(is_full(shape), shape.batch * (shape.width() + shape.hidden_size)),
+            start: only(is_full(shape), shape.cells() * shape.batch * (shape.width() + shape.hidden_size)),
             table: (shape.steps + 1).div_ceil(4),
         }
     }
-    fn w_hr(&self, cell: usize, backward: bool) -> usize {
-        self.weights + (2 * cell + usize::from(backward)) * self.projection
+    fn w_hr(&self) -> usize {
+        self.weights
     }
-    fn gains(&self, cell: usize) -> usize {
-        self.w_hr(self.cells, false) + cell * self.gains
+    fn gains(&self) -> usize {
+        self.w_hr() + 2 * self.cells * self.projection
     }
     fn start(&self) -> usize {
-        4 * self.gains(self.cells)
+        4 * (self.gains() + self.cells * self.gains)
     }
     fn table(&self) -> usize {
         (self.start() + self.start).div_ceil(4)
@@ -305,7 +307,7 @@ impl<'a> Recurrences<'a> {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let inputs = if start.is_none() && !self.apart() { self.tiles.inputs(shape) } else { 0 };
         let by_itself = self.company != Company::Layers;
-        self.prepare(params, tape);
+        self.prepare(params, start, tape);
         for cell in 0..shape.cells() {
             let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
             if direction == 0 && by_itself {
@@ -322,19 +324,27 @@ impl<'a> Recurrences<'a> {
             if cell + 1 < cells.end {
                 continue;
             }
-            match is_full(shape) {
-                true => self.full_forward(cell, start, tape),
-                false => self.plain_forward(&cells, start, params, x, inputs, tape),
+            for index in 0..self.turns(false) {
+                let turn = self.turn(&cells, index, false);
+                for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && !by_itself) {
+                    let rows = self.rows(begin, false);
+                    before_layer(gpu, pass, layer, rows.clone(), false, tape);
+                    input_products(gpu, pass, (layer, 0), params, x, rows, tape);
+                }
+                match is_full(shape) {
+                    true => self.full_forward(&cells, turn, start.is_some(), tape),
+                    false => self.plain_forward(&cells, turn, start, params, x, inputs, tape),
+                }
             }
         }
     }
 
     /// The arrangement of the weights of all layers, and the first rows of the steps.
-    fn prepare(&self, params: &GpuBuffer, tape: &Tape) {
+    fn prepare(&self, params: &GpuBuffer, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
         let (gpu, pass) = (self.gpu, self.pass);
         Layout::PLAIN.pack_all(gpu, pass, params, tape);
         if is_full(pass.shape) {
-            full::pack_all(gpu, pass.shape, params, tape);
+            full::pack_all(gpu, pass, params, start, tape);
         }
         if !pass.packing.is_even() {
             let (rows, steps) = (pass.rows() as u32, pass.packing.steps() as u32);
@@ -390,69 +400,62 @@ impl<'a> Recurrences<'a> {
     fn plain_forward(
         &self,
         cells: &Range<usize>,
+        turn: Turn,
         start: Option<&LstmState<GpuBuffer>>,
         params_of: &GpuBuffer,
         x: (&GpuBuffer, usize),
         inputs: usize,
-        tape: &mut Tape,
+        tape: &Tape,
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
         let places = shape.cell(0, 0);
         let (b_ih, b_hh) = places.bias.unwrap_or_default();
-        for index in 0..self.turns(false) {
-            let turn = self.turn(cells, index, false);
-            let inputs = if turn.cell < shape.directions() { inputs } else { 0 };
-            let Tiled { kernel, sequences } = self.tiles.forward(shape, inputs);
-            let h_0 = if inputs > 0 { x.0 } else { h_0 };
-            for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && self.company == Company::Layers) {
-                let rows = self.rows(begin, false);
-                before_layer(gpu, pass, layer, rows.clone(), false, tape);
-                input_products(gpu, pass, (layer, 0), params_of, x, rows, tape);
-            }
-            let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
-            let cell = &of_layer[cells.start % shape.directions()];
-            let [mask, gates, h_in, c] =
-                [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
-            let params = ForwardParams {
-                begin: turn.begin as u32,
-                begin_apart: turn.begin_apart as u32,
-                chunk: self.chunk(false) as u32,
-                cell: turn.cell as u32,
-                cell_apart: turn.cell_apart as u32,
-                rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-                mask_apart: self.company.apart(&cell.mask) as u32,
-                both: u32::from(shape.bidirectional),
-                steps: pass.packing.steps() as u32,
-                batch: pass.batch() as u32,
-                even: u32::from(pass.packing.is_even()),
-                paired: u32::from(self.pairs()),
-                table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
-                weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
-                x: x.1 as u32,
-                w_ih: places.weight_ih as u32,
-                b_ih: b_ih as u32,
-                b_hh: b_hh as u32,
-                biases: u32::from(shape.bias),
-                parameters_apart: shape.cell_len(0) as u32,
-                masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-                outputs: shape.output_size() as u32,
-                shared_output: u32::from(shape.shares_output()),
-                has_start: u32::from(start.is_some()),
-                zoneout: zoneout.kind,
-                first_step: zoneout.step(pass.first_step),
-                limit_h: zoneout.limit_h,
-                limit_c: zoneout.limit_c,
-                rate_h: zoneout.rate_h,
-                rate_c: zoneout.rate_c,
-                seed_0: zoneout.seed[0],
-                seed_1: zoneout.seed[1],
-            };
-            let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
-        }
+        let inputs = if turn.cell < shape.directions() { inputs } else { 0 };
+        let Tiled { kernel, sequences } = self.tiles.forward(shape, inputs);
+        let h_0 = if inputs > 0 { x.0 } else { h_0 };
+        let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
+        let cell = &of_layer[cells.start % shape.directions()];
+        let [mask, gates, h_in, c] =
+            [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
+        let params = ForwardParams {
+            begin: turn.begin as u32,
+            begin_apart: turn.begin_apart as u32,
+            chunk: self.chunk(false) as u32,
+            cell: turn.cell as u32,
+            cell_apart: turn.cell_apart as u32,
+            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.company.apart(&cell.mask) as u32,
+            both: u32::from(shape.bidirectional),
+            steps: pass.packing.steps() as u32,
+            batch: pass.batch() as u32,
+            even: u32::from(pass.packing.is_even()),
+            paired: u32::from(self.pairs()),
+            table: packed.table() as u32,
+            weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
+            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+            x: x.1 as u32,
+            w_ih: places.weight_ih as u32,
+            b_ih: b_ih as u32,
+            b_hh: b_hh as u32,
+            biases: u32::from(shape.bias),
+            parameters_apart: shape.cell_len(0) as u32,
+            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
+            outputs: shape.output_size() as u32,
+            shared_output: u32::from(shape.shares_output()),
+            has_start: u32::from(start.is_some()),
+            zoneout: zoneout.kind,
+            first_step: zoneout.step(pass.first_step),
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
+        };
+        let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
+        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
     }
 
     /// All steps of the cells that go together with `cell`, from the last to the first.
@@ -475,12 +478,26 @@ impl<'a> Recurrences<'a> {
             }
         }
         let ends = [d_final.is_some(), d_start.is_some()];
-        if is_full(shape) {
-            let (layer, direction) = place(cell);
-            let d_y = upstream.unwrap_or((&tape.between, 0));
-            self.full_backward(cell, d_y, &tape.packed, &tape.layers[layer].cells[direction], ends);
-        } else {
-            self.plain_backward(&cells, params, upstream, tape, ends);
+        let stacked = self.company == Company::Layers;
+        if let Some((d_y, from)) = upstream.filter(|_| stacked && is_full(shape)) {
+            // To where the other layers have what comes from above.
+            let (row, width) = (pass.packing.row(from), shape.width());
+            let to = Matrix::rows(row * width, width);
+            let rows = RowsShape { rows: pass.rows() - row, width, from: Matrix::rows(0, width), to };
+            gpu.copy_rows(&rows, Listed::No, d_y, &mut tape.between);
+        }
+        for index in 0..self.turns(true) {
+            let turn = self.turn(&cells, index, true);
+            match is_full(shape) {
+                true => self.full_backward(&cells, turn, upstream, tape, ends),
+                false => self.plain_backward(&cells, turn, upstream, tape, ends),
+            }
+            for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && stacked) {
+                let Tape { layers, between, .. } = &mut *tape;
+                let rows = self.rows(begin, true);
+                input_gradient(gpu, pass, (layer, 0), params, rows.clone(), layers, (between, 0));
+                after_layer(gpu, pass, layer, rows, tape);
+            }
         }
         if let Some(state) = d_start {
             for (layer, direction) in cells.map(place) {
@@ -492,64 +509,59 @@ impl<'a> Recurrences<'a> {
     fn plain_backward(
         &self,
         cells: &Range<usize>,
-        params_of: &GpuBuffer,
+        turn: Turn,
         upstream: Option<(&GpuBuffer, usize)>,
-        tape: &mut Tape,
+        tape: &Tape,
         [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let stacked = self.company == Company::Layers;
         let Tiled { kernel, sequences } = self.tiles.backward(shape);
-        for index in 0..self.turns(true) {
-            let turn = self.turn(cells, index, true);
-            let Tape { layers, between, packed: packed_weights, .. } = &mut *tape;
-            let (d_y, from) = upstream.unwrap_or((between, 0));
-            let cell = &layers[cells.start / shape.directions()].cells[cells.start % shape.directions()];
-            let [c, mask, gates, d_state] =
-                [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
-            let params = BackwardParams {
-                begin: turn.begin as u32,
-                begin_apart: turn.begin_apart as u32,
-                chunk: self.chunk(true) as u32,
-                cell: turn.cell as u32,
-                cell_apart: turn.cell_apart as u32,
-                rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-                mask_apart: self.company.apart(&cell.mask) as u32,
-                both: u32::from(shape.bidirectional),
-                steps: pass.packing.steps() as u32,
-                batch: pass.batch() as u32,
-                even: u32::from(pass.packing.is_even()),
-                paired: u32::from(self.pairs()),
-                table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
-                weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
-                state_apart: self.company.apart(&cell.d_state) as u32,
-                layers: if stacked { shape.num_layers as u32 } else { 0 },
-                masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-                outputs: shape.output_size() as u32,
-                d_y_from: from as u32,
-                d_y_row: pass.packing.row(from) as u32,
-                has_final: u32::from(has_final),
-                wants_start: u32::from(wants_start),
-                zoneout: zoneout.kind,
-                first_step: zoneout.step(pass.first_step),
-                limit_h: zoneout.limit_h,
-                limit_c: zoneout.limit_c,
-                rate_h: zoneout.rate_h,
-                rate_c: zoneout.rate_c,
-                seed_0: zoneout.seed[0],
-                seed_1: zoneout.seed[1],
-            };
-            let buffers = [&*packed_weights, d_y, &*between, c, mask, gates, d_state];
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
-            for (layer, begin) in turn.each().filter(|(layer, _)| *layer > 0 && stacked) {
-                let Tape { layers, between, .. } = &mut *tape;
-                let rows = self.rows(begin, true);
-                input_gradient(gpu, pass, (layer, 0), params_of, rows.clone(), layers, (between, 0));
-                after_layer(gpu, pass, layer, rows, tape);
-            }
-        }
+        let Tape { layers, between, packed: packed_weights, .. } = tape;
+        let (d_y, from) = upstream.unwrap_or((between, 0));
+        let cell = &layers[cells.start / shape.directions()].cells[cells.start % shape.directions()];
+        let [c, mask, gates, d_state] =
+            [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
+        let params = BackwardParams {
+            begin: turn.begin as u32,
+            begin_apart: turn.begin_apart as u32,
+            chunk: self.chunk(true) as u32,
+            cell: turn.cell as u32,
+            cell_apart: turn.cell_apart as u32,
+            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.company.apart(&cell.mask) as u32,
+            both: u32::from(shape.bidirectional),
+            steps: pass.packing.steps() as u32,
+            batch: pass.batch() as u32,
+            even: u32::from(pass.packing.is_even()),
+            paired: u32::from(self.pairs()),
+            table: packed.table() as u32,
+            weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
+            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+            state_apart: self.company.apart(&cell.d_state) as u32,
+            layers: self.layers(),
+            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
+            outputs: shape.output_size() as u32,
+            d_y_from: from as u32,
+            d_y_row: pass.packing.row(from) as u32,
+            has_final: u32::from(has_final),
+            wants_start: u32::from(wants_start),
+            zoneout: zoneout.kind,
+            first_step: zoneout.step(pass.first_step),
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
+        };
+        let buffers = [packed_weights, d_y, between, c, mask, gates, d_state];
+        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+    }
+
+    /// Layers of a stack that walk back side by side.
+    fn layers(&self) -> u32 {
+        if self.company == Company::Layers { self.pass.shape.num_layers as u32 } else { 0 }
     }
 
     /// Whether workgroups take long and short sequences by turns: where each thread of a processor is given as many of them in a

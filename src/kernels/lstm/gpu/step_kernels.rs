@@ -11,9 +11,9 @@ use crate::kernels::unroll::{Constant, unrolled};
 params! {
     pub(super) struct ForwardParams {
         step_rows: Twenty, place: u32, place_apart: u32, t: u32, t_apart: u32, cell: u32, cell_apart: u32,
-        rows_apart: u32, mask_apart: u32, dropped: u32, layers: u32,
+        rows_apart: u32, mask_apart: u32, norm_apart: u32, dropped: u32, layers: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
-        w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, shared_output: u32, has_start: u32, masked: u32,
+        w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, w_hr_t_apart: u32, shared_output: u32, has_start: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
@@ -21,9 +21,9 @@ params! {
     pub(super) struct BackwardParams {
         step_rows: Twenty, place: u32, place_apart: u32, t: u32, t_apart: u32,
         has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32, cell: u32, cell_apart: u32,
-        rows_apart: u32, state_apart: u32, mask_apart: u32, dropped: u32, layers: u32,
+        rows_apart: u32, state_apart: u32, mask_apart: u32, norm_apart: u32, dropped: u32, layers: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
-        w_hh: u32, w_hh_apart: u32, w_hr: u32, has_final: u32, masked: u32,
+        w_hh: u32, w_hh_apart: u32, w_hr: u32, w_hr_apart: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
@@ -203,17 +203,19 @@ impl Steps {
     }
 }
 
-/// Where the tape's `packed` has the transposed projection, behind the recurrent weights.
-pub(super) fn projection_place(steps: Steps, shape: &LstmShape, company: Company) -> usize {
+/// Where the tape's `packed` has the transposed projection of a cell, behind the weights of all; plain kernels have one cell's at a
+/// time there.
+pub(super) fn projection_place(steps: Steps, layout: Layout, shape: &LstmShape, cell: usize) -> usize {
     match steps {
         Steps::Plain => shape.gates() * shape.width(),
-        _ => 4 * steps.layout(company).place(shape, shape.cells(), false),
+        _ => 4 * layout.place(shape, shape.cells(), false) + cell * shape.proj_size * shape.hidden_size,
     }
 }
 
 /// Elements of the tape's `packed`.
 pub(super) fn packed_len(steps: Steps, shape: &LstmShape, company: Company) -> usize {
-    projection_place(steps, shape, company) + shape.proj_size * shape.hidden_size
+    let last = projection_place(steps, steps.layout(company), shape, shape.cells() - 1);
+    last + shape.proj_size * shape.hidden_size
 }
 
 impl Steps {

@@ -120,7 +120,7 @@ impl<'a> Recurrences<'a> {
         let (pass, shape) = (self.pass, self.pass.shape);
         let none = Matrix::rows(0, 0);
         let product = ProductShape { m: pass.rows(), n: shape.gates(), k: 0, a: none, b: none, c: 0 };
-        let biases = shape.cell(layer, 0).biases();
+        let biases = shape.cell(layer, 0).early_biases();
         self.gpu.product(
             &product,
             params,
@@ -153,7 +153,7 @@ impl<'a> Recurrences<'a> {
             None => transpose(params, places.weight_hh, shape.gates(), shape.width(), 0),
         }
         if let Some(place) = places.weight_hr {
-            transpose(params, place, shape.proj_size, shape.hidden_size, self.projection_place());
+            transpose(params, place, shape.proj_size, shape.hidden_size, self.projection_place(cell));
         }
         let masked = self.masked(cell);
         let own = &mut tape.layers[layer].cells[direction];
@@ -184,8 +184,8 @@ impl<'a> Recurrences<'a> {
         gpu.run(&START, &start_params, &buffers, grid(pass.batch() * shape.hidden_size, 64));
     }
 
-    fn projection_place(&self) -> usize {
-        projection_place(self.kind, self.pass.shape, self.company)
+    fn projection_place(&self, cell: usize) -> usize {
+        projection_place(self.kind, self.layout, self.pass.shape, cell)
     }
 
     /// Copies the parameters that layer normalisation needs behind what it keeps.
@@ -209,24 +209,31 @@ impl<'a> Recurrences<'a> {
         let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
         let cell = &of_layer[cells.start % shape.directions()];
         let h_0 = start.map_or(params, |start| &start.h);
-        let [gates, h_in, c, mask] =
-            [&cell.gates, &cell.h_in, &cell.c, &cell.mask].map(|buffer| self.company.all_of(buffer));
+        let [gates, h_in, c, mask, norm, u] = [&cell.gates, &cell.h_in, &cell.c, &cell.mask, &cell.norm, &cell.u]
+            .map(|buffer| self.company.all_of(buffer));
         let y = if self.are_stacked() { y.whole() } else { y };
-        let u_or_drop = if self.drops() { tape.layers[1].x.whole() } else { &cell.u };
-        let buffers = [&tape.packed, h_0, mask, gates, h_in, c, y, u_or_drop];
-        let normed = [&cell.norm, h_0, mask, gates, h_in, c, y, &cell.u];
+        // What multiplies and what projects has no use for the start states and for u at once.
+        let (h_0_or_drop, u_or_drop) = match self.drops() {
+            true if shape.proj_size > 0 => (tape.layers[1].x.whole(), u),
+            true => (h_0, tape.layers[1].x.whole()),
+            false => (h_0, u),
+        };
+        let buffers = [&tape.packed, h_0_or_drop, mask, gates, h_in, c, y, u_or_drop];
+        let normed = [norm, h_0, mask, gates, h_in, c, y, u];
+        let projecting = [&tape.packed, h_0, mask, gates, h_in, c, y, u];
         let [forward, recur] = [&step_kernels::FORWARD, &step_kernels::RECUR].map(|kernel| self.kernel(kernel));
         for wave in Wave::all(self.company, self.pass, cells.start, false) {
             let params = self.forward_params(&wave, start.is_some(), cell);
             let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
-                gpu.run(recur, &params, &buffers, self.grid(false, shape.hidden_size, present, 1));
-                gpu.run(&FORWARD_NORM_STEP, &params, &normed, grid(sequences, 1));
+                gpu.run(recur, &params, &buffers, self.grid(false, shape.hidden_size, present, wave.count));
+                gpu.run(&FORWARD_NORM_STEP, &params, &normed, wave.of_each(grid(sequences, 1)));
             } else {
                 gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences, wave.count));
             }
             if shape.proj_size > 0 {
-                gpu.run(&FORWARD_PROJECT, &params, &buffers, plain_grid(shape.width(), sequences));
+                let groups = wave.of_each(plain_grid(shape.width(), sequences));
+                gpu.run(&FORWARD_PROJECT, &params, &projecting, groups);
             }
         }
     }
@@ -240,9 +247,11 @@ impl<'a> Recurrences<'a> {
         let numbers = |cell: usize, at: &Step| {
             let t = zoneout.step(pass.first_step + at.t) as usize;
             let weights = if self.kind == Steps::Plain { 0 } else { self.layout.place(shape, cell, false) };
-            [t, cell, weights]
+            [t, cell, weights, self.projection_place(cell)]
         };
-        let [[t, first_cell, w_hh_t], [t_apart, cell_apart, w_hh_t_apart]] = wave.numbers(numbers);
+        let [first, apart] = wave.numbers(numbers);
+        let [t, first_cell, w_hh_t, w_hr_t] = first;
+        let [t_apart, cell_apart, w_hh_t_apart, w_hr_t_apart] = apart;
         ForwardParams {
             step_rows: wave.rows,
             place: wave.place[0],
@@ -253,6 +262,7 @@ impl<'a> Recurrences<'a> {
             cell_apart,
             rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
             mask_apart: self.company.apart(&cell.mask) as u32,
+            norm_apart: self.company.apart(&cell.norm) as u32,
             dropped: u32::from(self.drops()),
             layers: self.layers(),
             rows: pass.rows() as u32,
@@ -264,7 +274,8 @@ impl<'a> Recurrences<'a> {
             projected: u32::from(shape.proj_size > 0),
             w_hh_t,
             w_hh_t_apart,
-            w_hr_t: self.projection_place() as u32,
+            w_hr_t,
+            w_hr_t_apart,
             shared_output: u32::from(shape.shares_output()),
             has_start: u32::from(has_start),
             masked: u32::from(self.masked(wave.cells[0])),
@@ -305,19 +316,21 @@ impl<'a> Recurrences<'a> {
                 take_final(gpu, pass, cell, state, &mut layers[cell / directions].cells[cell % directions]);
             }
         }
-        let projection_or_drop = if self.drops() { layers[1].x.whole() } else { params_of };
+        let params_or_drop = if self.drops() { layers[1].x.whole() } else { params_of };
         let tape = &layers[cells.start / directions].cells[cells.start % directions];
         let weights = match pass.weight_drop(cells.start) {
             _ if self.kind != Steps::Plain => packed,
             Some(_) => dropped,
             None => params_of,
         };
-        let [gates, c, mask, d_state] =
-            [&tape.gates, &tape.c, &tape.mask, &tape.d_state].map(|buffer| self.company.all_of(buffer));
-        let buffers = [weights, projection_or_drop, d_y, c, mask, gates, d_state, &tape.d_h];
+        let [gates, c, mask, d_state, d_h, norm] =
+            [&tape.gates, &tape.c, &tape.mask, &tape.d_state, &tape.d_h, &tape.norm]
+                .map(|buffer| self.company.all_of(buffer));
+        let buffers = [weights, params_or_drop, d_y, c, mask, gates, d_state, d_h];
+        let projecting = [weights, params_of, d_y, c, mask, gates, d_state, d_h];
+        let normed = [params_of, d_h, c, mask, gates, d_state, norm];
         let [backward, project, start] =
             [&step_kernels::BACKWARD, &step_kernels::PROJECT, &step_kernels::START].map(|kernel| self.kernel(kernel));
-        let normed = [params_of, &tape.d_h, c, mask, gates, d_state, &tape.norm];
         for wave in Wave::all(self.company, pass, cells.start, true) {
             let params = self.backward_params(&wave, from, d_final.is_some(), tape);
             let present = wave.sequences(false);
@@ -326,9 +339,9 @@ impl<'a> Recurrences<'a> {
                 gpu.run(project, &params, &buffers, of_width);
             }
             if shape.layer_norm {
-                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, grid(present, 1));
+                gpu.run(&BACKWARD_NORM_STEP, &params, &normed, wave.of_each(grid(present, 1)));
             } else if shape.proj_size > 0 {
-                gpu.run(&BACKWARD_STEP, &params, &buffers, plain_grid(hidden, present));
+                gpu.run(&BACKWARD_STEP, &params, &projecting, wave.of_each(plain_grid(hidden, present)));
             } else {
                 gpu.run(backward, &params, &buffers, self.grid(true, hidden, present, wave.count));
             }
@@ -369,11 +382,11 @@ impl<'a> Recurrences<'a> {
                 Some(_) => pass.dropped_at(cell),
                 None => places(cell).weight_hh,
             };
-            [t, has_d_y, d_y, cell, weights]
+            [t, has_d_y, d_y, cell, weights, places(cell).weight_hr.unwrap_or(0)]
         };
         let [first, apart] = wave.numbers(numbers);
-        let [t, has_d_y, d_y, cell, w_hh] = first;
-        let [t_apart, has_d_y_apart, d_y_apart, cell_apart, w_hh_apart] = apart;
+        let [t, has_d_y, d_y, cell, w_hh, w_hr] = first;
+        let [t_apart, has_d_y_apart, d_y_apart, cell_apart, w_hh_apart, w_hr_apart] = apart;
         BackwardParams {
             step_rows: wave.rows,
             place: wave.place[0],
@@ -389,6 +402,7 @@ impl<'a> Recurrences<'a> {
             rows_apart: (self.company.apart(&tape.gates) / shape.gates()) as u32,
             state_apart: self.company.apart(&tape.d_state) as u32,
             mask_apart: self.company.apart(&tape.mask) as u32,
+            norm_apart: self.company.apart(&tape.norm) as u32,
             dropped: u32::from(self.drops()),
             layers: self.layers(),
             rows: pass.rows() as u32,
@@ -400,7 +414,8 @@ impl<'a> Recurrences<'a> {
             projected: u32::from(shape.proj_size > 0),
             w_hh,
             w_hh_apart,
-            w_hr: places(wave.cells[0]).weight_hr.unwrap_or(0) as u32,
+            w_hr,
+            w_hr_apart,
             has_final: u32::from(has_final),
             masked: u32::from(self.masked(wave.cells[0])),
             zoneout: zoneout.kind,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::step_kernels::{Steps, packed_len};
-use super::{LstmShape, Pass, Strategy, Tape};
+use super::{CellTape, LstmShape, Pass, Strategy, Tape};
 use crate::device::{Gpu, GpuBuffer, Twenty};
 use crate::kernels::lstm::packing::Step;
 
@@ -19,14 +19,13 @@ pub(super) enum Company {
 }
 
 impl Company {
-    /// Of the cells of a shape. Where a stack goes step by step the weights of its inputs have to fit, too; what normalises or
-    /// projects, and the plain kernels, take one cell. Persistent kernels write `y` of one layer.
+    /// Of the cells of a shape. Where a stack goes step by step the weights of its inputs have to fit, too; the plain kernels
+    /// take one cell. Persistent kernels write `y` of one layer.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
         let strategy = Strategy::of(gpu, shape);
         match strategy {
             Strategy::Steps(Steps::Plain) => Self::None,
-            _ if shape.layer_norm || shape.proj_size > 0 => Self::None,
             _ if shape.bidirectional => Self::Directions,
             _ if !shape.is_stack() => Self::None,
             Strategy::Persistent(tiles) if shape.shares_output() && tiles.chunks > 1 => Self::Layers,
@@ -38,8 +37,10 @@ impl Company {
     }
 
     /// The same, where the buffers of all cells lie together; where they are too large for one binding each cell is by itself.
-    pub fn in_tape(self, tape: &Tape) -> Self {
-        if tape.layers[0].cells[0].gates.all().is_some() { self } else { Self::None }
+    pub fn in_tape(self, shape: &LstmShape, tape: &Tape) -> Self {
+        let CellTape { gates, norm, .. } = &tape.layers[0].cells[0];
+        let lie_together = gates.all().is_some() && (norm.all().is_some() || !shape.layer_norm);
+        if lie_together { self } else { Self::None }
     }
 
     /// The cells that go together with this one.
@@ -165,6 +166,11 @@ impl Wave {
     pub fn sequences(&self, joining: bool) -> usize {
         let of = |step: &Step| if joining { step.present.max(step.joining) } else { step.present };
         of(&self.steps[0]).max(of(&self.steps[1])).max((self.rows[2] - self.rows[1]) as usize)
+    }
+
+    /// The workgroups of one cell for each of them.
+    pub fn of_each(&self, [x, y, _]: [u32; 3]) -> [u32; 3] {
+        [x, y, self.count as u32]
     }
 
     /// Whether sequences begin with a step.

@@ -2,13 +2,15 @@
 //! what normalisation needs of the parameters, and the start states from where the packed weights lie: their buffers are as
 //! many as every adapter binds.
 
-use super::{Packed, Recurrences, Tiled, split};
+use std::ops::Range;
+
+use super::{Packed, Recurrences, Tiled, Turn, split};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
 use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
 use crate::kernels::lstm::gpu::weights::{Layout, Matrices, padded};
-use crate::kernels::lstm::gpu::{CellTape, LayerTape, LstmShape, LstmState, Tape};
+use crate::kernels::lstm::gpu::{LayerTape, LstmShape, LstmState, Pass, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 use crate::kernels::unroll::unrolled;
 
@@ -21,7 +23,8 @@ params! {
 }
 params! {
     struct ForwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32,
+        norm_apart: u32, both: u32,
         steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
         w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32, zoneout: u32,
         first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
@@ -29,7 +32,8 @@ params! {
 }
 params! {
     struct BackwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32,
+        norm_apart: u32, state_apart: u32, layers: u32, both: u32,
         steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
         w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
         wants_start: u32, sums: u32, zoneout: u32,
@@ -126,8 +130,15 @@ impl Tiles {
     }
 }
 
-/// The weights of the projections, and what normalisation needs, of all layers.
-pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &Tape) {
+/// The weights of the projections, what normalisation needs, and the start states, of all layers.
+pub(super) fn pack_all(
+    gpu: &Gpu,
+    pass: &Pass,
+    params: &GpuBuffer,
+    start: Option<&LstmState<GpuBuffer>>,
+    tape: &mut Tape,
+) {
+    let shape = pass.shape;
     let (cell, packed) = (shape.cell(0, 0), Packed::of(shape));
     let (padded, wide) = (padded(shape.hidden_size), padded(shape.width()));
     let Matrices { place, apart, early, late_place, late_apart } = Matrices::recurrent(shape);
@@ -151,123 +162,125 @@ pub(super) fn pack_all(gpu: &Gpu, shape: &LstmShape, params: &GpuBuffer, tape: &
         biases: u32::from(cell.bias.is_some()),
         b_ih,
         b_hh,
-        to_w_hr: packed.w_hr(0, false) as u32,
-        to_gains: packed.gains(0) as u32,
+        to_w_hr: packed.w_hr() as u32,
+        to_gains: packed.gains() as u32,
     };
     let [x, y, _] = grid(padded * (wide / 4).max(1), 64);
     gpu.run(&PACK, &pack, &[params, &tape.packed], [x, y, shape.cells() as u32]);
+    let Some(start) = start else { return };
+    let (h, c) = (pass.batch() * shape.width(), pass.batch() * shape.hidden_size);
+    for (values, place, width) in [(&start.h, 0, h), (&start.c, h, c)] {
+        let to = Matrix { offset: packed.start() + place, ..Matrix::rows(0, h + c) };
+        let rows = RowsShape { rows: shape.cells(), width, from: Matrix::rows(0, width), to };
+        gpu.copy_rows(&rows, Listed::No, values, &mut tape.packed);
+    }
 }
 
 impl Recurrences<'_> {
-    /// The start states, where they are read.
-    fn take_start(&self, number: usize, start: &LstmState<GpuBuffer>, tape: &mut Tape) {
+    pub(super) fn full_forward(&self, cells: &Range<usize>, turn: Turn, has_start: bool, tape: &Tape) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let packed = Packed::of(shape);
-        let (h, c) = (pass.batch() * shape.width(), pass.batch() * shape.hidden_size);
-        let parts = [(&start.h, pass.h_at(number), 0, h), (&start.c, pass.c_at(number), h, c)];
-        for (values, from, to, width) in parts {
-            let (from, to) = (Matrix::rows(from, width), Matrix::rows(packed.start() + to, width));
-            gpu.copy_rows(&RowsShape { rows: 1, width, from, to }, Listed::No, values, &mut tape.packed);
-        }
-    }
-
-    pub(super) fn full_forward(&self, number: usize, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
-        if let Some(start) = start {
-            self.take_start(number, start, tape);
-        }
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let LayerTape { cells, y, .. } = &tape.layers[number / shape.directions()];
-        let cell = &cells[number % shape.directions()];
+        let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
+        let cell = &of_layer[cells.start % shape.directions()];
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let buffers = [&tape.packed, &cell.mask, &cell.gates, &cell.h_in, &cell.c, y, &cell.u, &cell.norm];
+        let [mask, gates, h_in, c, u, norm] = [&cell.mask, &cell.gates, &cell.h_in, &cell.c, &cell.u, &cell.norm]
+            .map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
-        for index in 0..self.turns(false) {
-            let begin = self.turn(&(number..number + 1), index, false).begin;
-            let params = ForwardParams {
-                begin: begin as u32,
-                begin_apart: 0,
-                chunk: self.tiles.steps as u32,
-                cell: number as u32,
-                cell_apart: 0,
-                rows_apart: 0,
-                mask_apart: 0,
-                both: u32::from(shape.bidirectional),
-                steps: pass.packing.steps() as u32,
-                batch: pass.batch() as u32,
-                even: u32::from(pass.packing.is_even()),
-                paired: u32::from(self.pairs()),
-                table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, number, false) as u32,
-                weights_apart: 0,
-                w_hr: packed.w_hr(number, false) as u32,
-                gains: packed.gains(number) as u32,
-                start: packed.start() as u32,
-                has_start: u32::from(start.is_some()),
-                masked: u32::from(pass.recurrent_drop(number).is_some()),
-                outputs: shape.output_size() as u32,
-                shared_output: u32::from(shape.shares_output()),
-                zoneout: zoneout.kind,
-                first_step: zoneout.step(pass.first_step),
-                limit_h: zoneout.limit_h,
-                limit_c: zoneout.limit_c,
-                rate_h: zoneout.rate_h,
-                rate_c: zoneout.rate_c,
-                seed_0: zoneout.seed[0],
-                seed_1: zoneout.seed[1],
-            };
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, 1));
-        }
+        let params = ForwardParams {
+            begin: turn.begin as u32,
+            begin_apart: turn.begin_apart as u32,
+            chunk: self.chunk(false) as u32,
+            cell: turn.cell as u32,
+            cell_apart: turn.cell_apart as u32,
+            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.company.apart(&cell.mask) as u32,
+            norm_apart: self.company.apart(&cell.norm) as u32,
+            both: u32::from(shape.bidirectional),
+            steps: pass.packing.steps() as u32,
+            batch: pass.batch() as u32,
+            even: u32::from(pass.packing.is_even()),
+            paired: u32::from(self.pairs()),
+            table: packed.table() as u32,
+            weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
+            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+            w_hr: packed.w_hr() as u32,
+            gains: packed.gains() as u32,
+            start: packed.start() as u32,
+            has_start: u32::from(has_start),
+            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
+            outputs: shape.output_size() as u32,
+            shared_output: u32::from(shape.shares_output()),
+            zoneout: zoneout.kind,
+            first_step: zoneout.step(pass.first_step),
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
+        };
+        let buffers = [&tape.packed, mask, gates, h_in, c, y, u, norm];
+        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
     }
 
+    /// Where layers go together `between` has what comes from above the last of them, too.
     pub(super) fn full_backward(
         &self,
-        number: usize,
-        (d_y, from): (&GpuBuffer, usize),
-        packed_weights: &GpuBuffer,
-        cell: &CellTape<GpuBuffer>,
+        cells: &Range<usize>,
+        turn: Turn,
+        upstream: Option<(&GpuBuffer, usize)>,
+        tape: &Tape,
         [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
         let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
-        let buffers = [packed_weights, d_y, &cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h];
+        let (d_y, from) = upstream.unwrap_or((&tape.between, 0));
+        let (d_y, d_y_row) = match self.layers() {
+            0 => (d_y, pass.packing.row(from)),
+            _ => (&tape.between, 0),
+        };
+        let cell = &tape.layers[cells.start / shape.directions()].cells[cells.start % shape.directions()];
+        let [c, mask, gates, d_state, norm, d_h] =
+            [&cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h]
+                .map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
-        for index in 0..self.turns(true) {
-            let begin = self.turn(&(number..number + 1), index, true).begin;
-            let params = BackwardParams {
-                begin: begin as u32,
-                begin_apart: 0,
-                chunk: self.tiles.steps as u32,
-                cell: number as u32,
-                cell_apart: 0,
-                rows_apart: 0,
-                mask_apart: 0,
-                both: u32::from(shape.bidirectional),
-                steps: pass.packing.steps() as u32,
-                batch: pass.batch() as u32,
-                even: u32::from(pass.packing.is_even()),
-                paired: u32::from(self.pairs()),
-                table: packed.table() as u32,
-                weights: Layout::PLAIN.place(shape, number, true) as u32,
-                weights_apart: 0,
-                w_hr: packed.w_hr(number, true) as u32,
-                gains: packed.gains(number) as u32,
-                masked: u32::from(pass.recurrent_drop(number).is_some()),
-                outputs: shape.output_size() as u32,
-                d_y_from: from as u32,
-                d_y_row: pass.packing.row(from) as u32,
-                has_final: u32::from(has_final),
-                wants_start: u32::from(wants_start),
-                sums: pass.norm_places::<Gpu>().sums as u32,
-                zoneout: zoneout.kind,
-                first_step: zoneout.step(pass.first_step),
-                limit_h: zoneout.limit_h,
-                limit_c: zoneout.limit_c,
-                rate_h: zoneout.rate_h,
-                rate_c: zoneout.rate_c,
-                seed_0: zoneout.seed[0],
-                seed_1: zoneout.seed[1],
-            };
-            gpu.run(kernel, &params, &buffers, self.grid(sequences, 1));
-        }
+        let params = BackwardParams {
+            begin: turn.begin as u32,
+            begin_apart: turn.begin_apart as u32,
+            chunk: self.chunk(true) as u32,
+            cell: turn.cell as u32,
+            cell_apart: turn.cell_apart as u32,
+            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
+            mask_apart: self.company.apart(&cell.mask) as u32,
+            norm_apart: self.company.apart(&cell.norm) as u32,
+            state_apart: self.company.apart(&cell.d_state) as u32,
+            layers: self.layers(),
+            both: u32::from(shape.bidirectional),
+            steps: pass.packing.steps() as u32,
+            batch: pass.batch() as u32,
+            even: u32::from(pass.packing.is_even()),
+            paired: u32::from(self.pairs()),
+            table: packed.table() as u32,
+            weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
+            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+            w_hr: packed.w_hr() as u32,
+            gains: packed.gains() as u32,
+            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
+            outputs: shape.output_size() as u32,
+            d_y_from: from as u32,
+            d_y_row: d_y_row as u32,
+            has_final: u32::from(has_final),
+            wants_start: u32::from(wants_start),
+            sums: pass.norm_places::<Gpu>().sums as u32,
+            zoneout: zoneout.kind,
+            first_step: zoneout.step(pass.first_step),
+            limit_h: zoneout.limit_h,
+            limit_c: zoneout.limit_c,
+            rate_h: zoneout.rate_h,
+            rate_c: zoneout.rate_c,
+            seed_0: zoneout.seed[0],
+            seed_1: zoneout.seed[1],
+        };
+        let buffers = [&tape.packed, d_y, c, mask, gates, d_state, norm, d_h];
+        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
     }
 }
