@@ -1,9 +1,9 @@
 // The gradients of one unit and sequence at a backward step. Appended to the kernels that name this file, whose `d_y`, `c`,
-// `mask`, `gates` and `d_state` it uses, with lstm_backward_shared.wgsl and lstm_zone.wgsl.
+// `gates` and `d_state` it uses, with lstm_step_shared.wgsl and lstm_zone.wgsl.
 
 // d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh, `above` what comes from the layer above.
 fn hidden_gradient(p: u32, n: u32, through: f32, above: f32, word: u32) -> f32 {
-    let unit = here.d_h + n * params.width + p;
+    let unit = here.d_state + n * params.width + p;
     let ends = n >= here.following;
     var d_h_t = above + select(through * recurrent_mask(p, n), 0.0, ends);
     if (ends && params.has_final != 0u) || (!ends && params.zoneout != 0u) {
@@ -23,16 +23,9 @@ fn hidden_gradient(p: u32, n: u32, through: f32, above: f32, word: u32) -> f32 {
 // The gradient of the start h of a sequence that starts with this step.
 fn start_gradient(p: u32, n: u32, through: f32) {
     if n >= here.ongoing {
-        let unit = here.d_h + n * params.width + p;
+        let unit = here.d_state + n * params.width + p;
         d_state[unit] = through * recurrent_mask(p, n) + select(0.0, d_state[unit], params.zoneout != 0u);
     }
-}
-
-fn recurrent_mask(p: u32, n: u32) -> f32 {
-    if params.masked == 0u {
-        return 1.0;
-    }
-    return bitcast<f32>(mask[here.mask + 1u + n * params.width + p]);
 }
 
 // What the forward pass kept of a pair, and the gradient of its c from the step after.
@@ -53,7 +46,7 @@ fn kept_of(j: u32, n: u32) -> Kept {
     kept.c_before = c[before * params.hidden + j];
     kept.c_t = c[(params.batch + row) * params.hidden + j];
     if n < here.following || params.has_final != 0u {
-        kept.d_c = d_state[here.d_h + params.batch * params.width + n * params.hidden + j];
+        kept.d_c = d_state[here.d_state + params.batch * params.width + n * params.hidden + j];
     }
     return kept;
 }
@@ -77,5 +70,5 @@ fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
     gates[at + params.hidden] = d_c_t * kept.c_before * f * (1.0 - f);
     gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
     gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
-    d_state[here.d_h + params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
+    d_state[here.d_state + params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
 }

@@ -7,8 +7,8 @@
 //   d_a = back(d_gates, γ, â)
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // What zoneout kept of c takes its share of the gradient to the step before.
-// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_backward_shared.wgsl,
-// lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_step_shared.wgsl,
+// lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> projection: array<f32>;     // W_hr [P, H] at w_hr, if projected
@@ -80,7 +80,7 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     let i = four.x;
     let f = four.y;
     let g = four.z;
-    let unit = here.d_h + params.batch * params.width + n * params.hidden + j;
+    let unit = here.d_state + params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
     if n < here.following || params.has_final != 0u {
         d_c = d_state[unit];
@@ -169,12 +169,11 @@ struct Places {
 
 fn places_of(n: u32) -> Places {
     let row = here.row + n;
-    let cell = here.cell * params.norm_apart;
-    let sums = cell + 3u * params.rows;
+    let sums = here.norm + 3u * params.rows;
     let own = sums + 10u * params.batch * params.hidden;
     return Places(
         row * 4u * params.hidden,
-        cell + 3u * (row - here.base),
+        here.norm + 3u * (row - here.base),
         sums + 10u * n * params.hidden,
         own,
         own + (14u + n) * params.hidden,

@@ -1,4 +1,4 @@
-// One time step of one direction of one layer, backwards:
+// One time step of one direction of one layer, or of several, backwards:
 //   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at a sequence's last step d_y_t + the gradient of its final h
 //   with a projection `project` makes d_h_t and d_u_t = d_h_t · W_hr takes its place, else d_u_t = d_h_t
 //   d_c_t = d_c + d_u_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
@@ -7,8 +7,8 @@
 // What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation d_gates are the
 // gradients before it, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_backward_cell.wgsl, lstm_backward_shared.wgsl,
-// lstm_step_rows.wgsl and lstm_zone.wgsl.
+// workgroup. With lstm_backward_cell.wgsl, lstm_step_shared.wgsl
+// and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;        // W_hh [4H, P] at w_hh
@@ -47,7 +47,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 // d_h_t, kept for the gradient of W_hr and for layer normalisation.
 @compute @workgroup_size(16, 4)
 fn project(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;
     if p >= params.width || n >= here.present {
@@ -62,7 +62,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
 // The gradient of the start h of the sequences that start with this step.
 @compute @workgroup_size(16, 4)
 fn start(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;
     if p >= params.width || n >= here.present {

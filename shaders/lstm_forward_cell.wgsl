@@ -1,5 +1,6 @@
 // The gates and the state of one unit and sequence at a forward step. Appended to the kernels that name this file, whose
-// `gates`, `c` and `u` it uses, with lstm_forward_shared.wgsl and lstm_zone.wgsl.
+// `gates`, `c` and `u` it uses, with lstm_publish.wgsl, lstm_step_shared.wgsl
+// and lstm_zone.wgsl.
 
 // What a pair has before h_{t−1} · W_hhᵀ is known.
 struct Entering {

@@ -4,8 +4,8 @@
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. â is kept in place of the gates, which the way back
 // makes from it once more.
-// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_forward_shared.wgsl,
-// lstm_step_rows.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_publish.wgsl,
+// lstm_step_shared.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> norm: array<f32>;   // [rows, 3]: 1 / σ of a, mean and 1 / σ of c̃; [N, 10H]
@@ -45,7 +45,7 @@ fn main(
 fn sequence_step(n: u32, local: u32) {
     let row = here.row + n;
     let gate_row = moments(row, local);
-    let kept = norm_place() + 3u * (row - here.base);
+    let kept = here.norm + 3u * (row - here.base);
     let shift_c = own_place() + 5u * params.hidden;
     let share = 1.0 / f32(params.hidden);
     var sum = vec4f();
@@ -136,12 +136,7 @@ fn four(at: u32) -> vec4f {
     return vec4f(norm[at], norm[at + params.hidden], norm[at + 2u * params.hidden], norm[at + 3u * params.hidden]);
 }
 
-// Of the cell's `norm`.
-fn norm_place() -> u32 {
-    return here.cell * params.norm_apart;
-}
-
 // Of the parameters.
 fn own_place() -> u32 {
-    return norm_place() + 3u * params.rows + 10u * params.batch * params.hidden;
+    return here.norm + 3u * params.rows + 10u * params.batch * params.hidden;
 }

@@ -1,14 +1,14 @@
-// One time step of one direction of one layer, gates and state in one pass over the recurrent weights:
+// One time step of one direction of one layer, or of several, gates and state in one pass over the recurrent weights:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t), which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. With layer normalisation `recur` makes
 // that sum alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl,
-// lstm_step_rows.wgsl and lstm_zone.wgsl.
+// workgroup. With lstm_forward_cell.wgsl, lstm_publish.wgsl,
+// lstm_step_shared.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh_t, W_hrᵀ [H, P] at w_hr_t
+@group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh, W_hrᵀ [H, P] at w_hr
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
@@ -19,7 +19,7 @@
 
 @compute @workgroup_size(16, 4)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
     if j >= params.hidden || n >= max(here.present, here.joining) {
@@ -36,7 +36,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 // gates += h_{t−1} · W_hhᵀ
 @compute @workgroup_size(16, 4)
 fn recur(@builtin(global_invocation_id) id: vec3u) {
-    here = step_of(0u);
+    here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
     if j >= params.hidden || n >= here.present {
@@ -62,7 +62,7 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
         var h_t = vec4f();
         for (var j = 0u; j < params.hidden; j++) {
             let u_j = vec4f(u[rows.x + j], u[rows.y + j], u[rows.z + j], u[rows.w + j]);
-            h_t += packed[here.w_hr_t + j * params.width + p] * u_j;
+            h_t += packed[here.w_hr + j * params.width + p] * u_j;
         }
         let words = zone_words(here.t, here.cell, params.hidden, p, n);
         for (var q = 0u; q < min(4u, here.present - n); q++) {
@@ -91,7 +91,7 @@ fn recurrent_sums(j: u32, n: u32) -> Sums {
     var sums = Sums();
     for (var k = 0u; k < params.width; k++) {
         let h_k = vec4f(h_in[h_rows.x + k], h_in[h_rows.y + k], h_in[h_rows.z + k], h_in[h_rows.w + k]);
-        let w = params.w_hh_t + k * width + j;
+        let w = params.w_hh + k * width + j;
         sums.i += packed[w] * h_k;
         sums.f += packed[w + params.hidden] * h_k;
         sums.g += packed[w + 2u * params.hidden] * h_k;

@@ -3,8 +3,8 @@
 // read beside it is asked for ahead. Several directions or layers are taken as in lstm_tiled_backward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for eight columns and eight sequences.
-// With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_backward_shared.wgsl,
-// lstm_step_rows.wgsl and lstm_zone.wgsl.
+// With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_step_shared.wgsl
+// and lstm_zone.wgsl.
 
 const PAIRS = 1u;
 const TURNS = 1u; // two if what comes from above and through time are summed apart: with masks or unequal lengths

@@ -3,8 +3,8 @@
 // is asked for ahead. Several directions or layers are taken as in lstm_tiled_forward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for two units and eight sequences.
-// With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_forward_shared.wgsl,
-// lstm_step_rows.wgsl and lstm_zone.wgsl.
+// With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_publish.wgsl,
+// lstm_step_shared.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
 const PARTED = 0u; // 1 if what a layer hands up may differ from what its next step reads
@@ -12,16 +12,16 @@ const P = 0u;
 const UNITS = COLUMNS / 4u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
+@group(0) @binding(1) var<storage, read> packed: array<vec4<f16>>; // [k][j] = (i, f, g, o) of W_hh at w_hh,
                                                                    // then of W_ih, if `layers`
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; what `u` has in a
-                                                                   // stack, if projected
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; if projected and
+                                                                   // `dropped` what dropout multiplies inputs by
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else in a stack what
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else, if `dropped`, what
                                                                    // dropout multiplies inputs by
 
 var<private> first: u32; // of the workgroup's sequences
@@ -59,7 +59,7 @@ fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
     // Sequences that only join have no h yet.
     if group.y * SEQUENCES < own.present {
         let terms = select(params.width, 2u * params.width, params.layers > 0u && own.cell > 0u);
-        let weights = params.w_hh_t + group.z * params.w_hh_t_apart;
+        let weights = params.w_hh + group.z * params.w_hh_apart;
         multiply(0u, terms, weights, 4u * params.hidden, group.x * COLUMNS, local, subgroup);
     }
     // repeat P in PAIRS

@@ -35,40 +35,6 @@ const ITEM = 4u;      // units
 const D_LEN = SEQUENCES * PARTS * BLOCKS;
 const TOTALS = select(ITEMS * SEQUENCES, 1u, FAR != 0u);
 
-struct Params {
-    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
-    begin_apart: u32,
-    chunk: u32,   // steps that are walked at most
-    cell: u32,
-    cell_apart: u32,
-    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
-    mask_apart: u32,
-    both: u32,    // whether layers have two directions
-    steps: u32,   // T
-    batch: u32,
-    even: u32,
-    paired: u32,  // whether workgroups take long and short sequences by turns
-    table: u32,   // place of the steps' first rows, unless even
-    weights: u32, // place of W_hh of the first cell, [H, 4, H]
-    weights_apart: u32,
-    state_apart: u32,
-    layers: u32,  // of a stack that is walked in chunks: all but the last have the gradient from above in `between`
-    masked: u32,
-    outputs: u32,
-    d_y_from: u32,
-    d_y_row: u32,
-    has_final: u32,
-    wants_start: u32,
-    zoneout: u32,
-    first_step: u32, // steps of the sequences before these, for the masks
-    limit_h: u32,
-    limit_c: u32,
-    rate_h: f32,
-    rate_c: f32,
-    seed_0: u32,
-    seed_1: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<array<vec4f, QUADS>>;
 @group(0) @binding(2) var<storage, read> d_y: array<f32>;            // [rows from d_y_row on, R · H], none before d_y_from

@@ -36,42 +36,6 @@ const INPUT_PAIRS = select(1u, PAIRS, INPUTS > 0u);
 const ITEM = 1u;      // units
 const H_LEN = SEQUENCES * PARTS * COLUMNS;
 
-struct Params {
-    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
-    begin_apart: u32,
-    chunk: u32,   // steps that are walked at most
-    cell: u32,
-    cell_apart: u32,
-    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
-    mask_apart: u32,
-    both: u32,    // whether layers have two directions
-    steps: u32,   // T
-    batch: u32,
-    even: u32,
-    paired: u32,  // whether workgroups take long and short sequences by turns
-    table: u32,   // place of the steps' first rows, unless even
-    weights: u32, // place of W_hh of the first cell, [H, H, 4]
-    weights_apart: u32,
-    x: u32,       // with INPUTS the place of x, and those of a first cell's parameters
-    w_ih: u32,
-    b_ih: u32,
-    b_hh: u32,
-    biases: u32,  // whether there are any
-    parameters_apart: u32,
-    masked: u32,
-    outputs: u32,
-    shared_output: u32,
-    has_start: u32,
-    zoneout: u32,
-    first_step: u32, // steps of the sequences before these, for the masks
-    limit_h: u32,
-    limit_c: u32,
-    rate_h: f32,
-    rate_c: f32,
-    seed_0: u32,
-    seed_1: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<array<vec4f, PADDED>>;
 @group(0) @binding(2) var<storage, read> h_0: array<f32>;            // [L · R, N, H], if has_start; with INPUTS x [rows, D]

@@ -36,40 +36,6 @@ const U_LEN = 4u * FOUR_PARTS * FOUR_QUADS;
 const TOTALS = SEQUENCES * TERMS;
 const EPS = 1e-5;
 
-struct Params {
-    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
-    begin_apart: u32,
-    chunk: u32,   // steps that are walked at most
-    cell: u32,
-    cell_apart: u32,
-    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's
-    mask_apart: u32,
-    norm_apart: u32,
-    both: u32,    // whether layers have two directions
-    steps: u32,   // T
-    batch: u32,
-    even: u32,
-    paired: u32,  // whether workgroups take long and short sequences by turns
-    table: u32,   // place of the steps' first rows, unless even
-    weights: u32, // place of W_hh, [P, H, 4]
-    weights_apart: u32,
-    w_hr: u32,    // place of each cell's W_hr, [H, P] and [P, H], if PROJECTED
-    gains: u32,   // place of each cell's γ, b_ih + b_hh, (γ_c, β_c), [H] each, if NORM
-    start: u32,   // place of each cell's start states, h [N, P] and c [N, H], counted in single elements
-    has_start: u32,
-    masked: u32,
-    outputs: u32,
-    shared_output: u32,
-    zoneout: u32,
-    first_step: u32, // steps of the sequences before these, for the masks
-    limit_h: u32,
-    limit_c: u32,
-    rate_h: f32,
-    rate_c: f32,
-    seed_0: u32,
-    seed_1: u32,
-}
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<vec4f>;
 @group(0) @binding(2) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked

@@ -1,7 +1,53 @@
-// The way through time of the kernels that walk it inside one dispatch. Appended to those that name this file, whose
-// `params`, `packed_four`, `mask` and constants it uses, with lstm_zone.wgsl.
+// The parameters of the kernels that walk through time inside one dispatch, and their way. Appended to those that name this file,
+// whose `packed_four`, `mask` and constants it uses, with lstm_zone.wgsl. What a kernel has no use for is 0.
 // A dispatch takes one cell, which is one direction of one layer, or several: then each layer of the grid is one, and the
 // buffers hold the rows of all cells, those of each `rows_apart` after those of the one before.
+
+struct Params {
+    begin: u32,   // the first step of the first cell's way that is walked, and how much more that of each other cell is
+    begin_apart: u32,
+    chunk: u32,   // steps that are walked at most
+    cell: u32,
+    cell_apart: u32,
+    rows_apart: u32, // from cell to cell; 0 where the buffers are one cell's, as the next three
+    mask_apart: u32,
+    state_apart: u32,
+    norm_apart: u32,
+    layers: u32,  // of a stack that is walked back in chunks: all but the last have the gradient from above in all its rows
+    steps: u32,   // T
+    batch: u32,
+    even: u32,
+    paired: u32,  // whether workgroups take long and short sequences by turns
+    table: u32,   // place of the steps' first rows, unless even
+    weights: u32, // place of W_hh of the first cell: forwards [P, H, 4], back [H, 4, P]
+    weights_apart: u32,
+    x: u32,       // where a first layer's input is multiplied along its place, and those of its first cell's parameters
+    w_ih: u32,
+    b_ih: u32,
+    b_hh: u32,
+    biases: u32,  // whether there are any
+    parameters_apart: u32,
+    w_hr: u32,    // place of each cell's W_hr, [H, P] and [P, H], with a projection
+    gains: u32,   // place of each cell's γ, b_ih + b_hh, (γ_c, β_c), [H] each, with layer normalisation
+    sums: u32,    // and in `norm` of what their gradients are added up of
+    start: u32,   // place of each cell's start states, h [N, P] and c [N, H], counted in single elements
+    outputs: u32, // R · P
+    shared_output: u32,
+    has_start: u32,
+    d_y_from: u32,
+    d_y_row: u32,
+    has_final: u32,
+    wants_start: u32,
+    masked: u32,
+    zoneout: u32,
+    first_step: u32, // steps of the sequences before these, for the masks
+    limit_h: u32,
+    limit_c: u32,
+    rate_h: f32,
+    rate_c: f32,
+    seed_0: u32,
+    seed_1: u32,
+}
 
 // What a cell walks: steps begin .. end of its direction's way.
 struct Way {
@@ -20,7 +66,7 @@ var<private> here: Way;
 fn way_of(z: u32) -> Way {
     let cell = params.cell + z * params.cell_apart;
     let begin = params.begin + z * params.begin_apart;
-    let second = params.both * (cell % 2u);
+    let second = select(0u, cell % 2u, params.outputs > WIDTH);
     return Way(
         begin,
         min(begin + params.chunk, params.steps),

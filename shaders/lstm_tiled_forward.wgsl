@@ -8,8 +8,8 @@
 // timed on hardware.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units and four sequences.
-// With lstm_forward_cell.wgsl, lstm_forward_shared.wgsl,
-// lstm_step_rows.wgsl and lstm_zone.wgsl.
+// With lstm_forward_cell.wgsl, lstm_publish.wgsl,
+// lstm_step_shared.wgsl and lstm_zone.wgsl.
 
 const UNITS = 4u;
 const GROUPS = 1u; // of invocations beside each other, each with its sequences
@@ -31,16 +31,16 @@ const FOURS = GROUPS * QUADS;
 const SEQUENCES = 4u * FOURS;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh_t,
+@group(0) @binding(1) var<storage, read> packed: array<vec4f>;     // [k][j] = (i, f, g, o) of W_hh at w_hh,
                                                                    // then of W_ih, if `layers`
-@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; what `u` has in a
-                                                                   // stack, if projected
+@group(0) @binding(2) var<storage, read> h_0: array<f32>;          // [L · R, N, P], if has_start; if projected and
+                                                                   // `dropped` what dropout multiplies inputs by
 @group(0) @binding(3) var<storage, read> mask: array<u32>;         // the draw's number, [N, P] as f32 if masked
 @group(0) @binding(4) var<storage, read_write> gates: array<f32>;  // [rows, 4H], in: x · W_ihᵀ + b_ih + b_hh
 @group(0) @binding(5) var<storage, read_write> h_in: array<f32>;   // [rows (+ N), P]
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;      // [N + rows, H]
 @group(0) @binding(7) var<storage, read_write> y: array<f32>;      // [rows, R · P], unless shared_output
-@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else in a stack what
+@group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected; else, if `dropped`, what
                                                                    // dropout multiplies inputs by
 
 // Columns of h, four sequences together; then the sums of each part, of each gate, four sequences together.
@@ -79,7 +79,7 @@ fn step(group: vec3u, local: u32, alone: bool) {
     // end
     let padded = (params.hidden + 3u) / 4u * 4u;
     let wide = (params.width + 3u) / 4u * 4u;
-    let weights = params.w_hh_t + group.z * params.w_hh_t_apart + min(group.x * UNITS + column, padded - 1u);
+    let weights = params.w_hh + group.z * params.w_hh_apart + min(group.x * UNITS + column, padded - 1u);
     let terms = select(wide, 2u * wide, params.layers > 0u && own.cell > 0u);
     let share = TERMS / PARTS;
     // Sequences that only join have no h yet.

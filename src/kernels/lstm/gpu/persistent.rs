@@ -6,13 +6,15 @@ mod full;
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
+
 use super::masks::{self, Zoneout};
 use super::strategy::Tiles;
 use super::waves::Company;
 use super::weights::{Layout, padded};
 use super::{
-    LayerTape, LstmShape, LstmState, Pass, Tape, after_layer, before_layer, drop_weights, give_start, input_gradient,
-    input_products, take_final,
+    CellTape, LayerTape, LstmShape, LstmState, Pass, Tape, after_layer, before_layer, drop_weights, give_start,
+    input_gradient, input_products, take_final,
 };
 use crate::device::{Gpu, GpuBuffer, Kernel, kernel, params};
 use crate::kernels::Matrix;
@@ -23,19 +25,13 @@ params! {
     struct StepsParams { rows: u32, steps: u32, place: u32 }
 }
 params! {
-    struct ForwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
-        x: u32, w_ih: u32, b_ih: u32, b_hh: u32, biases: u32, parameters_apart: u32, masked: u32,
-        outputs: u32, shared_output: u32, has_start: u32,
-        zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
-    }
-}
-params! {
-    struct BackwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32, state_apart: u32,
-        layers: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32,
+    /// Of all kernels that walk through time; 0 where one has no use for a number.
+    struct WalkParams {
+        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32,
+        state_apart: u32, norm_apart: u32, layers: u32, steps: u32, batch: u32, even: u32, paired: u32, table: u32,
+        weights: u32, weights_apart: u32, x: u32, w_ih: u32, b_ih: u32, b_hh: u32, biases: u32, parameters_apart: u32,
+        w_hr: u32, gains: u32, sums: u32, start: u32, outputs: u32, shared_output: u32, has_start: u32,
+        d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32, masked: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
@@ -46,7 +42,7 @@ static FORWARD: Kernel = kernel!(
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
         + "lstm_zone",
-    ForwardParams,
+    WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
@@ -55,7 +51,7 @@ static BACKWARD: Kernel = kernel!(
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
         + "lstm_zone",
-    BackwardParams,
+    WalkParams,
     [Read, Read, Read, Read, Read, Write, Write]
 );
 // The same with parts that are neighbours in a subgroup; a page has none of those.
@@ -66,7 +62,7 @@ static FORWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
         + "lstm_zone",
-    ForwardParams,
+    WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 #[cfg(not(target_arch = "wasm32"))]
@@ -76,7 +72,7 @@ static BACKWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
         + "lstm_zone",
-    BackwardParams,
+    WalkParams,
     [Read, Read, Read, Read, Read, Write, Write]
 );
 pub(super) static KERNELS: &[&[&Kernel]] = &[
@@ -407,8 +403,7 @@ impl<'a> Recurrences<'a> {
         inputs: usize,
         tape: &Tape,
     ) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let (gpu, shape) = (self.gpu, self.pass.shape);
         let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
         let places = shape.cell(0, 0);
         let (b_ih, b_hh) = places.bias.unwrap_or_default();
@@ -419,40 +414,15 @@ impl<'a> Recurrences<'a> {
         let cell = &of_layer[cells.start % shape.directions()];
         let [mask, gates, h_in, c] =
             [&cell.mask, &cell.gates, &cell.h_in, &cell.c].map(|buffer| self.company.all_of(buffer));
-        let params = ForwardParams {
-            begin: turn.begin as u32,
-            begin_apart: turn.begin_apart as u32,
-            chunk: self.chunk(false) as u32,
-            cell: turn.cell as u32,
-            cell_apart: turn.cell_apart as u32,
-            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.company.apart(&cell.mask) as u32,
-            both: u32::from(shape.bidirectional),
-            steps: pass.packing.steps() as u32,
-            batch: pass.batch() as u32,
-            even: u32::from(pass.packing.is_even()),
-            paired: u32::from(self.pairs()),
-            table: packed.table() as u32,
-            weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
-            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+        let params = WalkParams {
             x: x.1 as u32,
             w_ih: places.weight_ih as u32,
             b_ih: b_ih as u32,
             b_hh: b_hh as u32,
             biases: u32::from(shape.bias),
             parameters_apart: shape.cell_len(0) as u32,
-            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-            outputs: shape.output_size() as u32,
-            shared_output: u32::from(shape.shares_output()),
             has_start: u32::from(start.is_some()),
-            zoneout: zoneout.kind,
-            first_step: zoneout.step(pass.first_step),
-            limit_h: zoneout.limit_h,
-            limit_c: zoneout.limit_c,
-            rate_h: zoneout.rate_h,
-            rate_c: zoneout.rate_c,
-            seed_0: zoneout.seed[0],
-            seed_1: zoneout.seed[1],
+            ..self.params(turn, false, cell)
         };
         let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
         gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
@@ -480,7 +450,7 @@ impl<'a> Recurrences<'a> {
         let ends = [d_final.is_some(), d_start.is_some()];
         let stacked = self.company == Company::Layers;
         if let Some((d_y, from)) = upstream.filter(|_| stacked && is_full(shape)) {
-            // To where the other layers have what comes from above.
+            // To where the other layers have what comes from above: these kernels have no buffer left for both.
             let (row, width) = (pass.packing.row(from), shape.width());
             let to = Matrix::rows(row * width, width);
             let rows = RowsShape { rows: pass.rows() - row, width, from: Matrix::rows(0, width), to };
@@ -515,37 +485,48 @@ impl<'a> Recurrences<'a> {
         [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
         let Tiled { kernel, sequences } = self.tiles.backward(shape);
         let Tape { layers, between, packed: packed_weights, .. } = tape;
         let (d_y, from) = upstream.unwrap_or((between, 0));
         let cell = &layers[cells.start / shape.directions()].cells[cells.start % shape.directions()];
         let [c, mask, gates, d_state] =
             [&cell.c, &cell.mask, &cell.gates, &cell.d_state].map(|buffer| self.company.all_of(buffer));
-        let params = BackwardParams {
-            begin: turn.begin as u32,
-            begin_apart: turn.begin_apart as u32,
-            chunk: self.chunk(true) as u32,
-            cell: turn.cell as u32,
-            cell_apart: turn.cell_apart as u32,
-            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.company.apart(&cell.mask) as u32,
-            both: u32::from(shape.bidirectional),
-            steps: pass.packing.steps() as u32,
-            batch: pass.batch() as u32,
-            even: u32::from(pass.packing.is_even()),
-            paired: u32::from(self.pairs()),
-            table: packed.table() as u32,
-            weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
-            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
-            state_apart: self.company.apart(&cell.d_state) as u32,
-            layers: self.layers(),
-            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-            outputs: shape.output_size() as u32,
+        let params = WalkParams {
             d_y_from: from as u32,
             d_y_row: pass.packing.row(from) as u32,
             has_final: u32::from(has_final),
             wants_start: u32::from(wants_start),
+            ..self.params(turn, true, cell)
+        };
+        let buffers = [packed_weights, d_y, between, c, mask, gates, d_state];
+        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+    }
+
+    /// What all kernels have, of the cells that go together with that of `tape`.
+    fn params(&self, turn: Turn, back: bool, tape: &CellTape<GpuBuffer>) -> WalkParams {
+        let (pass, shape, company) = (self.pass, self.pass.shape, self.company);
+        let zoneout = Zoneout::of(pass);
+        WalkParams {
+            begin: turn.begin as u32,
+            begin_apart: turn.begin_apart as u32,
+            chunk: self.chunk(back) as u32,
+            cell: turn.cell as u32,
+            cell_apart: turn.cell_apart as u32,
+            rows_apart: (company.apart(&tape.gates) / shape.gates()) as u32,
+            mask_apart: company.apart(&tape.mask) as u32,
+            state_apart: company.apart(&tape.d_state) as u32,
+            norm_apart: company.apart(&tape.norm) as u32,
+            layers: self.layers(),
+            steps: pass.packing.steps() as u32,
+            batch: pass.batch() as u32,
+            even: u32::from(pass.packing.is_even()),
+            paired: u32::from(self.pairs()),
+            table: Packed::of(shape).table() as u32,
+            weights: Layout::PLAIN.place(shape, turn.cell, back) as u32,
+            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+            outputs: shape.output_size() as u32,
+            shared_output: u32::from(shape.shares_output()),
+            masked: u32::from(pass.recurrent_drop(turn.cell).is_some()),
             zoneout: zoneout.kind,
             first_step: zoneout.step(pass.first_step),
             limit_h: zoneout.limit_h,
@@ -554,9 +535,8 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
-        };
-        let buffers = [packed_weights, d_y, between, c, mask, gates, d_state];
-        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+            ..WalkParams::zeroed()
+        }
     }
 
     /// Layers of a stack that walk back side by side.

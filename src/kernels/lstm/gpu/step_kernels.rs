@@ -9,50 +9,42 @@ use crate::device::{Gpu, Half, Kernel, StepTiles, Twenty, kernel, params};
 use crate::kernels::unroll::{Constant, unrolled};
 
 params! {
-    pub(super) struct ForwardParams {
+    /// Of all kernels of a time step; 0 where one has no use for a number.
+    pub(super) struct StepParams {
         step_rows: Twenty, place: u32, place_apart: u32, t: u32, t_apart: u32, cell: u32, cell_apart: u32,
-        rows_apart: u32, mask_apart: u32, norm_apart: u32, dropped: u32, layers: u32,
-        rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
-        w_hh_t: u32, w_hh_t_apart: u32, w_hr_t: u32, w_hr_t_apart: u32, shared_output: u32, has_start: u32, masked: u32,
-        zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
-    }
-}
-params! {
-    pub(super) struct BackwardParams {
-        step_rows: Twenty, place: u32, place_apart: u32, t: u32, t_apart: u32,
-        has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32, cell: u32, cell_apart: u32,
+        w_hh: u32, w_hh_apart: u32, w_hr: u32, w_hr_apart: u32, has_d_y: u32, has_d_y_apart: u32, d_y: u32, d_y_apart: u32,
         rows_apart: u32, state_apart: u32, mask_apart: u32, norm_apart: u32, dropped: u32, layers: u32,
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
-        w_hh: u32, w_hh_apart: u32, w_hr: u32, w_hr_apart: u32, has_final: u32, masked: u32,
+        shared_output: u32, has_start: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
     }
 }
 
 // Plain, to be read first.
 static FORWARD_STEP: Kernel = kernel!(
-    "lstm_forward_step" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_step_rows" + "lstm_zone",
-    ForwardParams,
+    "lstm_forward_step" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 static FORWARD_RECUR: Kernel = FORWARD_STEP.entry("recur");
 pub(super) static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
 pub(super) static BACKWARD_STEP: Kernel = kernel!(
-    "lstm_backward_step" + "lstm_backward_cell" + "lstm_backward_shared" + "lstm_step_rows" + "lstm_zone",
-    BackwardParams,
+    "lstm_backward_step" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
 static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
 static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
 // In tiles.
 static TILED_FORWARD: Kernel = kernel!(
-    "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_forward_shared" + "lstm_step_rows" + "lstm_zone",
-    ForwardParams,
+    "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 static TILED_RECUR: Kernel = TILED_FORWARD.entry("recur");
 static TILED_BACKWARD: Kernel = kernel!(
-    "lstm_tiled_backward" + "lstm_backward_cell" + "lstm_backward_shared" + "lstm_step_rows" + "lstm_zone",
-    BackwardParams,
+    "lstm_tiled_backward" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
 static TILED_PROJECT: Kernel = TILED_BACKWARD.entry("project");
@@ -60,24 +52,14 @@ static TILED_START: Kernel = TILED_BACKWARD.entry("start");
 // By matrices.
 #[cfg(not(target_arch = "wasm32"))]
 static MATRIX_FORWARD: Kernel = kernel!(
-    "lstm_matrices_forward"
-        + "lstm_matrices"
-        + "lstm_forward_cell"
-        + "lstm_forward_shared"
-        + "lstm_step_rows"
-        + "lstm_zone",
-    ForwardParams,
+    "lstm_matrices_forward" + "lstm_matrices" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 #[cfg(not(target_arch = "wasm32"))]
 static MATRIX_BACKWARD: Kernel = kernel!(
-    "lstm_matrices_backward"
-        + "lstm_matrices"
-        + "lstm_backward_cell"
-        + "lstm_backward_shared"
-        + "lstm_step_rows"
-        + "lstm_zone",
-    BackwardParams,
+    "lstm_matrices_backward" + "lstm_matrices" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
 pub(super) static KERNELS: &[&Kernel] = &[

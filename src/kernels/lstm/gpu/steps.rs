@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
+use bytemuck::Zeroable;
+
 use super::masks::{self, Zoneout};
 use super::step_kernels::{
-    self, BACKWARD_STEP, BackwardParams, FORWARD_PROJECT, ForwardParams, StepKernel, Steps, plain_grid,
-    projection_place,
+    self, BACKWARD_STEP, FORWARD_PROJECT, StepKernel, StepParams, Steps, plain_grid, projection_place,
 };
 use super::waves::{Company, Wave};
 use super::weights::Layout;
@@ -32,13 +33,13 @@ params! {
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
 static FORWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_forward_norm_step" + "lstm_forward_shared" + "lstm_step_rows" + "lstm_zone" + "workgroup_sum",
-    ForwardParams,
+    "lstm_forward_norm_step" + "lstm_publish" + "lstm_step_shared" + "lstm_zone" + "workgroup_sum",
+    StepParams,
     [Write, Read, Read, Write, Write, Write, Write, Write]
 );
 static BACKWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_backward_norm_step" + "lstm_backward_shared" + "lstm_step_rows" + "lstm_zone" + "workgroup_sum",
-    BackwardParams,
+    "lstm_backward_norm_step" + "lstm_step_shared" + "lstm_zone" + "workgroup_sum",
+    StepParams,
     [Read, Read, Read, Read, Write, Write, Write]
 );
 pub(super) static KERNELS: &[&Kernel] = &[&TRANSPOSE, &START, &FORWARD_NORM_STEP, &BACKWARD_NORM_STEP];
@@ -238,46 +239,33 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    fn layers(&self) -> u32 {
-        if self.are_stacked() { self.pass.shape.num_layers as u32 } else { 0 }
-    }
-
-    fn forward_params(&self, wave: &Wave, has_start: bool, cell: &CellTape<GpuBuffer>) -> ForwardParams {
-        let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
-        let numbers = |cell: usize, at: &Step| {
-            let t = zoneout.step(pass.first_step + at.t) as usize;
-            let weights = if self.kind == Steps::Plain { 0 } else { self.layout.place(shape, cell, false) };
-            [t, cell, weights, self.projection_place(cell)]
-        };
-        let [first, apart] = wave.numbers(numbers);
-        let [t, first_cell, w_hh_t, w_hr_t] = first;
-        let [t_apart, cell_apart, w_hh_t_apart, w_hr_t_apart] = apart;
-        ForwardParams {
+    /// What both ways have.
+    fn params(&self, wave: &Wave, tape: &CellTape<GpuBuffer>) -> StepParams {
+        let (pass, shape, company, zoneout) = (self.pass, self.pass.shape, self.company, self.zoneout);
+        let numbers = |cell: usize, at: &Step| [zoneout.step(pass.first_step + at.t) as usize, cell];
+        let [[t, cell], [t_apart, cell_apart]] = wave.numbers(numbers);
+        StepParams {
             step_rows: wave.rows,
             place: wave.place[0],
             place_apart: wave.place[1],
             t,
             t_apart,
-            cell: first_cell,
+            cell,
             cell_apart,
-            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.company.apart(&cell.mask) as u32,
-            norm_apart: self.company.apart(&cell.norm) as u32,
+            rows_apart: (company.apart(&tape.gates) / shape.gates()) as u32,
+            state_apart: company.apart(&tape.d_state) as u32,
+            mask_apart: company.apart(&tape.mask) as u32,
+            norm_apart: company.apart(&tape.norm) as u32,
             dropped: u32::from(self.drops()),
-            layers: self.layers(),
+            layers: if self.are_stacked() { shape.num_layers as u32 } else { 0 },
             rows: pass.rows() as u32,
             batch: pass.batch() as u32,
             hidden: shape.hidden_size as u32,
             width: shape.width() as u32,
             outputs: shape.output_size() as u32,
-            column: self.column(wave),
+            // Where the first cell's h begins in a row of its layer's output.
+            column: (wave.cells[0] % shape.directions() * shape.width()) as u32,
             projected: u32::from(shape.proj_size > 0),
-            w_hh_t,
-            w_hh_t_apart,
-            w_hr_t,
-            w_hr_t_apart,
-            shared_output: u32::from(shape.shares_output()),
-            has_start: u32::from(has_start),
             masked: u32::from(self.masked(wave.cells[0])),
             zoneout: zoneout.kind,
             limit_h: zoneout.limit_h,
@@ -286,13 +274,26 @@ impl<'a> Recurrences<'a> {
             rate_c: zoneout.rate_c,
             seed_0: zoneout.seed[0],
             seed_1: zoneout.seed[1],
+            ..StepParams::zeroed()
         }
     }
 
-    /// Where the first cell's h begins in a row of its layer's output.
-    fn column(&self, wave: &Wave) -> u32 {
+    fn forward_params(&self, wave: &Wave, has_start: bool, tape: &CellTape<GpuBuffer>) -> StepParams {
         let shape = self.pass.shape;
-        (wave.cells[0] % shape.directions() * shape.width()) as u32
+        let numbers = |cell: usize, _: &Step| {
+            let weights = if self.kind == Steps::Plain { 0 } else { self.layout.place(shape, cell, false) };
+            [weights, self.projection_place(cell)]
+        };
+        let [[w_hh, w_hr], [w_hh_apart, w_hr_apart]] = wave.numbers(numbers);
+        StepParams {
+            w_hh,
+            w_hh_apart,
+            w_hr,
+            w_hr_apart,
+            shared_output: u32::from(shape.shares_output()),
+            has_start: u32::from(has_start),
+            ..self.params(wave, tape)
+        }
     }
 
     /// All steps of the cells that go together with `cell`, from the last to the first.
@@ -369,62 +370,33 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    fn backward_params(&self, wave: &Wave, from: usize, has_final: bool, tape: &CellTape<GpuBuffer>) -> BackwardParams {
-        let (pass, shape, zoneout) = (self.pass, self.pass.shape, self.zoneout);
+    fn backward_params(&self, wave: &Wave, from: usize, has_final: bool, tape: &CellTape<GpuBuffer>) -> StepParams {
+        let (pass, shape) = (self.pass, self.pass.shape);
         let places = |cell: usize| shape.cell(cell / shape.directions(), cell % shape.directions());
         let first_d_y = pass.packing.row(from);
         let numbers = |cell: usize, at: &Step| {
-            let t = zoneout.step(pass.first_step + at.t) as usize;
-            let has_d_y = usize::from(at.t >= from);
             let d_y = at.row.saturating_sub(first_d_y) * shape.output_size();
             let weights = match pass.weight_drop(cell) {
                 _ if self.kind != Steps::Plain => self.layout.place(shape, cell, true),
                 Some(_) => pass.dropped_at(cell),
                 None => places(cell).weight_hh,
             };
-            [t, has_d_y, d_y, cell, weights, places(cell).weight_hr.unwrap_or(0)]
+            [usize::from(at.t >= from), d_y, weights, places(cell).weight_hr.unwrap_or(0)]
         };
         let [first, apart] = wave.numbers(numbers);
-        let [t, has_d_y, d_y, cell, w_hh, w_hr] = first;
-        let [t_apart, has_d_y_apart, d_y_apart, cell_apart, w_hh_apart, w_hr_apart] = apart;
-        BackwardParams {
-            step_rows: wave.rows,
-            place: wave.place[0],
-            place_apart: wave.place[1],
-            t,
-            t_apart,
+        let [has_d_y, d_y, w_hh, w_hr] = first;
+        let [has_d_y_apart, d_y_apart, w_hh_apart, w_hr_apart] = apart;
+        StepParams {
             has_d_y,
             has_d_y_apart,
             d_y,
             d_y_apart,
-            cell,
-            cell_apart,
-            rows_apart: (self.company.apart(&tape.gates) / shape.gates()) as u32,
-            state_apart: self.company.apart(&tape.d_state) as u32,
-            mask_apart: self.company.apart(&tape.mask) as u32,
-            norm_apart: self.company.apart(&tape.norm) as u32,
-            dropped: u32::from(self.drops()),
-            layers: self.layers(),
-            rows: pass.rows() as u32,
-            batch: pass.batch() as u32,
-            hidden: shape.hidden_size as u32,
-            width: shape.width() as u32,
-            outputs: shape.output_size() as u32,
-            column: self.column(wave),
-            projected: u32::from(shape.proj_size > 0),
             w_hh,
             w_hh_apart,
             w_hr,
             w_hr_apart,
             has_final: u32::from(has_final),
-            masked: u32::from(self.masked(wave.cells[0])),
-            zoneout: zoneout.kind,
-            limit_h: zoneout.limit_h,
-            limit_c: zoneout.limit_c,
-            rate_h: zoneout.rate_h,
-            rate_c: zoneout.rate_c,
-            seed_0: zoneout.seed[0],
-            seed_1: zoneout.seed[1],
+            ..self.params(wave, tape)
         }
     }
 }

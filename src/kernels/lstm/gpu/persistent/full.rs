@@ -4,12 +4,11 @@
 
 use std::ops::Range;
 
-use super::{Packed, Recurrences, Tiled, Turn, split};
+use super::{Packed, Recurrences, Tiled, Turn, WalkParams, split};
 use crate::device::{Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::Matrix;
-use crate::kernels::lstm::gpu::masks::Zoneout;
 use crate::kernels::lstm::gpu::strategy::Tiles;
-use crate::kernels::lstm::gpu::weights::{Layout, Matrices, padded};
+use crate::kernels::lstm::gpu::weights::{Matrices, padded};
 use crate::kernels::lstm::gpu::{LayerTape, LstmShape, LstmState, Pass, Tape};
 use crate::kernels::rows::{Listed, Rows, RowsShape};
 use crate::kernels::unroll::unrolled;
@@ -21,34 +20,15 @@ params! {
         to_w_hr: u32, to_gains: u32,
     }
 }
-params! {
-    struct ForwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32,
-        norm_apart: u32, both: u32,
-        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
-        w_hr: u32, gains: u32, start: u32, has_start: u32, masked: u32, outputs: u32, shared_output: u32, zoneout: u32,
-        first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
-    }
-}
-params! {
-    struct BackwardParams {
-        begin: u32, begin_apart: u32, chunk: u32, cell: u32, cell_apart: u32, rows_apart: u32, mask_apart: u32,
-        norm_apart: u32, state_apart: u32, layers: u32, both: u32,
-        steps: u32, batch: u32, even: u32, paired: u32, table: u32, weights: u32, weights_apart: u32,
-        w_hr: u32, gains: u32, masked: u32, outputs: u32, d_y_from: u32, d_y_row: u32, has_final: u32,
-        wants_start: u32, sums: u32, zoneout: u32,
-        first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
-    }
-}
 static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
     "lstm_persistent_full_forward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
-    ForwardParams,
+    WalkParams,
     [Read, Read, Write, Write, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
     "lstm_persistent_full_backward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
-    BackwardParams,
+    WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
 pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
@@ -178,45 +158,19 @@ pub(super) fn pack_all(
 
 impl Recurrences<'_> {
     pub(super) fn full_forward(&self, cells: &Range<usize>, turn: Turn, has_start: bool, tape: &Tape) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (gpu, shape) = (self.gpu, self.pass.shape);
         let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
         let cell = &of_layer[cells.start % shape.directions()];
-        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let packed = Packed::of(shape);
         let [mask, gates, h_in, c, u, norm] = [&cell.mask, &cell.gates, &cell.h_in, &cell.c, &cell.u, &cell.norm]
             .map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.full_forward(shape);
-        let params = ForwardParams {
-            begin: turn.begin as u32,
-            begin_apart: turn.begin_apart as u32,
-            chunk: self.chunk(false) as u32,
-            cell: turn.cell as u32,
-            cell_apart: turn.cell_apart as u32,
-            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.company.apart(&cell.mask) as u32,
-            norm_apart: self.company.apart(&cell.norm) as u32,
-            both: u32::from(shape.bidirectional),
-            steps: pass.packing.steps() as u32,
-            batch: pass.batch() as u32,
-            even: u32::from(pass.packing.is_even()),
-            paired: u32::from(self.pairs()),
-            table: packed.table() as u32,
-            weights: Layout::PLAIN.place(shape, turn.cell, false) as u32,
-            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+        let params = WalkParams {
             w_hr: packed.w_hr() as u32,
             gains: packed.gains() as u32,
             start: packed.start() as u32,
             has_start: u32::from(has_start),
-            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-            outputs: shape.output_size() as u32,
-            shared_output: u32::from(shape.shares_output()),
-            zoneout: zoneout.kind,
-            first_step: zoneout.step(pass.first_step),
-            limit_h: zoneout.limit_h,
-            limit_c: zoneout.limit_c,
-            rate_h: zoneout.rate_h,
-            rate_c: zoneout.rate_c,
-            seed_0: zoneout.seed[0],
-            seed_1: zoneout.seed[1],
+            ..self.params(turn, false, cell)
         };
         let buffers = [&tape.packed, mask, gates, h_in, c, y, u, norm];
         gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
@@ -232,7 +186,7 @@ impl Recurrences<'_> {
         [has_final, wants_start]: [bool; 2],
     ) {
         let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
-        let (packed, zoneout) = (Packed::of(shape), Zoneout::of(pass));
+        let packed = Packed::of(shape);
         let (d_y, from) = upstream.unwrap_or((&tape.between, 0));
         let (d_y, d_y_row) = match self.layers() {
             0 => (d_y, pass.packing.row(from)),
@@ -243,42 +197,15 @@ impl Recurrences<'_> {
             [&cell.c, &cell.mask, &cell.gates, &cell.d_state, &cell.norm, &cell.d_h]
                 .map(|buffer| self.company.all_of(buffer));
         let Tiled { kernel, sequences } = self.tiles.full_backward(shape);
-        let params = BackwardParams {
-            begin: turn.begin as u32,
-            begin_apart: turn.begin_apart as u32,
-            chunk: self.chunk(true) as u32,
-            cell: turn.cell as u32,
-            cell_apart: turn.cell_apart as u32,
-            rows_apart: (self.company.apart(&cell.gates) / shape.gates()) as u32,
-            mask_apart: self.company.apart(&cell.mask) as u32,
-            norm_apart: self.company.apart(&cell.norm) as u32,
-            state_apart: self.company.apart(&cell.d_state) as u32,
-            layers: self.layers(),
-            both: u32::from(shape.bidirectional),
-            steps: pass.packing.steps() as u32,
-            batch: pass.batch() as u32,
-            even: u32::from(pass.packing.is_even()),
-            paired: u32::from(self.pairs()),
-            table: packed.table() as u32,
-            weights: Layout::PLAIN.place(shape, turn.cell, true) as u32,
-            weights_apart: turn.cell_apart.wrapping_mul(Layout::PLAIN.place(shape, 1, false)) as u32,
+        let params = WalkParams {
             w_hr: packed.w_hr() as u32,
             gains: packed.gains() as u32,
-            masked: u32::from(pass.recurrent_drop(cells.start).is_some()),
-            outputs: shape.output_size() as u32,
+            sums: pass.norm_places::<Gpu>().sums as u32,
             d_y_from: from as u32,
             d_y_row: d_y_row as u32,
             has_final: u32::from(has_final),
             wants_start: u32::from(wants_start),
-            sums: pass.norm_places::<Gpu>().sums as u32,
-            zoneout: zoneout.kind,
-            first_step: zoneout.step(pass.first_step),
-            limit_h: zoneout.limit_h,
-            limit_c: zoneout.limit_c,
-            rate_h: zoneout.rate_h,
-            rate_c: zoneout.rate_c,
-            seed_0: zoneout.seed[0],
-            seed_1: zoneout.seed[1],
+            ..self.params(turn, true, cell)
         };
         let buffers = [&tape.packed, d_y, c, mask, gates, d_state, norm, d_h];
         gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
