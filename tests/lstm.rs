@@ -329,13 +329,14 @@ fn layers_and_directions_of_rows_go_together() {
     let dropout = Noise { dropout: 0.3, ..kept };
     let mut cases = Vec::new();
     for (index, sizes) in [[5, 9, 3, 18, 4], [37, 3, 1, 33, 2]].into_iter().enumerate() {
-        let plain = LstmCase::new(sizes, index == 0, index);
+        // The gradient of the last step's output alone, or of almost all.
+        let plain = LstmCase::new(sizes, index == 0, if index == 0 { 1 } else { sizes[0] - 1 });
         let lengths: Vec<_> = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
         for (layer_norm, proj_size) in [(true, 0), (false, 7), (true, 9)] {
             let shape = LstmShape { layer_norm, proj_size, ..plain.shape };
             cases.push(LstmCase { shape, capacity: sizes[1] + 3, ..plain.clone() });
             let shape = LstmShape { noise: if index == 0 { kept } else { dropout }, ..shape };
-            cases.push(LstmCase { shape, states: false, draw: Some(2), ..plain.clone() });
+            cases.push(LstmCase { shape, states: index == 1, draw: Some(2), ..plain.clone() });
             let shape = LstmShape { bidirectional: true, ragged: true, ..shape };
             cases.push(LstmCase { shape, lengths: lengths.clone(), from: 0, draw: Some(3), ..plain.clone() });
         }
@@ -372,7 +373,13 @@ fn checks_change_no_bit_of_cells_together() {
     let rows = LstmCase { shape: of_rows, ..stack.clone() };
     let rows_both_ways = LstmCase { shape: LstmShape { layer_norm: true, proj_size: 5, ..both }, ..uneven.clone() };
     let projected = LstmCase { shape: LstmShape { proj_size: 5, ..masked.shape }, ..masked.clone() };
-    let cases = [LstmCase { shape: both, ..uneven }, stack, rows, rows_both_ways, projected, masked, plain];
+    let mut cases = vec![LstmCase { shape: both, ..uneven }, stack, rows, rows_both_ways, projected, masked];
+    for (layer_norm, proj_size) in [(true, 0), (false, 5), (true, 4)] {
+        let noise = Noise { dropout: 0.3, zoneout_h: 0.1, seed: 5, ..Noise::default() };
+        let shape = LstmShape { layer_norm, proj_size, noise, num_layers: 2, ..plain.shape };
+        cases.push(LstmCase { shape, draw: Some(1), ..plain.clone() });
+    }
+    cases.push(plain);
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
     for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
@@ -406,6 +413,13 @@ fn steps_of_16_bits() {
         cases.push(LstmCase { shape: masked, draw: Some(3), ..plain.clone() });
         cases.push(LstmCase { shape: other, ..plain.clone() });
         let uneven = LstmCase { lengths, from: 0, draw: Some(3), ..plain.clone() };
+        if index == 0 {
+            // A stack with a projection, dropout's multipliers of several layers in one buffer.
+            let stack = LstmShape { proj_size: 16, hidden_size: 32, num_layers: 3, ..masked };
+            let stack = LstmShape { layer_norm: false, ..stack };
+            cases.push(LstmCase { shape: stack, draw: Some(3), ..plain.clone() });
+            cases.push(LstmCase { shape: LstmShape { ragged: true, ..stack }, ..uneven.clone() });
+        }
         cases.push(LstmCase { shape: LstmShape { bidirectional: false, ..shape }, ..uneven.clone() });
         cases.push(LstmCase { shape, ..uneven });
         for (dropout, recurrent_dropout) in [(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.4, 0.4)] {
@@ -468,6 +482,13 @@ fn a_strategy_takes_its_dispatches() {
         count(gpu, steps, layer_norm, proj_size, noise)
     };
     let dispatches = |gpu, steps| with(gpu, steps, false, 0);
+    let both = |gpu: &Gpu, steps, layer_norm, proj_size| {
+        let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 1], true, 0) };
+        let shape = LstmShape { bidirectional: true, layer_norm, proj_size, ..plain.shape };
+        let before = gpu.counts().dispatches;
+        LstmCase { shape, ..plain }.run(gpu);
+        gpu.counts().dispatches - before
+    };
     // Two passes over two layers, forward and back.
     let tiled = common::recurring(tiled(4, 1, 1));
     for steps in [&step_by_step, &tiled] {
@@ -487,6 +508,11 @@ fn a_strategy_takes_its_dispatches() {
             let [many, few] = [9, 5].map(|steps| count(gpu, steps, layer_norm, proj_size, between));
             assert_eq!(many - few, 2 * cells * each * 4, "{layer_norm} {proj_size}");
         }
+    }
+    // Likewise both directions.
+    for (layer_norm, proj_size, each) in [(false, 0, 1 + 1), (true, 0, 2 + 2), (false, 3, 2 + 2), (true, 3, 3 + 2)] {
+        let [many, few] = [9, 5].map(|steps| both(&tiled, steps, layer_norm, proj_size));
+        assert_eq!(many - few, 2 * each * 4, "{layer_norm} {proj_size}");
     }
     // Sequences of unequal length likewise, seventeen layers at a time.
     let uneven = |gpu: &Gpu, steps, layers| {
@@ -522,15 +548,8 @@ fn a_strategy_takes_its_dispatches() {
     assert_eq!(dispatches(&apart, 9) - dispatches(&along, 9), 2);
     for (layer_norm, proj_size) in [(true, 0), (false, 3), (true, 3)] {
         assert_eq!(with(&persistent, 8, layer_norm, proj_size), with(&persistent, 5, layer_norm, proj_size));
-        // Both directions in one dispatch, forward and back, or each in its own.
-        let both = |gpu: &Gpu, steps| {
-            let plain = LstmCase { states: false, inputs: false, ..LstmCase::new([steps, 3, 2, 5, 1], true, 0) };
-            let shape = LstmShape { bidirectional: true, layer_norm, proj_size, ..plain.shape };
-            let before = gpu.counts().dispatches;
-            LstmCase { shape, ..plain }.run(gpu);
-            gpu.counts().dispatches - before
-        };
-        assert_eq!(both(&persistent, 9) - both(&persistent, 8), 2 * 2);
+        let [many, few] = [9, 8].map(|steps| both(&persistent, steps, layer_norm, proj_size));
+        assert_eq!(many - few, 2 * 2, "{layer_norm} {proj_size}");
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Recurrence {
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
     pub step: Option<StepTiles>,
     /// The largest hidden size at which such a dispatch takes up to 17 layers of a stack, each a step after the one below.
-    /// Beyond, a layer's input is better multiplied for all time steps at once. Measured without masks and with equal lengths.
+    /// Beyond, a layer's input is better multiplied for all time steps at once. Measured of plain stacks with equal lengths.
     #[serde(default)] // Likewise.
     pub stack_to: usize,
 }

@@ -36,7 +36,8 @@ impl Company {
         }
     }
 
-    /// The same, where the buffers of all cells lie together; where they are too large for one binding each cell is by itself.
+    /// The same, where the buffers of all cells lie together; where they are too large for one binding each cell is by itself. None but
+    /// what layer normalisation keeps, of few steps, is larger than the gates.
     pub fn in_tape(self, shape: &LstmShape, tape: &Tape) -> Self {
         let CellTape { gates, norm, .. } = &tape.layers[0].cells[0];
         let lie_together = gates.all().is_some() && (norm.all().is_some() || !shape.layer_norm);
