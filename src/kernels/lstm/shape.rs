@@ -111,7 +111,7 @@ impl CellPlaces {
         self.bias.iter().flat_map(|&(ih, hh)| [ih, hh]).collect()
     }
 
-    /// Of those that are added to the products: none with layer normalisation, which adds them later.
+    /// Those that are added to the products: none with layer normalisation, which adds them later.
     pub fn early_biases(&self) -> Vec<usize> {
         if self.layer_norm.is_some() { Vec::new() } else { self.biases() }
     }

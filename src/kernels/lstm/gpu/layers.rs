@@ -80,9 +80,10 @@ pub fn dropped_gradient(
 
 /// After all recurrences, all time steps at once: the gradients of the weights and biases of all layers.
 pub fn weight_gradients(gpu: &Gpu, pass: &Pass, x: (&GpuBuffer, usize), tape: &mut Tape, d_params: &mut GpuBuffer) {
-    let all = || pass.shape.places().flat_map(|cell| affine_maps::<Gpu>(pass, cell, x, &tape.layers));
+    let all = pass.shape.places().flat_map(|cell| affine_maps::<Gpu>(pass, cell, x, &tape.layers));
     // Sums for layer normalisation last, so that one dispatch takes all that is multiplied.
-    let maps: Vec<_> = all().filter(|map| map.x.is_some()).chain(all().filter(|map| map.x.is_none())).collect();
+    let (mut maps, sums): (Vec<_>, Vec<_>) = all.partition(|map| map.x.is_some());
+    maps.extend(sums);
     gpu.weight_gradients(&maps, d_params, &mut tape.scratch);
 }
 

@@ -335,7 +335,7 @@ impl<'a> Recurrences<'a> {
         }
     }
 
-    /// The arrangement of the weights of all layers, and the first rows of the steps.
+    /// The arrangement of the weights of all layers, the start states where full kernels read them, and the first rows of the steps.
     fn prepare(&self, params: &GpuBuffer, start: Option<&LstmState<GpuBuffer>>, tape: &mut Tape) {
         let (gpu, pass) = (self.gpu, self.pass);
         Layout::PLAIN.pack_all(gpu, pass, params, tape);

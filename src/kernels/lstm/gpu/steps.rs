@@ -65,9 +65,8 @@ impl<'a> Recurrences<'a> {
         self.company == Company::Layers
     }
 
-    fn grid(&self, backward: bool, units: usize, sequences: usize, cells: usize) -> [u32; 3] {
-        let [x, y, _] = step_kernels::grid(self.kind, self.pass.shape, backward, units, sequences);
-        [x, y, cells as u32]
+    fn grid(&self, backward: bool, units: usize, sequences: usize) -> [u32; 3] {
+        step_kernels::grid(self.kind, self.pass.shape, backward, units, sequences)
     }
 
     fn masked(&self, cell: usize) -> bool {
@@ -213,7 +212,7 @@ impl<'a> Recurrences<'a> {
         let [gates, h_in, c, mask, norm, u] = [&cell.gates, &cell.h_in, &cell.c, &cell.mask, &cell.norm, &cell.u]
             .map(|buffer| self.company.all_of(buffer));
         let y = if self.are_stacked() { y.whole() } else { y };
-        // What multiplies and what projects has no use for the start states and for u at once.
+        // With a projection what multiplies writes u and reads no start state; without, it is the other way round.
         let (h_0_or_drop, u_or_drop) = match self.drops() {
             true if shape.proj_size > 0 => (tape.layers[1].x.whole(), u),
             true => (h_0, tape.layers[1].x.whole()),
@@ -227,10 +226,10 @@ impl<'a> Recurrences<'a> {
             let params = self.forward_params(&wave, start.is_some(), cell);
             let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
-                gpu.run(recur, &params, &buffers, self.grid(false, shape.hidden_size, present, wave.count));
+                gpu.run(recur, &params, &buffers, wave.of_each(self.grid(false, shape.hidden_size, present)));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, wave.of_each(grid(sequences, 1)));
             } else {
-                gpu.run(forward, &params, &buffers, self.grid(false, shape.hidden_size, sequences, wave.count));
+                gpu.run(forward, &params, &buffers, wave.of_each(self.grid(false, shape.hidden_size, sequences)));
             }
             if shape.proj_size > 0 {
                 let groups = wave.of_each(plain_grid(shape.width(), sequences));
@@ -335,7 +334,7 @@ impl<'a> Recurrences<'a> {
         for wave in Wave::all(self.company, pass, cells.start, true) {
             let params = self.backward_params(&wave, from, d_final.is_some(), tape);
             let present = wave.sequences(false);
-            let of_width = self.grid(true, width, present, wave.count);
+            let of_width = wave.of_each(self.grid(true, width, present));
             if shape.proj_size > 0 || shape.layer_norm {
                 gpu.run(project, &params, &buffers, of_width);
             }
@@ -344,7 +343,7 @@ impl<'a> Recurrences<'a> {
             } else if shape.proj_size > 0 {
                 gpu.run(&BACKWARD_STEP, &params, &projecting, wave.of_each(plain_grid(hidden, present)));
             } else {
-                gpu.run(backward, &params, &buffers, self.grid(true, hidden, present, wave.count));
+                gpu.run(backward, &params, &buffers, wave.of_each(self.grid(true, hidden, present)));
             }
             // A stack's come below.
             if d_start.is_some() && wave.begins() && !self.are_stacked() {
@@ -360,7 +359,7 @@ impl<'a> Recurrences<'a> {
                     let alone = Self { company: Company::None, ..*self };
                     let params = alone.backward_params(&Wave::one(pass, cell, 0), from, d_final.is_some(), tape);
                     let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
-                    gpu.run(start, &params, &buffers, self.grid(true, width, first.present, 1));
+                    gpu.run(start, &params, &buffers, self.grid(true, width, first.present));
                 }
                 give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
             }
