@@ -209,7 +209,7 @@ impl Case for WeightCase {
 fn weight_cases() -> Vec<WeightCase> {
     let mut cases = Vec::new();
     let widths =
-        [vec![[1, 64]], vec![[7, 9], [9, 9]], vec![[3, 0], [0, 5]], vec![[70, 33]], vec![[8, 0]], vec![[0, 0]]];
+        [vec![[1, 64]], vec![[7, 9], [9, 9]], vec![[3, 0], [0, 5]], vec![[70, 65]], vec![[8, 0]], vec![[0, 0]]];
     for (index, rows) in [1, 7, 129, 256, 700].into_iter().enumerate() {
         for (turn, widths) in widths.iter().enumerate() {
             let (outputs, biases) = ([1, 20, 65][(index + turn) % 3], [2, 0, 1][(index + turn) % 3]);

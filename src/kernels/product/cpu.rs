@@ -2,7 +2,7 @@
 
 mod panels;
 
-pub use panels::{CHAIN, Left, Term, ToPack, add_products, pack, pack_together, panels_len};
+pub use panels::{CHAIN, Left, Term, ToPack, add_products, columns, columns_len, pack, pack_together, panels_len};
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
@@ -66,8 +66,9 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     // Two blocks for each thread, and enough rows that packing B for each of them costs little.
     let rows = m.div_ceil(2 * current_num_threads()).next_multiple_of(CACHED_ROWS);
     c.par_chunks_mut(rows * n).enumerate().for_each(|(block, c)| {
-        let a = &a[shape.a.offset + block * rows * shape.a.row..];
+        let (a, m) = (&a[shape.a.offset + block * rows * shape.a.row..], c.len() / n);
         let mut panels = vec![F::zero(); panels_len::<F>(k.min(CHAIN), n)];
+        let mut packed = vec![F::zero(); columns_len(m, k.min(CHAIN), n)];
         // A chain of terms at a time, for which A comes from memory once.
         for first in (0..k).step_by(CHAIN) {
             let terms = CHAIN.min(k - first);
@@ -75,10 +76,10 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
             let a = &a[first * shape.a.column..];
             let a = match shape.a {
                 Matrix { column: 1, row, .. } => Left::Rows(a, row),
-                Matrix { row: 1, column, .. } => Left::Columns(a, column),
+                Matrix { row: 1, column, .. } => columns(m, terms, n, (a, column), &mut packed),
                 Matrix { row, column, .. } => panic!("a row's neighbours are {column} apart, a column's {row}"),
             };
-            add_products(c.len() / n, n, &[Term { k: terms, a, panels: &panels }], None, c);
+            add_products(m, n, &[Term { k: terms, a, panels: &panels }], None, c);
         }
     });
 }

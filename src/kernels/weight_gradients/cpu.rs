@@ -11,7 +11,7 @@ use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::Matrix;
 use crate::kernels::dropout::{Drop, DropShape, Masks, Source, drop_rows};
-use crate::kernels::product::{CHAIN, Left, Term, add_products, pack, panels_len};
+use crate::kernels::product::{CHAIN, Term, add_products, columns, columns_len, pack, panels_len};
 use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
@@ -240,8 +240,9 @@ pub struct WeightSums<'a, F> {
     outputs: Range<usize>,
     sums: &'a mut [F],
     totals: Vec<f64>, // of d_b
-    panels: Vec<F>,
-    columns: Vec<F>, // [outputs]
+    packed: Vec<F>,   // d of a chain
+    panels: Vec<F>,   // x or h of a chain
+    columns: Vec<F>,  // [outputs]
 }
 
 impl<'a, F: Real> WeightSums<'a, F> {
@@ -249,7 +250,7 @@ impl<'a, F: Real> WeightSums<'a, F> {
     pub fn new(size: AffineSize, outputs: Range<usize>, sums: &'a mut [F]) -> Self {
         sums.fill(F::zero());
         let columns = vec![F::zero(); outputs.len()];
-        Self { size, totals: vec![0.0; outputs.len()], outputs, sums, panels: Vec::new(), columns }
+        Self { size, totals: vec![0.0; outputs.len()], outputs, sums, packed: Vec::new(), panels: Vec::new(), columns }
     }
 
     /// Adds a chain of rows, at most [`CHAIN`]. First what reads them from front to back: that waits least for them.
@@ -270,16 +271,26 @@ impl<'a, F: Real> WeightSums<'a, F> {
             self.totals.iter_mut().zip(&self.columns).for_each(|(total, sum)| *total += sum.double());
         }
         // An input of few columns would take up a whole panel.
-        for (input, n) in self.size.widths.into_iter().enumerate().filter(|&(_, width)| width > NARROW) {
+        let wide = self.size.widths.into_iter().enumerate().filter(|&(_, width)| width > NARROW);
+        let all = wide.clone().map(|(_, width)| width).sum();
+        let len = |piece: &Piece<F>| columns_len(outputs, piece.rows, all);
+        self.packed.resize(pieces.iter().map(len).sum(), F::zero());
+        let mut rest = &mut self.packed[..];
+        let columns_of = |piece| {
+            let (&Piece { rows, d: (d, apart), .. }, own) = (piece, rest.split_off_mut(..len(piece)));
+            columns(outputs, rows, all, (&d[self.outputs.start..], apart), own.expect("room for each piece"))
+        };
+        let columns: Vec<_> = pieces.iter().map(columns_of).collect();
+        for (input, n) in wide {
             self.panels.resize(pieces.iter().map(|piece| panels_len::<F>(piece.rows, n)).sum(), F::zero());
             let mut rest = &mut self.panels[..];
             let mut terms = Vec::with_capacity(pieces.len());
-            for Piece { rows, d, inputs } in pieces {
+            for (Piece { rows, inputs, .. }, &a) in pieces.iter().zip(&columns) {
                 let (panels, after) = rest.split_at_mut(panels_len::<F>(*rows, n));
                 rest = after;
                 let (values, row) = inputs[input];
                 pack(*rows, n, Matrix::rows(0, row), values, panels);
-                terms.push(Term { k: *rows, a: Left::Columns(&d.0[self.outputs.start..], d.1), panels });
+                terms.push(Term { k: *rows, a, panels });
             }
             add_products(outputs, n, &terms, None, &mut self.sums[places[input]..][..outputs * n]);
         }

@@ -50,6 +50,8 @@ pub enum Left<'a, F> {
     Rows(&'a [F], usize),
     /// Columns this far apart.
     Columns(&'a [F], usize),
+    /// The columns of one block of rows after the other's.
+    Packed(&'a [F]),
 }
 
 /// Columns of a panel on this processor.
@@ -145,6 +147,68 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
     }
 }
 
+/// Elements that [`columns`] packs: none where few columns of C would read them.
+pub fn columns_len(m: usize, k: usize, n: usize) -> usize {
+    if n > 128 { m * k } else { 0 }
+}
+
+/// A `[M, K]` whose columns lie so far apart, for a C of `n` columns, packed into `to`: columns that are a power of two apart share
+/// a few places of a core's own cache, and would be fetched again for every panel.
+pub fn columns<'a, F: Real>(
+    m: usize,
+    k: usize,
+    n: usize,
+    (from, apart): (&'a [F], usize),
+    to: &'a mut [F],
+) -> Left<'a, F> {
+    match columns_len(m, k, n) {
+        0 => Left::Columns(from, apart),
+        len => {
+            let to = &mut to[..len];
+            dispatch(PackColumns { m, k, from, apart, to });
+            Left::Packed(to)
+        }
+    }
+}
+
+struct PackColumns<'a, F> {
+    m: usize,
+    k: usize,
+    from: &'a [F],
+    apart: usize,
+    to: &'a mut [F], // blocks of rows one behind the other, each [K, rows]
+}
+
+impl<F: Real> WithSimd for PackColumns<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { m, k, from, apart, to } = self;
+        let most = const { rows::<F, S>() };
+        for (first, rows) in blocks(m, most) {
+            let (from, to) = (&from[first..], &mut to[first * k..][..rows * k]);
+            match rows {
+                8 if most > 7 => copy_columns::<F, 8>(from, apart, to),
+                7 if most > 6 => copy_columns::<F, 7>(from, apart, to),
+                6 if most > 5 => copy_columns::<F, 6>(from, apart, to),
+                5 if most > 4 => copy_columns::<F, 5>(from, apart, to),
+                4 => copy_columns::<F, 4>(from, apart, to),
+                3 => copy_columns::<F, 3>(from, apart, to),
+                2 => copy_columns::<F, 2>(from, apart, to),
+                _ => copy_columns::<F, 1>(from, apart, to),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn copy_columns<F: Real, const M: usize>(from: &[F], apart: usize, to: &mut [F]) {
+    for (k, to) in to.as_chunks_mut::<M>().0.iter_mut().enumerate() {
+        *to = *from[k * apart..].first_chunk().expect("as many rows in each column");
+    }
+}
+
 /// Blocks of at most so many of the rows, as equal as can be: first row and rows of each.
 fn blocks(m: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let blocks = m.div_ceil(most);
@@ -215,6 +279,7 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
 /// Terms of one product within a chain.
 struct Link<'a, F: Real, S: Simd> {
     a: Left<'a, F>,
+    k: usize,                  // terms of the whole product
     from: usize,               // term
     b: &'a [[F::Lanes<S>; 2]], // [terms]
 }
@@ -257,7 +322,7 @@ impl<'a, F: Real, S: Simd> Chain<'a, F, S> {
         let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
         self.left -= terms;
         (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
-        Some(Link { a, from, b })
+        Some(Link { a, k, from, b })
     }
 }
 
@@ -284,8 +349,12 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
                     each_row!(M, i => { rows[i] = &a[(first + i) * row + link.from..][..terms]; });
                     sums = Self::add_link::<M>(simd, sums, InRows(rows), link.b);
                 }
-                Left::Columns(a, column) => {
-                    let columns = InColumns::<F, M>(&a[link.from * column + first..], column);
+                Left::Columns(a, apart) => {
+                    let columns = InColumns::<F, M>(&a[link.from * apart + first..], apart);
+                    sums = Self::add_link::<M>(simd, sums, columns, link.b);
+                }
+                Left::Packed(a) => {
+                    let columns = InColumns::<F, M>(&a[first * link.k + link.from * M..], M);
                     sums = Self::add_link::<M>(simd, sums, columns, link.b);
                 }
             }
@@ -369,5 +438,44 @@ impl<F: Copy, const M: usize> Block<F> for InColumns<'_, F, M> {
     #[inline(always)]
     fn at(&self, row: usize, k: usize) -> F {
         self.0[k * self.1..].first_chunk::<M>().expect("as many rows in each column")[row]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Left, PackColumns, Term, add_products, pack, panels_len};
+    use crate::device::wide::dispatch;
+    use crate::kernels::Matrix;
+
+    fn numbers(len: usize) -> Vec<f32> {
+        (0..len).map(|i| (i as f32 * 0.7).cos()).collect()
+    }
+
+    #[test]
+    fn packed_columns_give_the_same_bits() {
+        let (n, chains) = (35, [vec![1], vec![7], vec![128], vec![3, 130], vec![40, 40, 100]]);
+        for (m, chain) in (1..=25).flat_map(|m| chains.iter().map(move |chain| (m, chain))) {
+            let apart = m + 3;
+            let part = |&k: &usize| {
+                let (a, mut blocks, mut panels) =
+                    (numbers(k * apart), vec![0.0; m * k], vec![0.0; panels_len::<f32>(k, n)]);
+                dispatch(PackColumns { m, k, from: &a, apart, to: &mut blocks });
+                pack(k, n, Matrix::rows(0, n), &numbers(k * n), &mut panels);
+                (k, a, blocks, panels)
+            };
+            let parts: Vec<_> = chain.iter().map(part).collect();
+            let sums = [false, true].map(|packed| {
+                let mut terms = Vec::new();
+                for (k, a, blocks, panels) in &parts {
+                    let a = if packed { Left::Packed(blocks) } else { Left::Columns(a, apart) };
+                    terms.push(Term { k: *k, a, panels });
+                }
+                let mut sums = numbers(m * n);
+                add_products(m, n, &terms, None, &mut sums);
+                sums
+            });
+            assert!(sums[0] != numbers(m * n), "nothing was added");
+            assert_eq!(sums[0], sums[1], "{m} rows, {chain:?} columns");
+        }
     }
 }
