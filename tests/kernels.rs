@@ -93,7 +93,7 @@ fn product_cases() -> Vec<ProductCase> {
     let mut cases = Vec::new();
     let spans = [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 700, 1025];
     for (index, k) in spans.into_iter().enumerate() {
-        for (turn, (m, n)) in [(1, 1), (7, 33), (129, 31), (33, 129)].into_iter().enumerate() {
+        for (turn, (m, n)) in [(1, 1), (7, 33), (129, 131), (33, 129)].into_iter().enumerate() {
             let (a, b) = (layouts[(index + turn) % 4], layouts[(index / 2 + 3 * turn) % 4]);
             let c = [0, 11][(index + turn) % 2];
             cases.push(ProductCase {

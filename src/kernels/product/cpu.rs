@@ -2,7 +2,7 @@
 
 mod panels;
 
-pub use panels::{CHAIN, Left, Term, ToPack, add_products, columns, columns_len, pack, pack_together, panels_len};
+pub use panels::{CHAIN, Left, Term, ToPack, add_products, columns_len, pack, pack_together, panels_len};
 
 use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::threads::{current_num_threads, prelude::*};
@@ -76,7 +76,7 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
             let a = &a[first * shape.a.column..];
             let a = match shape.a {
                 Matrix { column: 1, row, .. } => Left::Rows(a, row),
-                Matrix { row: 1, column, .. } => columns(m, terms, n, (a, column), &mut packed),
+                Matrix { row: 1, column, .. } => Left::columns(m, terms, n, (a, column), &mut packed),
                 Matrix { row, column, .. } => panic!("a row's neighbours are {column} apart, a column's {row}"),
             };
             add_products(m, n, &[Term { k: terms, a, panels: &panels }], None, c);

@@ -4,7 +4,7 @@ mod cpu;
 mod gpu;
 mod tiles;
 
-pub(super) use cpu::{CHAIN, Left, Term, ToPack, add_products, columns, columns_len, pack, pack_together, panels_len};
+pub(super) use cpu::{CHAIN, Left, Term, ToPack, add_products, columns_len, pack, pack_together, panels_len};
 pub(super) use gpu::{KERNELS, PRODUCT, Splits};
 pub(super) use tiles::{TileKernels, tile_kernels};
 

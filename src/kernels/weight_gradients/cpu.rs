@@ -11,7 +11,7 @@ use crate::device::wide::{Wide, dispatch, lanes, registers, registers_mut};
 use crate::device::{Cpu, CpuBuffer, Real};
 use crate::kernels::Matrix;
 use crate::kernels::dropout::{Drop, DropShape, Masks, Source, drop_rows};
-use crate::kernels::product::{CHAIN, Term, add_products, columns, columns_len, pack, panels_len};
+use crate::kernels::product::{CHAIN, Left, Term, add_products, columns_len, pack, panels_len};
 use crate::order;
 
 impl<F: Real> WeightGradients for Cpu<F> {
@@ -278,7 +278,7 @@ impl<'a, F: Real> WeightSums<'a, F> {
         let mut rest = &mut self.packed[..];
         let columns_of = |piece| {
             let (&Piece { rows, d: (d, apart), .. }, own) = (piece, rest.split_off_mut(..len(piece)));
-            columns(outputs, rows, all, (&d[self.outputs.start..], apart), own.expect("room for each piece"))
+            Left::columns(outputs, rows, all, (&d[self.outputs.start..], apart), own.expect("room for each piece"))
         };
         let columns: Vec<_> = pieces.iter().map(columns_of).collect();
         for (input, n) in wide {

@@ -50,7 +50,7 @@ pub enum Left<'a, F> {
     Rows(&'a [F], usize),
     /// Columns this far apart.
     Columns(&'a [F], usize),
-    /// The columns of one block of rows after the other's.
+    /// Blocks of rows one behind the other, each [K, rows], as [`Left::columns`] packs them for a product of just so many rows.
     Packed(&'a [F]),
 }
 
@@ -147,26 +147,22 @@ impl<F: Real> WithSimd for PackPanel<'_, F> {
     }
 }
 
-/// Elements that [`columns`] packs: none where few columns of C would read them.
+/// Elements that [`Left::columns`] packs: none where few columns of C would read them.
 pub fn columns_len(m: usize, k: usize, n: usize) -> usize {
     if n > 128 { m * k } else { 0 }
 }
 
-/// A `[M, K]` whose columns lie so far apart, for a C of `n` columns, packed into `to`: columns that are a power of two apart share
-/// a few places of a core's own cache, and would be fetched again for every panel.
-pub fn columns<'a, F: Real>(
-    m: usize,
-    k: usize,
-    n: usize,
-    (from, apart): (&'a [F], usize),
-    to: &'a mut [F],
-) -> Left<'a, F> {
-    match columns_len(m, k, n) {
-        0 => Left::Columns(from, apart),
-        len => {
-            let to = &mut to[..len];
-            dispatch(PackColumns { m, k, from, apart, to });
-            Left::Packed(to)
+impl<'a, F: Real> Left<'a, F> {
+    /// A `[M, K]` whose columns lie so far apart, for a C of `n` columns, packed into `to`: columns that are a power of two apart share
+    /// a few places of a core's own cache, and would be fetched again for every panel.
+    pub fn columns(m: usize, k: usize, n: usize, (from, apart): (&'a [F], usize), to: &'a mut [F]) -> Self {
+        match columns_len(m, k, n) {
+            0 => Self::Columns(from, apart),
+            len => {
+                let to = &mut to[..len];
+                dispatch(PackColumns { m, k, from, apart, to });
+                Self::Packed(to)
+            }
         }
     }
 }
@@ -447,8 +443,8 @@ mod tests {
     use crate::device::wide::dispatch;
     use crate::kernels::Matrix;
 
-    fn numbers(len: usize) -> Vec<f32> {
-        (0..len).map(|i| (i as f32 * 0.7).cos()).collect()
+    fn numbers(seed: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i + 31 * seed) as f32 * 0.7).cos()).collect()
     }
 
     #[test]
@@ -456,25 +452,25 @@ mod tests {
         let (n, chains) = (35, [vec![1], vec![7], vec![128], vec![3, 130], vec![40, 40, 100]]);
         for (m, chain) in (1..=25).flat_map(|m| chains.iter().map(move |chain| (m, chain))) {
             let apart = m + 3;
-            let part = |&k: &usize| {
+            let part = |(seed, &k): (usize, &usize)| {
                 let (a, mut blocks, mut panels) =
-                    (numbers(k * apart), vec![0.0; m * k], vec![0.0; panels_len::<f32>(k, n)]);
+                    (numbers(seed, k * apart), vec![0.0; m * k], vec![0.0; panels_len::<f32>(k, n)]);
                 dispatch(PackColumns { m, k, from: &a, apart, to: &mut blocks });
-                pack(k, n, Matrix::rows(0, n), &numbers(k * n), &mut panels);
+                pack(k, n, Matrix::rows(0, n), &numbers(seed + 7, k * n), &mut panels);
                 (k, a, blocks, panels)
             };
-            let parts: Vec<_> = chain.iter().map(part).collect();
+            let parts: Vec<_> = chain.iter().enumerate().map(part).collect();
             let sums = [false, true].map(|packed| {
                 let mut terms = Vec::new();
                 for (k, a, blocks, panels) in &parts {
                     let a = if packed { Left::Packed(blocks) } else { Left::Columns(a, apart) };
                     terms.push(Term { k: *k, a, panels });
                 }
-                let mut sums = numbers(m * n);
+                let mut sums = numbers(0, m * n);
                 add_products(m, n, &terms, None, &mut sums);
                 sums
             });
-            assert!(sums[0] != numbers(m * n), "nothing was added");
+            assert!(sums[0] != numbers(0, m * n), "nothing was added");
             assert_eq!(sums[0], sums[1], "{m} rows, {chain:?} columns");
         }
     }
