@@ -1,8 +1,8 @@
 //! Which kernels are fastest on an adapter, measured: the tiles of products, and how the recurrence is run.
 //!
-//! Candidates are measured one after the other at each size, from the smallest size on. What takes three times as long as the
-//! fastest drops out, so that a software adapter is not kept busy for minutes. What suits the adapter's kind stays unless
-//! something else gains more than measuring is off by.
+//! Candidates are measured one after the other at each size, from the smallest size on. What takes much longer than the
+//! fastest drops out, so that a software adapter, which takes seconds to compile a kernel, is not kept busy for minutes. What
+//! suits the adapter's kind stays unless something else gains more than measuring is off by.
 
 use std::iter;
 
@@ -28,8 +28,8 @@ const BATCH: usize = 64;
 /// Their time steps, on a software adapter and on hardware, where a dispatch costs more than a small step.
 const STEPS: [usize; 2] = [4, 32];
 
-/// A candidate that took so many times as long as the fastest drops out.
-const SLOW: f64 = 3.0;
+/// A candidate that took so many times as long as the fastest drops out, on a software adapter and on hardware.
+const SLOW: [f64; 2] = [1.5, 3.0];
 /// Seconds that can be told apart from none, by clocks as coarse as browsers have.
 const LEAST: f64 = 0.02;
 /// Seconds after which nothing is measured again.
@@ -160,11 +160,12 @@ async fn times(
 ) -> Result<Vec<Row>> {
     let row = |&(candidate, _): &(&'static str, Tuning)| Row { candidate, seconds: Vec::new() };
     let mut rows: Vec<Row> = candidates.iter().map(row).collect();
+    let slow = SLOW[usize::from(!gpu.is_software())];
     let mut fastest = 0.0;
     for size in 0..sizes {
         let mut now = f64::INFINITY;
         for (index, row) in rows.iter_mut().enumerate() {
-            let dropped = row.seconds.len() < size || row.seconds.last().is_some_and(|last| *last > SLOW * fastest);
+            let dropped = row.seconds.len() < size || row.seconds.last().is_some_and(|last| *last > slow * fastest);
             if index == 0 || !dropped {
                 let tuned = gpu.tuned().expect("a GPU is tuned");
                 gpu.compute_as(&Tuned { tuning: candidates[index].1, ..tuned });
