@@ -4,8 +4,6 @@
 import { expect } from "@playwright/test";
 import { test } from "./bare.js";
 
-test.setTimeout(180_000);
-
 const OPTIONS = { window: 12, horizon: 3, hidden_size: 8, num_layers: 1, batch_size: 64, epochs: 2, lr: 0.01 };
 
 // Trains in this thread; answers with what the run said.

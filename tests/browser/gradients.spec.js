@@ -1,7 +1,7 @@
 // The door to gradients through time: what is drawn is what the engine measured, and the sliders do what they say.
 
 import { byName, choose, downloaded, expect, finished, taken, test, violations } from "./page.js";
-import { longestTask } from "./tasks.js";
+import { ALONE, longestTask } from "./tasks.js";
 
 const SMALL = "task=adding&sequences=600&epochs=2&window=20&hidden_size=16";
 
@@ -39,17 +39,17 @@ const slider = (page, name) => page.locator(`input[type=range][name=${name}]`);
 async function trained(page, open, query = SMALL, device = "cpu") {
   await tap(page);
   await open(`#gradients?device=${device}&${query}`);
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   await byName(page, "Train").click();
   await finished(page);
 }
 
 test("one click shows the gradient's way within 10 s", async ({ page, open }) => {
   await open("#gradients?device=cpu");
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   await byName(page, "Train").click();
   const canvas = page.getByRole("img", { name: /over training/ });
-  await expect(canvas).toHaveAttribute("aria-label", /(\d\d|[4-9]) looks at 30 time steps/, { timeout: 30_000 });
+  await expect(canvas).toHaveAttribute("aria-label", /(\d\d|[4-9]) looks at 30 time steps/);
   await expect(page.locator(".finding")).toHaveText(/^(Vanishes|Fades|Reaches)$/);
   await expect(page.locator("[data-meaning]")).toContainText("At the two marked steps the input gates are open");
 });
@@ -58,10 +58,10 @@ for (const device of ["cpu", "gpu"]) {
   test(`the heat map shows what was measured on the ${device}`, async ({ page, open }) => {
     await tap(page);
     await open(`#gradients?device=${device}&${SMALL}`);
-    await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+    await expect(byName(page, "Train")).toBeEnabled();
     await byName(page, "Train").click();
     // Before the first step, for which a software GPU has its shaders compiled.
-    await expect(page.getByRole("img", { name: /looks? at 20 time steps/ })).toBeVisible({ timeout: 30_000 });
+    await expect(page.getByRole("img", { name: /looks? at 20 time steps/ })).toBeVisible();
     await finished(page);
     await expect(page.locator(".figures")).toContainText(device === "gpu" ? "GPU" : "CPU");
     const found = await looks(page);
@@ -111,7 +111,7 @@ async function cells(page, rows) {
 
 test("presets make the gradient vanish, reach and explode", async ({ page, open }) => {
   await open("#gradients?device=cpu&epochs=40");
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   const press = (name) => page.locator(`[data-preset=${name}]`).first().click();
   const finding = page.locator(".finding");
   await press("vanish");
@@ -131,7 +131,7 @@ test("presets make the gradient vanish, reach and explode", async ({ page, open 
 test("a slider changes the run: what can at once, what cannot by a new one", async ({ page, open }) => {
   await tap(page);
   await open(`#gradients?device=cpu&${SMALL}&epochs=10000`);
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   await byName(page, "Train").click();
   await expect(byName(page, "Pause")).toBeVisible();
   await slider(page, "lr").press("ArrowRight");
@@ -150,7 +150,7 @@ test("a slider changes the run: what can at once, what cannot by a new one", asy
 
 test("pause and step go on one step at a time, and are measured", async ({ page, open }) => {
   await open(`#gradients?device=cpu&${SMALL}&epochs=1000`);
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   await byName(page, "Train").click();
   await byName(page, "Pause").click();
   await map(page).focus();
@@ -220,7 +220,7 @@ test("checkpoint and options go out and in", async ({ page, open }) => {
   expect(config.bytes.toString()).toMatch(/task = "adding"/);
   await open("#gradients?device=cpu");
   await page.reload();
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   await choose(page, "config.toml", config.bytes);
   await expect(slider(page, "window")).toHaveAttribute("aria-valuetext", "20");
   await choose(page, "last.ckpt", checkpoint.bytes);
@@ -230,9 +230,9 @@ test("checkpoint and options go out and in", async ({ page, open }) => {
   await expect(page.locator(".notice.error")).toContainText("notes.txt is neither a checkpoint nor options");
 });
 
-test("no task of the page's own thread takes 50 ms while it trains and draws", async ({ page, open }) => {
+test("no task of the page's own thread takes 50 ms while it trains and draws", { tag: ALONE }, async ({ page, open }) => {
   await open("#gradients?device=cpu&epochs=5");
-  await expect(byName(page, "Train")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Train")).toBeEnabled();
   const longest = await longestTask(page, async () => {
     await byName(page, "Train").click();
     await finished(page);

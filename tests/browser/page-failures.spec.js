@@ -1,7 +1,7 @@
 // When things go wrong: a sentence says what and what to do, and nothing is lost.
 
 import { byName, choose, expect, finished, inWorker, sales, scores, SMALL, taken, test } from "./page.js";
-import { longestTask } from "./tasks.js";
+import { ALONE, longestTask } from "./tasks.js";
 
 const figures = (page) => page.locator(".figures");
 const notices = (page) => page.locator(".notices");
@@ -25,7 +25,7 @@ test("an adapter that is not there at first is asked for again", async ({ page, 
   });
   await open(`#forecast?device=gpu&${SMALL}&train_share=0.2`);
   await byName(page, "Train").click();
-  await expect(figures(page)).toContainText("GPU", { timeout: 30_000 });
+  await expect(figures(page)).toContainText("GPU");
   await expect(page.locator(".run-note[role=status]")).toHaveText("");
 });
 
@@ -47,15 +47,15 @@ test("a device that is lost in the middle costs nothing but a moment", async ({ 
   const options = `${SMALL}&train_share=0.2&epochs=30`;
   await open(`#forecast?device=gpu&${options}`);
   await byName(page, "Train").click();
-  await expect(figures(page)).toContainText(/Epoch([2-9]|[12]\d) of 30/, { timeout: 45_000 });
+  await expect(figures(page)).toContainText(/Epoch([2-9]|[12]\d) of 30/);
   await page.evaluate(() => new BroadcastChannel("lose").postMessage("now"));
   await expect(notices(page).getByText("goes on from its last checkpoint").first()).toBeVisible();
-  await finished(page, 60_000);
+  await finished(page);
   const lost = await scores(page);
   await page.goto("about:blank");
   await open(`#forecast?device=gpu&${options}`);
   await byName(page, "Train").click();
-  await finished(page, 60_000);
+  await finished(page);
   expect(await scores(page)).toEqual(lost);
 });
 
@@ -96,7 +96,7 @@ test("missing values are told with their place, and filled when asked", async ({
   await expect(page.locator(".notes")).toContainText("missing value");
 });
 
-test("a million rows are read with progress, and the page stays awake", async ({ page, open }) => {
+test("a million rows are read with progress, and the page stays awake", { tag: ALONE }, async ({ page, open }) => {
   test.slow();
   await open("#forecast?device=cpu");
   await page.evaluate(() => {
@@ -122,7 +122,7 @@ test("a million rows are read with progress, and the page stays awake", async ({
       input.files = transfer.files;
       input.dispatchEvent(new Event("change"));
     });
-    await expect(page.getByRole("heading", { name: "The data: long.csv" })).toBeVisible({ timeout: 60_000 });
+    await expect(page.getByRole("heading", { name: "The data: long.csv" })).toBeVisible();
     await expect(page.locator(".facts")).toContainText("1,000,000");
   });
   expect(longest).toBeLessThan(50);

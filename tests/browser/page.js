@@ -28,7 +28,7 @@ export const test = base.extend({
     const open = async (hash = "") => {
       await page.goto(`${host.url}${hash}`);
       // Not before the engine has looked at the data.
-      if (/^(#forecast|$)/.test(hash)) await expect(page.getByText(/to validate, /)).toBeVisible({ timeout: 30_000 });
+      if (/^(#forecast|$)/.test(hash)) await expect(page.getByText(/to validate, /)).toBeVisible();
       return page;
     };
     open.faults = faults;
@@ -51,7 +51,7 @@ export async function beginPaused(page) {
 }
 
 // Until the run's end.
-export const finished = (page, timeout = 45_000) => expect(page.locator(".run-state")).toHaveText("Finished", { timeout });
+export const finished = (page) => expect(page.locator(".run-state")).toHaveText("Finished");
 
 export async function choose(page, name, content) {
   const buffer = typeof content === "string" ? Buffer.from(content) : content;

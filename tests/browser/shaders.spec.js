@@ -19,6 +19,9 @@ const kernel = (source, shared) => {
 // WebGPU exists in secure contexts alone, so the empty page has an https address, which is answered here.
 const ORIGIN = "https://bptt.test/";
 
+// A page in each worker.
+test.describe.configure({ mode: "parallel" });
+
 let page;
 
 test.beforeAll(async ({ browser }) => {

@@ -3,6 +3,9 @@
 
 import { expect } from "./page.js";
 
+// Of tests that measure it: `npm test` runs them after all others, one by one.
+export const ALONE = "@alone";
+
 // Milliseconds of the longest task on any page's main thread while `work` goes on.
 export async function longestTask(page, work) {
   const browser = page.context().browser();

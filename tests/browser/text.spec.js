@@ -1,7 +1,7 @@
 // The door to writing, from the first click to a text of its own, on both engines.
 
 import { byName, choose, expect, finished, taken, test, violations } from "./page.js";
-import { longestTask } from "./tasks.js";
+import { ALONE, longestTask } from "./tasks.js";
 
 // A rhyme that a small network learns in seconds.
 const RHYME = "The cat sat on the mat, the rat sat on the hat, and that was that.\n".repeat(60);
@@ -13,7 +13,7 @@ const written = (page) => page.locator("[data-written]");
 
 async function openWith(open, page, text, query = SMALL, device = "cpu") {
   await open(`#text?device=${device}&${query}`);
-  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Learn")).toBeEnabled();
   if (!text) return;
   await choose(page, "own.txt", text);
   await expect(page.locator(".understood")).toContainText("own.txt");
@@ -23,7 +23,7 @@ async function write(page, { prompt, length = 60, ...settings } = {}) {
   if (prompt !== undefined) await page.getByLabel("Prompt").fill(prompt);
   for (const [name, value] of Object.entries({ length, ...settings })) await page.locator(`[name=write-${name}]`).fill(String(value));
   await byName(page, "Write").click();
-  await expect(card(page, "Let it go on").locator(".write-state")).toHaveText(`Written: ${length} characters`, { timeout: 30_000 });
+  await expect(card(page, "Let it go on").locator(".write-state")).toHaveText(`Written: ${length} characters`);
   return written(page).textContent();
 }
 
@@ -31,7 +31,7 @@ test("one click, and the samples improve", async ({ page, open }) => {
   await openWith(open, page, null, "");
   await expect(page.locator(".understood")).toHaveText("alice.txt: 7,103 characters of 57 kinds in 27 lines.");
   await byName(page, "Learn").click();
-  await expect.poll(() => samples(page).count(), { timeout: 30_000, intervals: [100] }).toBeGreaterThan(1);
+  await expect.poll(() => samples(page).count(), { intervals: [100] }).toBeGreaterThan(1);
   await expect(samples(page).last()).toContainText("before the first step");
   const [newest, first] = [samples(page).first(), samples(page).last()].map((sample) => sample.locator(".written").textContent());
   expect(await newest).not.toBe(await first);
@@ -43,7 +43,7 @@ for (const device of ["cpu", "gpu"]) {
     await openWith(open, page, RHYME, SMALL, device);
     await expect(page.locator(".understood")).toHaveText(/^own\.txt: 4,020 characters of 1\d kinds in 60 lines\.$/);
     await byName(page, "Learn").click();
-    await expect(samples(page)).not.toHaveCount(0, { timeout: 30_000 });
+    await expect(samples(page)).not.toHaveCount(0);
     await finished(page);
     await expect(page.locator(".figures")).toContainText(device === "gpu" ? "GPU" : "CPU");
     await expect(card(page, "Let it go on")).toContainText(/It has learnt: best after epoch \d.*bits per character.*knowing only how often/);
@@ -79,7 +79,7 @@ test("it writes while it learns, and both can be stopped", async ({ page, open }
   await expect(card(page, "Let it go on").locator(".write-state")).toHaveText(/^Stopped: [\d,]+ characters$/);
   await expect(page.locator(".run").first()).toHaveAttribute("data-state", "running");
   await byName(page, "Pause").click();
-  await expect(page.locator(".run").first()).toHaveAttribute("data-state", "paused", { timeout: 30_000 });
+  await expect(page.locator(".run").first()).toHaveAttribute("data-state", "paused");
   await write(page, { prompt: "The " });
 });
 
@@ -117,7 +117,7 @@ test("model, checkpoint and options go out and in", async ({ page, open }) => {
 
   await open("#text?device=cpu");
   await page.reload();
-  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Learn")).toBeEnabled();
   await choose(page, "mine.safetensors", model.bytes);
   await expect(card(page, "Let it go on")).toContainText("mine.safetensors is loaded");
   expect(await write(page, { prompt: "The ", seed: 3 })).toBe(before);
@@ -140,10 +140,10 @@ test("options stand in the address, and a wrong one is explained", async ({ page
   await page.locator("[name=bptt]").blur();
   await byName(page, "Learn").click();
   await expect(page.locator(".notice.error")).toBeVisible();
-  await expect(byName(page, "Learn")).toBeEnabled({ timeout: 30_000 });
+  await expect(byName(page, "Learn")).toBeEnabled();
 });
 
-test("no task of the page's own thread takes 50 ms while it learns and writes", async ({ page, open }) => {
+test("no task of the page's own thread takes 50 ms while it learns and writes", { tag: ALONE }, async ({ page, open }) => {
   await openWith(open, page, null, "epochs=6");
   const longest = await longestTask(page, async () => {
     await byName(page, "Learn").click();
