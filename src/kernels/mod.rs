@@ -43,6 +43,23 @@ pub trait Kernels:
 impl Kernels for Gpu {}
 impl<F: Real> Kernels for Cpu<F> {}
 
+/// What takes longest to compile, once: the crates of a build for tests share the instances of generic functions that this one has,
+/// and compile those that it has not each for itself. Nobody calls it.
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub fn instances() -> [[*const (); 5]; 2] {
+    fn of<F: Real>() -> [*const (); 5] {
+        [
+            Cpu::<F>::lstm_forward as *const (),
+            Cpu::<F>::lstm_backward as *const (),
+            Cpu::<F>::product as *const (),
+            Cpu::<F>::weight_gradients as *const (),
+            Cpu::<F>::optimizer_step as *const (),
+        ]
+    }
+    [of::<f32>(), of::<f64>()]
+}
+
 /// The kernels of products of 16-bit matrices, made for matrices of so many rows and subgroups of so many invocations, for the
 /// tests that validate them.
 #[cfg(not(target_arch = "wasm32"))]
