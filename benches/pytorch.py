@@ -8,7 +8,8 @@ A shape is inputs I, hidden H, layers L, batch B and time T, or one of the names
 nn.LSTM and of Linear(H, 1) on the last time step, MSE, backward, clipping to norm 1.0 and Adam (1e-3). All data lies on
 the device before the clock starts; three steps run before it starts.
 
-One line per shape and mode goes to standard output; a mode that does not run gives its error in place of numbers.
+One line per shape and mode goes to standard output; a mode that does not run gives its error in place of numbers. With --lengths
+there is a second one, of a PackedSequence with the lengths that `bptt bench --lengths` has.
 
     mode            on the CPU "fp32"; on CUDA "tf32" (TF32 products), "fp32" (none), "fp16-autocast" (with GradScaler) and
                     "cuda-graph" (TF32, the whole step captured once and replayed)
@@ -22,6 +23,7 @@ One line per shape and mode goes to standard output; a mode that does not run gi
 """
 import argparse
 import gc
+import itertools
 import json
 import platform
 import statistics
@@ -48,8 +50,9 @@ class Model(nn.Module):
         self.lstm = nn.LSTM(inputs, hidden, layers, batch_first=True)
         self.fc = nn.Linear(hidden, 1)
 
-    def forward(self, x):                       # [B, T, I]
-        return self.fc(self.lstm(x)[0][:, -1])  # [B, 1]
+    def forward(self, x):                       # [B, T, I], or a PackedSequence
+        y, (h, _) = self.lstm(x)
+        return self.fc(y[:, -1] if torch.is_tensor(y) else h[-1])  # [B, 1]
 
 
 def parse_shape(text):
@@ -62,10 +65,16 @@ def parse_shape(text):
     return {letter: shape[letter] for letter in "IHLBT"}
 
 
-def flop(shape):
-    I, H, L, B, T = shape.values()
-    first_input = 2 * B * T * 4 * H * I
-    forward = sum(2 * B * T * 4 * H * ((I if layer == 0 else H) + H) for layer in range(L)) + 2 * B * H
+def spread(shape):
+    """Lengths of a batch, uniform in 1..T."""
+    B, T = shape["B"], shape["T"]
+    return [1 + (2 * n + 1) * T // (2 * B) for n in range(B)]
+
+
+def flop(shape, rows):
+    I, H, L, B, _ = shape.values()
+    first_input = 2 * rows * 4 * H * I
+    forward = sum(2 * rows * 4 * H * ((I if layer == 0 else H) + H) for layer in range(L)) + 2 * B * H
     return 3 * forward - first_input
 
 
@@ -134,7 +143,7 @@ def cuda_times(step, steps):
     return [a.elapsed_time(b) for a, b in zip(marks, marks[1:])]
 
 
-def measure(shape, mode, device, steps):
+def measure(shape, mode, device, steps, lengths):
     cuda = device.type == "cuda"
     torch.manual_seed(0)
     if cuda:
@@ -144,6 +153,8 @@ def measure(shape, mode, device, steps):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=mode == "cuda-graph")
     x = torch.randn(shape["B"], shape["T"], shape["I"], device=device)
     y = torch.randn(shape["B"], 1, device=device)
+    if lengths:
+        x = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     if cuda:
         torch.cuda.synchronize()
 
@@ -164,7 +175,7 @@ def measure(shape, mode, device, steps):
     median = statistics.median(times)
     return {
         "ms_median": round(median, 4), "ms_min": round(min(times), 4), "ms_max": round(max(times), 4), "steps": steps,
-        "first_step_ms": round(first, 2), "gflops": round(flop(shape) / median / 1e6, 2),
+        "first_step_ms": round(first, 2), "gflops": round(flop(shape, sum(lengths) if lengths else shape["B"] * shape["T"]) / median / 1e6, 2),
         "bytes": torch.cuda.max_memory_allocated() if cuda else None,
     }
 
@@ -185,6 +196,7 @@ def main():
     ap.add_argument("--shape", action="append", type=parse_shape, metavar="SHAPE", help="repeatable; S1 if none is given")
     ap.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
     ap.add_argument("--device", default="cpu", choices=MODES)
+    ap.add_argument("--lengths", action="store_true", help="also with sequences of unequal length, packed")
     ap.add_argument("--threads", type=int, help="CPU threads; PyTorch's own choice if not given")
     a = ap.parse_args()
     if a.steps < 1:
@@ -197,10 +209,12 @@ def main():
     adapter = adapter_name(device)
     print(f"PyTorch {torch.__version__} on {adapter}", file=sys.stderr)
     for shape in a.shape or [parse_shape("S1")]:
-        for mode in MODES[a.device]:
-            line = {"device": a.device, "adapter": adapter, "shape": ",".join(f"{k}={v}" for k, v in shape.items()), "mode": mode}
+        name = ",".join(f"{k}={v}" for k, v in shape.items())
+        batches = [(name, None)] + ([(f"{name} with the options", spread(shape))] if a.lengths else [])
+        for mode, (name, lengths) in itertools.product(MODES[a.device], batches):
+            line = {"device": a.device, "adapter": adapter, "shape": name, "mode": mode}
             try:
-                line |= measure(shape, mode, device, a.steps)
+                line |= measure(shape, mode, device, a.steps, lengths)
             except Exception as error:          # the other modes and shapes are still worth their lines
                 line["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             print(json.dumps(line), flush=True)

@@ -33,13 +33,14 @@ def lines(command, threads):
 def sides(args, shape):
     """Name and command of each side."""
     common = ["--shape", shape, "--steps", args.steps or STEPS.get(shape, 12)]
+    lengths = ["--lengths"] if args.lengths else []
     adapter = ["--adapter", args.adapter] if args.adapter else []
     threads = ["--threads", args.threads] if args.threads else []
     for precision in ["f32", "mixed"] if args.device == "gpu" else ["f32"]:
-        yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, "--precision", precision, *common, "--json"]
+        yield "bptt", [args.bptt, "bench", "--device", args.device, *adapter, "--precision", precision, *common, *lengths, "--json"]
     if args.pytorch:
         device = {"gpu": "cuda"}.get(args.device, args.device)
-        yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", device, *threads, *common]
+        yield "PyTorch", [sys.executable, HERE / "pytorch.py", "--device", device, *threads, *common, *lengths]
     if args.burn:
         yield "Burn", [args.burn, *(["--device", "cpu"] if args.device == "cpu" else []), *common, "--json"]
 
@@ -60,7 +61,8 @@ def measure(args):
                 for row in rows:
                     print(json.dumps({"side": side, "round": turn, **row}), flush=True)
                     if "error" not in row:
-                        rounds = found.setdefault(shape, {}).setdefault((side, row.get("mode", "")), {})
+                        of = f"{shape}, unequal lengths" if row["shape"].endswith(" with the options") else shape
+                        rounds = found.setdefault(of, {}).setdefault((side, row.get("mode", "")), {})
                         rounds[turn] = (row["ms_median"], row["ms_min"])
     return found
 
@@ -90,6 +92,7 @@ def main():
     ap.add_argument("--adapter", help="part of the GPU's name, for bptt")
     ap.add_argument("--threads", type=int, help="CPU threads of each side; their own choice if not given")
     ap.add_argument("--shape", action="append", help="repeatable; those of the device if none is given")
+    ap.add_argument("--lengths", action="store_true", help="also sequences of unequal length, for bptt and PyTorch")
     ap.add_argument("--steps", type=int, help="timed steps (by shape if not given)")
     ap.add_argument("--rounds", type=int, default=3, help="turns of all sides (default 3)")
     args = ap.parse_args()

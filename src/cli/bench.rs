@@ -237,6 +237,11 @@ fn profile(args: &BenchArgs, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Lengths of a batch, uniform in 1..steps, the same for whoever else measures them.
+fn spread(steps: usize, batch: usize) -> impl Iterator<Item = usize> {
+    (0..batch).map(move |n| 1 + (2 * n + 1) * steps / (2 * batch))
+}
+
 /// One network that is trained on one batch again and again.
 struct Step<'a, D: Kernels> {
     device: &'a D,
@@ -259,7 +264,7 @@ impl<'a, D: Kernels> Step<'a, D> {
         let mut net = Network::new(device, shape);
         let mut rng = Rng::new(1, Stream::Init);
         let lengths: Vec<usize> = match shape.lstm.ragged {
-            true => (0..shape.lstm.batch).map(|_| 1 + rng.below(shape.lstm.steps as u32) as usize).collect(),
+            true => spread(shape.lstm.steps, shape.lstm.batch).collect(),
             false => vec![shape.lstm.steps; shape.lstm.batch],
         };
         let batch = Batch::of(Packing::new(&lengths, shape.lstm.steps)?.0).training(0);
