@@ -6,6 +6,11 @@ const DOORS = ["forecast", "text", "gradients"];
 
 test("a run makes no request, and works with the network cut", async ({ page, open, context }) => {
   await open(`#forecast?device=cpu&${SMALL}`);
+  // What the page loads when it has nothing else to do.
+  const loaded = () => page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => name).join("\n"));
+  for (const file of [/gradients-.*js/, /gradients-.*css/, /text-.*js/, /text-.*css/, /loss-.*js/, /chart-export-.*js/]) {
+    await expect.poll(loaded).toMatch(file);
+  }
   await page.waitForLoadState("networkidle");
   const requests = [];
   page.on("request", (request) => request.url().startsWith("blob:") || requests.push(request.url()));
