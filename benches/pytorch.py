@@ -173,9 +173,10 @@ def measure(shape, mode, device, steps, lengths):
         torch.cuda.synchronize()
     times = (cuda_times if cuda else cpu_times)(step, steps)
     median = statistics.median(times)
+    rows = sum(lengths) if lengths else shape["B"] * shape["T"]
     return {
         "ms_median": round(median, 4), "ms_min": round(min(times), 4), "ms_max": round(max(times), 4), "steps": steps,
-        "first_step_ms": round(first, 2), "gflops": round(flop(shape, sum(lengths) if lengths else shape["B"] * shape["T"]) / median / 1e6, 2),
+        "first_step_ms": round(first, 2), "gflops": round(flop(shape, rows) / median / 1e6, 2),
         "bytes": torch.cuda.max_memory_allocated() if cuda else None,
     }
 
