@@ -200,8 +200,8 @@ impl<D: Kernels> Inspector<D> {
     fn forward(&mut self, batch: &Batch, first: usize) {
         let (device, net) = (&self.device, &mut self.net);
         let (sequences, steps) = (first..first + batch.packing.batch(), 0..batch.packing.steps());
-        net.gather_inputs(device, &self.inputs, &self.starts, sequences.clone(), steps.clone());
-        net.gather_targets(device, (&self.targets, self.channels), &self.starts, sequences, steps);
+        let targets = Some((&self.targets, self.channels));
+        net.gather(device, &self.inputs, targets, &self.starts, sequences, steps);
         net.forward(device, batch);
     }
 

@@ -447,18 +447,25 @@ impl Case for WindowCase {
         let shape = self.0;
         let windows = shape.first + shape.batch + 2;
         let starts: Vec<u32> = (0..windows).map(|n| ((n * 7 + 3) % 11) as u32).collect();
-        let rows = 11 + shape.offset + shape.steps + shape.width;
-        let mut series = Numbers::new(rows as u64).take(rows * shape.channels);
-        if shape.one_hot {
-            series = (0..rows).map(|row| (row * 5 % shape.channels) as f64).collect();
-        }
-        let series = filled(device, &series);
+        let rows = 11 + shape.offset + shape.steps.max(shape.ahead + shape.target_steps) + shape.width;
+        let mut numbers = Numbers::new(rows as u64);
+        let inputs = if shape.one_hot {
+            (0..rows).map(|row| (row * 5 % shape.features) as f64).collect()
+        } else {
+            numbers.take(rows * shape.features)
+        };
+        let targets = numbers.take(rows * shape.channels);
+        let tables = [inputs, targets].map(|values| filled(device, &values));
         let mut indices = device.indices("starts", windows);
         device.write_indices(&mut indices, &starts);
-        let len = shape.len() + 70;
-        let mut gathered = filled(device, &marked(len, 0..shape.len()));
-        device.gather_windows(&shape, &series, &indices, &mut gathered);
-        vec![("windows".into(), read(device, &gathered, len))]
+        let lengths = [shape.inputs(), shape.targets()];
+        let [mut x, mut target] = lengths.map(|len| filled(device, &marked(len + 70, 0..len)));
+        device.gather_windows(&shape, tables.each_ref(), &indices, [&mut x, &mut target]);
+        [("x", x), ("target", target)]
+            .iter()
+            .zip(lengths)
+            .map(|((name, found), len)| ((*name).into(), read(device, found, len + 70)))
+            .collect()
     }
     /// Copied, so exact.
     fn tolerance(&self) -> (f64, f64) {
@@ -466,15 +473,41 @@ impl Case for WindowCase {
     }
 }
 
+const TARGETS: WindowShape = WindowShape {
+    first: 0,
+    batch: 1,
+    offset: 0,
+    steps: 1,
+    features: 1,
+    one_hot: false,
+    ahead: 1,
+    target_steps: 2,
+    width: 2,
+    channels: 3,
+};
+
 #[test]
 fn windows() {
     let mut cases = Vec::new();
     for (first, offset) in [(0, 0), (5, 0), (0, 3), (4, 9)] {
-        for (batch, steps, width, channels) in
-            [(1, 1, 1, 1), (1, 7, 1, 1), (7, 1, 3, 2), (17, 9, 1, 3), (3, 5, 12, 1), (129, 7, 2, 3)]
+        for (batch, steps, features, width, channels) in
+            [(1, 1, 1, 1, 1), (1, 7, 3, 1, 1), (7, 1, 2, 3, 2), (17, 9, 3, 1, 3), (3, 5, 1, 12, 1), (129, 7, 2, 2, 3)]
         {
-            for one_hot in [false, true] {
-                cases.push(WindowCase(WindowShape { first, batch, offset, steps, width, channels, one_hot }));
+            for (ahead, target_steps) in [(1, steps), (steps, 1), (1, 0)] {
+                for one_hot in [false, true] {
+                    cases.push(WindowCase(WindowShape {
+                        first,
+                        batch,
+                        offset,
+                        steps,
+                        features,
+                        one_hot,
+                        ahead,
+                        target_steps,
+                        width,
+                        channels,
+                    }));
+                }
             }
         }
     }
@@ -984,8 +1017,8 @@ fn checks_change_no_bit() {
     }
     let case = AverageCase { len: 1100, decay: 0.9 };
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
-    let case =
-        WindowCase(WindowShape { first: 1, batch: 5, offset: 2, steps: 6, width: 2, channels: 3, one_hot: false });
+    let rows = WindowShape { first: 1, batch: 5, offset: 2, steps: 6, features: 3, one_hot: false, ..TARGETS };
+    let case = WindowCase(rows);
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
 }
 

@@ -11,82 +11,105 @@ pub struct WindowShape {
     pub batch: usize,
     /// Rows to skip from a window's start.
     pub offset: usize,
-    /// T, time steps to gather.
+    /// T, time steps of `x`.
     pub steps: usize,
-    /// Rows gathered at each time step: 1 for inputs, the horizon for targets.
-    pub width: usize,
-    /// C, columns of the series; or where it holds class ids, one a row, the number of classes.
-    pub channels: usize,
-    /// Whether it does: each id then becomes C numbers, 1 in its own place and 0 in the others.
+    /// D, columns of `inputs`; or where that holds class ids, one a row, the number of classes.
+    pub features: usize,
+    /// Whether it does: each id then becomes D numbers, 1 in its own place and 0 in the others.
     pub one_hot: bool,
+    /// Rows from the first step's own to the first of its target.
+    pub ahead: usize,
+    /// Time steps of `target`; none without targets.
+    pub target_steps: usize,
+    /// Rows in the target of a time step, the horizon.
+    pub width: usize,
+    /// C, columns of `targets`.
+    pub channels: usize,
 }
 
 impl WindowShape {
-    /// Elements written: T · N · width · C.
-    pub fn len(&self) -> usize {
-        self.steps * self.batch * self.width * self.channels
+    /// Elements of `x`: T · N · D.
+    pub fn inputs(&self) -> usize {
+        self.steps * self.batch * self.features
     }
-    /// Whether nothing is written.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Elements of `target`.
+    pub fn targets(&self) -> usize {
+        self.target_steps * self.batch * self.width * self.channels
     }
 }
 
-/// `windows[t, n, w, c] = rows[starts[first + n] + offset + t + w, c]`, or whether that row's id is c.
+/// With row(t, n) = starts[first + n] + offset + t:
+/// `x[t, n, d] = inputs[row(t, n), d]`, or whether that row's id is d;
+/// `target[t, n, w, c] = targets[row(t, n) + ahead + w, c]`.
 pub trait Windows: Device {
-    /// - `rows` `[R, C]`, the scaled series, or `[R]` class ids
+    /// - `inputs` `[R, D]`, the scaled features, or `[R]` class ids
+    /// - `targets` `[R, C]`, the scaled targets; any buffer without targets
     /// - `starts` `[≥ first + N]`, each window's first row
-    /// - `windows` `[T, N, width, C]`, written
+    /// - `x` `[T, N, D]`, written
+    /// - `target` `[target_steps, N, width, C]`, written
     fn gather_windows(
         &self,
         shape: &WindowShape,
-        rows: &Self::Buffer,
+        tables: [&Self::Buffer; 2],
         starts: &Self::Indices,
-        windows: &mut Self::Buffer,
+        windows: [&mut Self::Buffer; 2],
     );
 }
 
 params! {
-    struct GatherParams { first: u32, batch: u32, offset: u32, steps: u32, width: u32, channels: u32, one_hot: u32 }
+    struct GatherParams {
+        first: u32, batch: u32, offset: u32, steps: u32, features: u32, one_hot: u32,
+        ahead: u32, target_steps: u32, width: u32, channels: u32,
+    }
 }
-static GATHER: Kernel = kernel!("gather_windows", GatherParams, [Read, Read, Write], varying);
+static GATHER: Kernel = kernel!("gather_windows", GatherParams, [Read, Read, Read, Write, Write], varying);
 pub(super) static KERNELS: &[&Kernel] = &[&GATHER];
 
 impl Windows for Gpu {
     fn gather_windows(
         &self,
         shape: &WindowShape,
-        rows: &Self::Buffer,
+        [inputs, targets]: [&Self::Buffer; 2],
         starts: &Self::Indices,
-        windows: &mut Self::Buffer,
+        [x, target]: [&mut Self::Buffer; 2],
     ) {
         let params = GatherParams {
             first: shape.first as u32,
             batch: shape.batch as u32,
             offset: shape.offset as u32,
             steps: shape.steps as u32,
+            features: shape.features as u32,
+            one_hot: u32::from(shape.one_hot),
+            ahead: shape.ahead as u32,
+            target_steps: shape.target_steps as u32,
             width: shape.width as u32,
             channels: shape.channels as u32,
-            one_hot: u32::from(shape.one_hot),
         };
-        self.run(&GATHER, &params, &[rows, starts, windows], grid(shape.len(), 64));
+        let groups = grid(shape.inputs() + shape.targets(), 64);
+        self.run(&GATHER, &params, &[inputs, targets, starts, x, target], groups);
     }
 }
 
 impl<F: Real> Windows for Cpu<F> {
-    fn gather_windows(&self, shape: &WindowShape, rows: &CpuBuffer<F>, starts: &Vec<u32>, windows: &mut CpuBuffer<F>) {
-        let length = shape.width * shape.channels;
-        for (index, window) in windows[..shape.len()].chunks_exact_mut(length).enumerate() {
-            let (t, n) = (index / shape.batch, index % shape.batch);
-            let row = starts[shape.first + n] as usize + shape.offset + t;
+    fn gather_windows(
+        &self,
+        shape: &WindowShape,
+        [inputs, targets]: [&CpuBuffer<F>; 2],
+        starts: &Vec<u32>,
+        [x, target]: [&mut CpuBuffer<F>; 2],
+    ) {
+        let row = |pair: usize| starts[shape.first + pair % shape.batch] as usize + shape.offset + pair / shape.batch;
+        for (pair, features) in x[..shape.inputs()].chunks_exact_mut(shape.features).enumerate() {
             if shape.one_hot {
-                for (w, classes) in window.chunks_exact_mut(shape.channels).enumerate() {
-                    classes.fill(F::zero());
-                    classes[rows[row + w].double() as usize] = F::one();
-                }
+                features.fill(F::zero());
+                features[inputs[row(pair)].double() as usize] = F::one();
             } else {
-                window.copy_from_slice(&rows[row * shape.channels..][..length]);
+                features.copy_from_slice(&inputs[row(pair) * shape.features..][..shape.features]);
             }
+        }
+        let length = shape.width * shape.channels;
+        for (pair, values) in target[..shape.targets()].chunks_exact_mut(length).enumerate() {
+            values.copy_from_slice(&targets[(row(pair) + shape.ahead) * shape.channels..][..length]);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::data::Dataset;
 use crate::error::Result;
 use crate::kernels::{Kernels, LstmState, Record};
-use crate::model::{Batch as Sequences, Network};
+use crate::model::Batch as Sequences;
 use crate::rng::{Rng, Stream};
 
 /// Some time steps of some sequences.
@@ -150,8 +150,9 @@ impl<D: Kernels> Trainer<D> {
 
     /// Inputs and targets of a training batch.
     pub(super) fn gather(&mut self, batch: &Batch) {
-        let (channels, tables) = (self.channels(), (&self.inputs, &self.targets));
-        gather(&self.device, &mut self.net, tables, channels, &self.order, batch);
+        let (sequences, steps) = (batch.sequences.clone(), batch.steps.clone());
+        let targets = Some((&self.targets, self.channels()));
+        self.net.gather(&self.device, &self.inputs, targets, &self.order, sequences, steps);
     }
 
     /// Target columns in the table.
@@ -165,7 +166,8 @@ impl<D: Kernels> Trainer<D> {
         let starts = if part == Part::Validation { &self.validation } else { &self.test };
         for (index, batch) in batches.iter().enumerate() {
             let (device, net) = (&self.device, &mut self.net);
-            gather(device, net, (&self.inputs, &self.targets), channels, starts, batch);
+            let targets = Some((&self.targets, channels));
+            net.gather(device, &self.inputs, targets, starts, batch.sequences.clone(), batch.steps.clone());
             let sequences = batch.sequences();
             net.forward(device, &sequences);
             if batches.get(index + 1).is_some_and(|next| next.steps.start > 0) {
@@ -178,16 +180,4 @@ impl<D: Kernels> Trainer<D> {
         }
         Ok(())
     }
-}
-
-fn gather<D: Kernels>(
-    device: &D,
-    net: &mut Network<D>,
-    (inputs, targets): (&D::Buffer, &D::Buffer),
-    channels: usize,
-    starts: &D::Indices,
-    batch: &Batch,
-) {
-    net.gather_inputs(device, inputs, starts, batch.sequences.clone(), batch.steps.clone());
-    net.gather_targets(device, (targets, channels), starts, batch.sequences.clone(), batch.steps.clone());
 }

@@ -42,7 +42,7 @@ impl<D: Kernels> Trainer<D> {
             // As in a measurement: nothing is awaited between the exchanges.
             self.exchange();
             self.device.write_indices(&mut self.test, starts);
-            self.net.gather_inputs(&self.device, &self.inputs, &self.test, 0..starts.len(), 0..window);
+            self.net.gather(&self.device, &self.inputs, None, &self.test, 0..starts.len(), 0..window);
             self.net.forward(&self.device, &pass);
             self.exchange();
             let last = self.net.shape.last_predictions(&pass.packing);
