@@ -1,5 +1,5 @@
 // The gradients of one unit and sequence at a backward step. Appended to the kernels that name this file, whose `d_y`, `c`,
-// `gates` and `d_state` it uses, with lstm_step_shared.wgsl and lstm_zone.wgsl.
+// `gates` and `d_state` it uses, with lstm_gates.wgsl, lstm_step_shared.wgsl and lstm_zone.wgsl.
 
 // d_h_t, without the share that zoneout passes on; `through` is d_gates_{t+1} · W_hh, `above` what comes from the layer above.
 fn hidden_gradient(p: u32, n: u32, through: f32, above: f32, word: u32) -> f32 {
@@ -53,22 +53,19 @@ fn kept_of(j: u32, n: u32) -> Kept {
 
 // d_gates and d_c from the gradient of o ∘ tanh(c_t).
 fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
-    let i = kept.gates.x;
-    let f = kept.gates.y;
-    let g = kept.gates.z;
-    let o = kept.gates.w;
     var c_t = kept.c_t;
     var passed = 0.0; // by zoneout, to c of the step before
     if params.zoneout != 0u {
         passed = zone_share(word >> 16u, params.limit_c, params.rate_c) * kept.d_c;
-        c_t = f * kept.c_before + i * g;
+        c_t = cell_state(kept.gates, kept.c_before);
     }
-    let tanh_c = tangent(c_t);
-    let d_c_t = kept.d_c - passed + d_u * o * (1.0 - tanh_c * tanh_c);
+    let out = output_slopes(kept.gates.w, tangent(c_t));
+    let d_c_t = kept.d_c - passed + d_u * out.x;
+    let d = vec4f(d_c_t * cell_slopes(kept.gates, kept.c_before), d_u * out.y);
     let at = (here.row + n) * 4u * params.hidden + j;
-    gates[at] = d_c_t * g * i * (1.0 - i);
-    gates[at + params.hidden] = d_c_t * kept.c_before * f * (1.0 - f);
-    gates[at + 2u * params.hidden] = d_c_t * i * (1.0 - g * g);
-    gates[at + 3u * params.hidden] = d_u * tanh_c * o * (1.0 - o);
-    d_state[here.d_state + params.batch * params.width + n * params.hidden + j] = d_c_t * f + passed;
+    gates[at] = d.x;
+    gates[at + params.hidden] = d.y;
+    gates[at + 2u * params.hidden] = d.z;
+    gates[at + 3u * params.hidden] = d.w;
+    d_state[here.d_state + params.batch * params.width + n * params.hidden + j] = d_c_t * kept.gates.y + passed;
 }

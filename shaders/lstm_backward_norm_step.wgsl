@@ -7,7 +7,7 @@
 //   d_a = back(d_gates, γ, â)
 //   back(d, γ, x̂) = (γ ∘ d − mean(γ ∘ d) − x̂ ∘ mean(γ ∘ d ∘ x̂)) / σ, and d ∘ x̂ is added to the sum for d_γ
 // What zoneout kept of c takes its share of the gradient to the step before.
-// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_step_shared.wgsl,
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_gates.wgsl, lstm_step_shared.wgsl,
 // lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -61,13 +61,14 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
     } else {
         d_u = d_h[row * params.width + j];
     }
-    let four = activated(j, n);
+    let four = gates_of(j, n);
     let normed = normed_c(four, j, n);
     let gain = norm[places.own + 4u * params.hidden + j];
     let tanh_v = tangent(gain * normed + norm[places.own + 5u * params.hidden + j]);
-    let d_v = d_u * four.w * (1.0 - tanh_v * tanh_v);
+    let out = output_slopes(four.w, tanh_v);
+    let d_v = d_u * out.x;
     norm[places.d_v + j] = d_v;
-    norm[places.d_gates + 3u * params.hidden + j] = d_u * tanh_v * four.w * (1.0 - four.w);
+    norm[places.d_gates + 3u * params.hidden + j] = d_u * out.y;
     add(places.sums + 4u * params.hidden + j, n, d_v * normed);
     add(places.sums + 5u * params.hidden + j, n, d_v);
     return vec4f(gain * d_v, gain * d_v * normed, 0.0, 0.0);
@@ -76,10 +77,7 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
 // The gradients of one unit's gates and of its c before the step; its share in the sums for `product_gradients`.
 fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     let places = places_of(n);
-    let four = activated(j, n);
-    let i = four.x;
-    let f = four.y;
-    let g = four.z;
+    let four = gates_of(j, n);
     let unit = here.d_state + params.batch * params.width + n * params.hidden + j;
     var d_c = 0.0;
     if n < here.following || params.has_final != 0u {
@@ -92,16 +90,12 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     let d_normed = norm[places.own + 4u * params.hidden + j] * norm[places.d_v + j];
     let through = norm[places.moments + 2u] * (d_normed - means.x - normed_c(four, j, n) * means.y);
     let d_c_t = d_c - kept + through;
-    let d_gates = vec4f(
-        d_c_t * g * i * (1.0 - i),
-        d_c_t * c_before(j, n) * f * (1.0 - f),
-        d_c_t * i * (1.0 - g * g),
-        norm[places.d_gates + 3u * params.hidden + j],
-    );
+    let d_o = norm[places.d_gates + 3u * params.hidden + j];
+    let d_gates = vec4f(d_c_t * cell_slopes(four, c_before(j, n)), d_o);
     norm[places.d_gates + j] = d_gates.x;
     norm[places.d_gates + params.hidden + j] = d_gates.y;
     norm[places.d_gates + 2u * params.hidden + j] = d_gates.z;
-    d_state[unit] = d_c_t * f + kept;
+    d_state[unit] = d_c_t * four.y + kept;
     let d_a = four_at(places.own + j) * d_gates;
     return vec4f(dot(d_a, vec4f(1.0)), dot(d_a, normed_gates(j, n)), 0.0, 0.0);
 }
@@ -125,18 +119,16 @@ fn normed_gates(j: u32, n: u32) -> vec4f {
     return vec4f(gates[at], gates[at + params.hidden], gates[at + 2u * params.hidden], gates[at + 3u * params.hidden]);
 }
 
-fn activated(j: u32, n: u32) -> vec4f {
+fn gates_of(j: u32, n: u32) -> vec4f {
     let own = places_of(n).own + j;
     let biases = four_at(own + 6u * params.hidden) + four_at(own + 10u * params.hidden);
-    let z = four_at(own) * normed_gates(j, n) + biases;
-    return vec4f(sigmoid(z.x), sigmoid(z.y), tangent(z.z), sigmoid(z.w));
+    return activated(four_at(own) * normed_gates(j, n) + biases);
 }
 
 // ĉ of one unit with such gates.
 fn normed_c(four: vec4f, j: u32, n: u32) -> f32 {
     let places = places_of(n);
-    let fresh = four.y * c_before(j, n) + four.x * four.z;
-    return (fresh - norm[places.moments + 1u]) * norm[places.moments + 2u];
+    return (cell_state(four, c_before(j, n)) - norm[places.moments + 1u]) * norm[places.moments + 2u];
 }
 
 fn c_before(j: u32, n: u32) -> f32 {

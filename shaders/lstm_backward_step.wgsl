@@ -8,7 +8,7 @@
 // gradients before it, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
 // workgroup. With lstm_backward_cell.wgsl, lstm_step_shared.wgsl
-// and lstm_zone.wgsl.
+// lstm_gates.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<f32>;        // W_hh [4H, P] at w_hh

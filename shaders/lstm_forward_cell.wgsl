@@ -1,5 +1,5 @@
 // The gates and the state of one unit and sequence at a forward step. Appended to the kernels that name this file, whose
-// `gates`, `c` and `u` it uses, with lstm_publish.wgsl, lstm_step_shared.wgsl
+// `gates`, `c` and `u` it uses, with lstm_gates.wgsl, lstm_publish.wgsl, lstm_step_shared.wgsl
 // and lstm_zone.wgsl.
 
 // What a pair has before h_{t−1} · W_hhᵀ is known.
@@ -21,20 +21,16 @@ fn entering(j: u32, n: u32) -> Entering {
 fn cell(j: u32, n: u32, entered: Entering, recurrent: vec4f, word: u32) {
     let row = here.row + n;
     let at = row * 4u * params.hidden + j;
-    let z = entered.z + recurrent;
-    let i = sigmoid(z.x);
-    let f = sigmoid(z.y);
-    let g = tangent(z.z);
-    let o = sigmoid(z.w);
-    gates[at] = i;
-    gates[at + params.hidden] = f;
-    gates[at + 2u * params.hidden] = g;
-    gates[at + 3u * params.hidden] = o;
-    let c_fresh = f * entered.c + i * g;
+    let four = activated(entered.z + recurrent);
+    gates[at] = four.x;
+    gates[at + params.hidden] = four.y;
+    gates[at + 2u * params.hidden] = four.z;
+    gates[at + 3u * params.hidden] = four.w;
+    let c_fresh = cell_state(four, entered.c);
     let kept = zone_share(word >> 16u, params.limit_c, params.rate_c);
-    let c_t = select(c_fresh, kept * entered.c + (1.0 - kept) * c_fresh, params.zoneout != 0u);
+    let c_t = select(c_fresh, zoned(kept, entered.c, c_fresh), params.zoneout != 0u);
     c[(params.batch + row) * params.hidden + j] = c_t;
-    let fresh = o * tangent(c_fresh);
+    let fresh = four.w * tangent(c_fresh);
     if params.projected != 0u {
         u[row * params.hidden + j] = fresh;
     } else {

@@ -4,7 +4,7 @@
 //   c̃_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(γ_c ∘ ĉ + β_c), ĉ of c̃_t, which `project` multiplies by W_hrᵀ
 // With zoneout, elements of c_t and h_t keep their value from the step before. â is kept in place of the gates, which the way back
 // makes from it once more.
-// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_publish.wgsl,
+// One workgroup per sequence and cell, one invocation for every 64th unit. With lstm_gates.wgsl, lstm_publish.wgsl,
 // lstm_step_shared.wgsl, lstm_zone.wgsl and workgroup_sum.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -66,7 +66,7 @@ fn sequence_step(n: u32, local: u32) {
         let words = zone_words(here.t, here.cell, params.hidden, j, n)[n % 4u];
         if params.zoneout != 0u {
             let z_c = zone_share(words >> 16u, params.limit_c, params.rate_c);
-            c[c_place(j, n)] = z_c * c_before(j, n) + (1.0 - z_c) * c[c_place(j, n)];
+            c[c_place(j, n)] = zoned(z_c, c_before(j, n), c[c_place(j, n)]);
         }
         if params.projected != 0u {
             u[row * params.hidden + j] = fresh;
@@ -105,8 +105,7 @@ fn cell_step(j: u32, n: u32, gate_row: vec2f) -> f32 {
     gates[at + params.hidden] = a.y;
     gates[at + 2u * params.hidden] = a.z;
     gates[at + 3u * params.hidden] = a.w;
-    let z = before_activation(j, n);
-    let fresh = sigmoid(z.y) * c_before(j, n) + sigmoid(z.x) * tangent(z.z);
+    let fresh = cell_state(activated(before_activation(j, n)), c_before(j, n));
     c[c_place(j, n)] = fresh;
     return fresh;
 }

@@ -5,7 +5,7 @@
 // that sum alone, and lstm_forward_norm_step goes on.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
 // workgroup. With lstm_forward_cell.wgsl, lstm_publish.wgsl,
-// lstm_step_shared.wgsl and lstm_zone.wgsl.
+// lstm_step_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> packed: array<f32>;       // W_hhᵀ [P, 4H] at w_hh, W_hrᵀ [H, P] at w_hr

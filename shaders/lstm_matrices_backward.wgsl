@@ -4,7 +4,7 @@
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for eight columns and eight sequences.
 // With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_step_shared.wgsl
-// and lstm_zone.wgsl.
+// lstm_gates.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
 const TURNS = 1u; // two if what comes from above and through time are summed apart: with masks or unequal lengths

@@ -4,7 +4,7 @@
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for two units and eight sequences.
 // With lstm_matrices.wgsl, lstm_forward_cell.wgsl, lstm_publish.wgsl,
-// lstm_step_shared.wgsl and lstm_zone.wgsl.
+// lstm_step_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;
 const PARTED = 0u; // 1 if what a layer hands up may differ from what its next step reads

@@ -12,7 +12,7 @@
 // spares a barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
 // kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
-// lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
+// lstm_persistent_lanes.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const SEQUENCES = 1u;
@@ -241,10 +241,6 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
         return 0.0;
     }
     d_h += kept.d_y;
-    let i = kept.gates.x;
-    let f = kept.gates.y;
-    let g = kept.gates.z;
-    let o = kept.gates.w;
     var c_t = kept.c_t;
     var d_c_kept = 0.0;
     if ZONEOUT != 0u {
@@ -253,19 +249,14 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
         d_h -= z.x * d_h;
         d_c_kept = z.y * d_c;
         d_c -= d_c_kept;
-        c_t = f * kept.c_before + i * g;
+        c_t = cell_state(kept.gates, kept.c_before);
     }
-    let tanh_c = tangent(c_t);
-    d_c += d_h * o * (1.0 - tanh_c * tanh_c);
-    let d_gate = vec4f(
-        d_c * g * i * (1.0 - i),
-        d_c * kept.c_before * f * (1.0 - f),
-        d_c * i * (1.0 - g * g),
-        d_h * tanh_c * o * (1.0 - o),
-    );
+    let out = output_slopes(kept.gates.w, tangent(c_t));
+    d_c += d_h * out.x;
+    let d_gate = vec4f(d_c * cell_slopes(kept.gates, kept.c_before), d_h * out.y);
     d_gates[write_to + place.s * PARTS * BLOCKS + place.j] = d_gate;
     keep_gates(step.row + place.n, place.j, d_gate);
-    let d_c_before = d_c * f;
+    let d_c_before = d_c * kept.gates.y;
     if ZONEOUT != 0u {
         return d_c_before + d_c_kept;
     }

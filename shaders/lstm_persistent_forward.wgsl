@@ -11,7 +11,7 @@
 // barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
-// lstm_persistent_lanes.wgsl, and lstm_zone.wgsl.
+// lstm_persistent_lanes.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const SEQUENCES = 1u;
@@ -268,18 +268,15 @@ fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
         z += sums[(part * SEQUENCES + place.s) * PADDED + place.j];
     }
     // end
-    let i = sigmoid(z.x);
-    let f = sigmoid(z.y);
-    let g = tangent(z.z);
-    let o = sigmoid(z.w);
+    let four = activated(z);
     let row = step.row + place.n;
-    keep_gates(row, place.j, vec4f(i, f, g, o));
-    var c_t = f * c_before + i * g;
-    var h_t = o * tangent(c_t);
+    keep_gates(row, place.j, four);
+    var c_t = cell_state(four, c_before);
+    var h_t = four.w * tangent(c_t);
     if ZONEOUT != 0u {
-        let z = zone_shares(place, step);
-        h_t = z.x * h_before(place, step) + (1.0 - z.x) * h_t;
-        c_t = z.y * c_before + (1.0 - z.y) * c_t;
+        let share = zone_shares(place, step);
+        h_t = zoned(share.x, h_before(place, step), h_t);
+        c_t = zoned(share.y, c_before, c_t);
     }
     c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);

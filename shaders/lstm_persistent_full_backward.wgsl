@@ -9,7 +9,7 @@
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
 // Workgroups and parts of the first product are those of lstm_persistent_backward. In the second an invocation has, of the
 // fours of units, u, u + UP_THREADS, … (UP_FOURS of them), and its part's columns of d_h. With lstm_persistent_shared.wgsl,
-// lstm_persistent_full_shared.wgsl and lstm_zone.wgsl.
+// lstm_persistent_full_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const WIDTH = 1u;     // of h
@@ -329,8 +329,7 @@ fn kept_of(place: Pair, step: Step, at: u32) -> Kept {
     if NORM != 0u {
         normed[at] = four;
         let own = gains[at % SLOTS];
-        let z = own.gates * four + own.biases;
-        four = vec4f(sigmoid(z.x), sigmoid(z.y), tangent(z.z), sigmoid(z.w));
+        four = activated(own.gates * four + own.biases);
     }
     return Kept(four, c[before * HIDDEN + place.j]);
 }
@@ -495,20 +494,16 @@ fn output_gradient(place: Pair, step: Step, at: u32, d_u: f32, own: vec2f, row: 
     } else {
         before = kept_of(place, step, at);
     }
-    let i = before.gates.x;
-    let f = before.gates.y;
-    let g = before.gates.z;
-    let o = before.gates.w;
-    factors[at] = vec4f(g * i * (1.0 - i), before.c_before * f * (1.0 - f), i * (1.0 - g * g), f);
-    var c_normed = f * before.c_before + i * g;
+    factors[at] = vec4f(cell_slopes(before.gates, before.c_before), before.gates.y);
+    var c_normed = cell_state(before.gates, before.c_before);
     var v = c_normed;
     if NORM != 0u {
         c_normed = (c_normed - row.mean_c) * row.scale_c;
         v = own.x * c_normed + own.y;
     }
-    let tanh_v = tangent(v);
-    let d_v = d_u * o * (1.0 - tanh_v * tanh_v);
-    d_out[at] = vec3f(d_v, c_normed, d_u * tanh_v * o * (1.0 - o));
+    let out = output_slopes(before.gates.w, tangent(v));
+    let d_v = d_u * out.x;
+    d_out[at] = vec3f(d_v, c_normed, d_u * out.y);
     return own.x * d_v * vec2f(1.0, c_normed);
 }
 

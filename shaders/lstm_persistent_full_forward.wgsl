@@ -8,7 +8,7 @@
 // the way back makes from it once more.
 // Workgroups and parts of the first product are those of lstm_persistent_forward. In the second an invocation has, of the
 // fours of h's columns, u, u + FOUR_THREADS, … (FOURS of them), and its part's units. With lstm_persistent_shared.wgsl,
-// lstm_persistent_full_shared.wgsl and lstm_zone.wgsl.
+// lstm_persistent_full_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const WIDTH = 4u;       // of h
@@ -404,22 +404,18 @@ fn cell_step(place: Pair, step: Step, at: u32, own: Gains, moments: vec2f) {
             norm[moments_place(row)] = moments.y;
         }
     }
-    let i = sigmoid(z.x);
-    let f = sigmoid(z.y);
-    let g = tangent(z.z);
-    let o = sigmoid(z.w);
+    let four = activated(z);
     if NORM == 0u {
-        keep_gates(gate, vec4f(i, f, g, o));
+        keep_gates(gate, four);
     }
-    let c_fresh = f * c_before[at] + i * g;
+    let c_fresh = cell_state(four, c_before[at]);
     var c_t = c_fresh;
     if ZONEOUT != 0u {
-        let z_c = zone_shares(place, step).y;
-        c_t = z_c * c_before[at] + (1.0 - z_c) * c_fresh;
+        c_t = zoned(zone_shares(place, step).y, c_before[at], c_fresh);
     }
     c[(params.batch + row) * HIDDEN + place.j] = c_t;
     c_before[at] = c_t;
-    fresh[at] = vec2f(c_fresh, o);
+    fresh[at] = vec2f(c_fresh, four.w);
 }
 
 fn keep_gates(at: u32, four: vec4f) {
@@ -517,8 +513,7 @@ fn publish(place: Pair, step: Step, h_fresh: f32) {
     }
     var h_t = h_fresh;
     if ZONEOUT != 0u {
-        let z_h = zone_shares(place, step).x;
-        h_t = z_h * h_before(place, step) + (1.0 - z_h) * h_fresh;
+        h_t = zoned(zone_shares(place, step).x, h_before(place, step), h_fresh);
     }
     let masked = h_t * recurrent_mask(place);
     h[h_place(place)] = masked;

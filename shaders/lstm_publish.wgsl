@@ -23,7 +23,7 @@ fn publish(p: u32, n: u32, fresh: f32, word: u32) {
             }
         }
         let z = zone_share(word & 0xffffu, params.limit_h, params.rate_h);
-        h_t = z * h_before + (1.0 - z) * fresh;
+        h_t = zoned(z, h_before, fresh);
     }
     let next = (here.next + n) * params.width + p;
     if params.shared_output != 0u {

@@ -9,7 +9,7 @@
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
 // With lstm_backward_cell.wgsl, lstm_step_shared.wgsl
-// and lstm_zone.wgsl.
+// lstm_gates.wgsl and lstm_zone.wgsl.
 
 const COLUMNS = 1u;
 const GROUPS = 1u; // of invocations beside each other, each with its sequences

@@ -15,3 +15,8 @@ fn zone_words(t: u32, cell: u32, hidden: u32, j: u32, n: u32) -> vec4u {
 fn zone_share(half: u32, limit: u32, rate: f32) -> f32 {
     return select(rate, select(0.0, 1.0, half < limit), params.zoneout == RANDOM);
 }
+
+// `share` of what was before, the rest of what is new.
+fn zoned(share: f32, before: f32, fresh: f32) -> f32 {
+    return share * before + (1.0 - share) * fresh;
+}

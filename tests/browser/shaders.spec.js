@@ -113,8 +113,8 @@ const unrolled = (file, constants, shared) => {
 // Sizes of a hardware and of a software adapter, weights in registers and not, in one part and in several.
 const plain = (way, constants) => {
   const { FAR, PARTS } = constants;
-  const shared = ["shared", "pairs"].map((name) => `lstm_persistent_${name}.wgsl`);
-  return [`lstm_persistent_${way}.wgsl`, constants, [...shared, !FAR && PARTS > 1 ? LANES : ALONE, "lstm_zone.wgsl"]];
+  const shared = ["persistent_shared", "persistent_pairs", "gates", "zone"].map((name) => `lstm_${name}.wgsl`);
+  return [`lstm_persistent_${way}.wgsl`, constants, [...shared, !FAR && PARTS > 1 ? LANES : ALONE]];
 };
 const forward = (HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES) =>
   plain("forward", { HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES });

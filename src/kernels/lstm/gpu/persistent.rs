@@ -41,6 +41,7 @@ static FORWARD: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
+        + "lstm_gates"
         + "lstm_zone",
     WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
@@ -50,6 +51,7 @@ static BACKWARD: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
+        + "lstm_gates"
         + "lstm_zone",
     WalkParams,
     [Read, Read, Read, Read, Read, Write, Write]
@@ -61,6 +63,7 @@ static FORWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
+        + "lstm_gates"
         + "lstm_zone",
     WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
@@ -71,6 +74,7 @@ static BACKWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
+        + "lstm_gates"
         + "lstm_zone",
     WalkParams,
     [Read, Read, Read, Read, Read, Write, Write]

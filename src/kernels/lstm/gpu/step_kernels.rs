@@ -22,14 +22,14 @@ params! {
 
 // Plain, to be read first.
 static FORWARD_STEP: Kernel = kernel!(
-    "lstm_forward_step" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    "lstm_forward_step" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_gates" + "lstm_zone",
     StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 static FORWARD_RECUR: Kernel = FORWARD_STEP.entry("recur");
 pub(super) static FORWARD_PROJECT: Kernel = FORWARD_STEP.entry("project");
 pub(super) static BACKWARD_STEP: Kernel = kernel!(
-    "lstm_backward_step" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    "lstm_backward_step" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_gates" + "lstm_zone",
     StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
@@ -37,13 +37,13 @@ static BACKWARD_PROJECT: Kernel = BACKWARD_STEP.entry("project");
 static BACKWARD_START: Kernel = BACKWARD_STEP.entry("start");
 // In tiles.
 static TILED_FORWARD: Kernel = kernel!(
-    "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    "lstm_tiled_forward" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_gates" + "lstm_zone",
     StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 static TILED_RECUR: Kernel = TILED_FORWARD.entry("recur");
 static TILED_BACKWARD: Kernel = kernel!(
-    "lstm_tiled_backward" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    "lstm_tiled_backward" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_gates" + "lstm_zone",
     StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );
@@ -52,13 +52,19 @@ static TILED_START: Kernel = TILED_BACKWARD.entry("start");
 // By matrices.
 #[cfg(not(target_arch = "wasm32"))]
 static MATRIX_FORWARD: Kernel = kernel!(
-    "lstm_matrices_forward" + "lstm_matrices" + "lstm_forward_cell" + "lstm_publish" + "lstm_step_shared" + "lstm_zone",
+    "lstm_matrices_forward"
+        + "lstm_matrices"
+        + "lstm_forward_cell"
+        + "lstm_publish"
+        + "lstm_step_shared"
+        + "lstm_gates"
+        + "lstm_zone",
     StepParams,
     [Read, Read, Read, Write, Write, Write, Write, Write]
 );
 #[cfg(not(target_arch = "wasm32"))]
 static MATRIX_BACKWARD: Kernel = kernel!(
-    "lstm_matrices_backward" + "lstm_matrices" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_zone",
+    "lstm_matrices_backward" + "lstm_matrices" + "lstm_backward_cell" + "lstm_step_shared" + "lstm_gates" + "lstm_zone",
     StepParams,
     [Read, Read, Read, Read, Read, Write, Write, Write]
 );

@@ -33,12 +33,12 @@ params! {
 static TRANSPOSE: Kernel = kernel!("transpose", TransposeParams, [Read, Write]);
 static START: Kernel = kernel!("lstm_start", StartParams, [Read, Read, Read, Write, Write]);
 static FORWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_forward_norm_step" + "lstm_publish" + "lstm_step_shared" + "lstm_zone" + "workgroup_sum",
+    "lstm_forward_norm_step" + "lstm_publish" + "lstm_step_shared" + "lstm_gates" + "lstm_zone" + "workgroup_sum",
     StepParams,
     [Write, Read, Read, Write, Write, Write, Write, Write]
 );
 static BACKWARD_NORM_STEP: Kernel = kernel!(
-    "lstm_backward_norm_step" + "lstm_step_shared" + "lstm_zone" + "workgroup_sum",
+    "lstm_backward_norm_step" + "lstm_step_shared" + "lstm_gates" + "lstm_zone" + "workgroup_sum",
     StepParams,
     [Read, Read, Read, Read, Write, Write, Write]
 );

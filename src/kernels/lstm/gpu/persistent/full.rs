@@ -22,12 +22,20 @@ params! {
 }
 static PACK: Kernel = kernel!("lstm_pack_full", PackParams, [Read, Write]);
 static FORWARD: Kernel = kernel!(
-    "lstm_persistent_full_forward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
+    "lstm_persistent_full_forward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_full_shared"
+        + "lstm_gates"
+        + "lstm_zone",
     WalkParams,
     [Read, Read, Write, Write, Write, Write, Write, Write]
 );
 static BACKWARD: Kernel = kernel!(
-    "lstm_persistent_full_backward" + "lstm_persistent_shared" + "lstm_persistent_full_shared" + "lstm_zone",
+    "lstm_persistent_full_backward"
+        + "lstm_persistent_shared"
+        + "lstm_persistent_full_shared"
+        + "lstm_gates"
+        + "lstm_zone",
     WalkParams,
     [Read, Read, Read, Read, Write, Write, Write, Write]
 );
