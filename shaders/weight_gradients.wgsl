@@ -146,31 +146,28 @@ fn along_k() -> vec2<bool> {
     return vec2(false);
 }
 
-fn put(place: u32, value: f32) {
-    let at = split * params.stride + place;
-    sums[at] = select(value, value + sums[at], params.add != 0u);
+// Where the first row of a column of the product goes, and how far apart its rows lie; 0 if it goes nowhere. Both biases have a
+// column of ones.
+fn column_of(j: u32) -> vec2u {
+    let begin = begins();
+    let in_h = vec2u(map.d_w_h + j - begin.x, params.h_width);
+    let bias = vec2u(select(map.d_b_1, map.d_b_0, j == begin.y), 1u);
+    let beyond_x = select(select(vec2u(), bias, j - begin.y < params.biases), in_h, j - begin.x < params.h_width);
+    return select(beyond_x, vec2u(map.d_w_x + j, map.x_width), j < map.x_width);
+}
+
+fn put(column: vec2u, i: u32, value: f32) {
+    if i < params.outputs && column.y > 0u {
+        let at = split * params.stride + column.x + i * column.y;
+        sums[at] = select(value, value + sums[at], params.add != 0u);
+    }
 }
 
 fn store(i: u32, j: u32, row: vec4f) {
-    if i >= params.outputs {
-        return;
-    }
-    let begin = begins();
-    for (var q = 0u; q < 4u; q++) {
-        let column = j + q;
-        if column < map.x_width {
-            put(map.d_w_x + i * map.x_width + column, row[q]);
-        } else if column >= begin.x && column - begin.x < params.h_width {
-            put(map.d_w_h + i * params.h_width + column - begin.x, row[q]);
-        } else if column == begin.y {
-            if params.biases > 0u {
-                put(map.d_b_0 + i, row[q]);
-            }
-            if params.biases > 1u {
-                put(map.d_b_1 + i, row[q]);
-            }
-        }
-    }
+    put(column_of(j), i, row.x);
+    put(column_of(j + 1u), i, row.y);
+    put(column_of(j + 2u), i, row.z);
+    put(column_of(j + 3u), i, row.w);
 }
 
 // First row and first column of a workgroup's tile; in a map smaller than the largest there may be none.
