@@ -141,7 +141,6 @@ struct Recorder {
     groups: HashMap<GroupKey, wgpu::BindGroup>,
     fixed: Slots,
     varying: Slots,
-    in_flight: Option<wgpu::SubmissionIndex>,
     staging: Option<wgpu::Buffer>,
     pace: Pace,
     profiler: Option<Profiler>,
@@ -299,7 +298,7 @@ impl Gpu {
         assert!(std::ptr::eq(kernel.params, P::FIELDS) || kernel.params == P::FIELDS, "{}: parameters", kernel.name);
         assert!(groups.iter().all(|&n| n as usize <= MAX_GROUPS), "{}: {groups:?} workgroups", kernel.name);
         let recorder = &mut *self.recorder.borrow_mut();
-        if kernel.varying && recorder.varying.used == PAGE {
+        if recorder.pace.is_full() || (kernel.varying && recorder.varying.used == PAGE) {
             self.flush(recorder);
         }
         if !kernel.varying && recorder.fixed.is_full_for(bytemuck::bytes_of(params)) {
@@ -358,6 +357,7 @@ impl Gpu {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &*group, &[(slot % PAGE) as u32 * SLOT as u32]);
         pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        recorder.pace.dispatch();
         recorder.counts.dispatches += 1;
     }
 
@@ -367,12 +367,8 @@ impl Gpu {
         recorder.pass = None;
         let Some(encoder) = recorder.encoder.take() else { return };
         recorder.varying.upload(&self.queue);
-        let submitted = self.queue.submit([encoder.finish()]);
         recorder.counts.submissions += 1;
-        if let Some(previous) = recorder.in_flight.replace(submitted) {
-            _ = self.device.poll(wgpu::PollType::Wait { submission_index: Some(previous), timeout: None });
-        }
-        recorder.pace.submitted();
+        recorder.pace.submit(&self.device, &self.queue, encoder.finish());
     }
 
     fn fault(&self) -> Result<()> {

@@ -69,7 +69,7 @@ pub trait Device {
     /// Sets `len` elements from `offset` on to zero.
     fn zero(&self, buffer: &mut Self::Buffer, offset: usize, len: usize);
     /// Says that a step is complete: its commands go to the device now, or together with those of the next steps if they are
-    /// short. Returns before they are done, unless many are waiting.
+    /// short; those of a long step have gone in parts. Returns before they are done, unless many are waiting.
     ///
     /// # Errors
     /// What the device refused since the last call, or that it is lost.
