@@ -586,8 +586,9 @@ fn option_cases() -> Vec<LstmCase> {
         for options in 0..16 {
             let (bidirectional, projected) = (options & 1 > 0, options & 2 > 0);
             let (ragged, layer_norm) = (options & 4 > 0, options & 8 > 0);
-            // A short row that layer normalisation finds nearly constant has gradients beyond single precision.
-            let last = if layer_norm { [6, 17, 4, 65, 2] } else { [6, 17, 1, 5, 2] };
+            // A short row that layer normalisation finds nearly constant has gradients beyond single precision. Of few hidden
+            // sizes, for a driver that compiles slowly.
+            let last = if layer_norm { [6, 6, 4, 18, 2] } else { [6, 17, 1, 5, 2] };
             let sizes = [[5, 19, 3, 9, 2], [4, 6, 2, 18, 3], last][(index + options) % 3];
             let plain = LstmCase::new(sizes, (index + options) % 4 != 3, 0);
             let proj_size = if projected { sizes[3] / 2 } else { 0 };

@@ -247,3 +247,42 @@ test("a run that the browser keeps goes on after a reload with the same numbers"
   expect(rest.at(-1)).toEqual(whole.at(-1));
   expect(gone).toBe(null);
 });
+
+test("sigmoid and tanh of the CPU engine are within 4 units in the last place", async ({ bare }) => {
+  // A model whose gates are those of 2ⁿ · x, and the gates of one window.
+  const { inputs, gates, hidden } = await bare.evaluate(async () => {
+    const rows = Array.from({ length: 1200 }, (_, row) => Math.sin(row * row).toFixed(6));
+    const engine = await Engine.start();
+    await engine.open({ name: "x.csv", bytes: new TextEncoder().encode(`x\n${rows.join("\n")}\n`) });
+    const options = { window: 100, horizon: 1, hidden_size: 10, num_layers: 1, epochs: 1 };
+    const { model } = await (await engine.train(options, { device: "cpu" })).report;
+    const length = Number(new DataView(model.buffer, model.byteOffset).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(model.subarray(8, 8 + length)));
+    for (const [name, { data_offsets }] of Object.entries(header).filter(([name]) => name.startsWith("lstm."))) {
+      const place = model.subarray(8 + length + data_offsets[0], 8 + length + data_offsets[1]);
+      const numbers = new Float32Array(place.length / 4);
+      if (name === "lstm.weight_ih_l0") numbers.forEach((_, row) => (numbers[row] = 2 ** ((row % 10) - 5)));
+      place.set(new Uint8Array(numbers.buffer));
+    }
+    await engine.load(model);
+    const trace = await engine.trace();
+    return { inputs: [...trace.inputs].slice(0, trace.window), gates: [...trace.cells[0].gates], hidden: trace.cells[0].hidden };
+  });
+  const bits = (value) => new Int32Array(new Float32Array([value]).buffer)[0];
+  // Both numbers have one sign, so that their bits are as far apart as they are.
+  const apart = (got, want) => Math.abs(bits(got) - bits(want));
+  let [worst, widest] = [0, 0];
+  for (const [t, x] of inputs.entries()) {
+    for (let unit = 0; unit < hidden; unit++) {
+      const z = 2 ** (unit - 5) * x;
+      const sigmoid = 1 / (1 + Math.exp(-z));
+      for (const [gate, want] of [sigmoid, sigmoid, Math.tanh(z), sigmoid].entries()) {
+        worst = Math.max(worst, apart(gates[(t * 4 + gate) * hidden + unit], want));
+      }
+      widest = Math.max(widest, Math.abs(z));
+    }
+  }
+  expect([inputs.length, gates.length]).toEqual([100, 4000]);
+  expect(widest).toBeGreaterThan(20);
+  expect(worst).toBeLessThanOrEqual(4);
+});
