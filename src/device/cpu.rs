@@ -289,6 +289,10 @@ fn processor() -> String {
 fn available_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
+    // Where nothing is told, as without /proc, asking for the limits of a control group panics.
+    if system.total_memory() == 0 {
+        return u64::MAX;
+    }
     // A control group (a container, a batch job) may allow less than the machine has.
     let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
     match system.available_memory() {
