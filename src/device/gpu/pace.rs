@@ -131,7 +131,7 @@ struct Clock(std::sync::Arc<std::sync::Mutex<Done>>);
 #[derive(Default)]
 struct Done {
     laps: Vec<Lap>,
-    last: f64, // when, in milliseconds
+    last: Option<web_time::Instant>, // when
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -144,13 +144,14 @@ impl Clock {
         commands: wgpu::CommandBuffer,
     ) -> Vec<Lap> {
         queue.submit([commands]);
-        let begun = js_sys::Date::now();
+        let begun = web_time::Instant::now();
         let done = self.0.clone();
         queue.on_submitted_work_done(move || {
-            let (now, mut done) = (js_sys::Date::now(), done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
-            let time = Duration::from_secs_f64((now - begun.max(done.last)).max(0.0) / 1000.0);
+            let now = web_time::Instant::now();
+            let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let time = now - done.last.map_or(begun, |last| begun.max(last));
             done.laps.push(Lap { dispatches, least: time, most: time });
-            done.last = now;
+            done.last = Some(now);
         });
         std::mem::take(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).laps)
     }
