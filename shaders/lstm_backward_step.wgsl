@@ -7,7 +7,7 @@
 // What zoneout kept of h and c takes its share of the gradient to the step before. With layer normalisation d_gates are the
 // gradients before it, and lstm_backward_norm_step takes the place of `main`.
 // One invocation per (unit, 4 sequences), so that each weight is read once for four products; 16 units × 16 sequences a
-// workgroup. With lstm_backward_cell.wgsl, lstm_step_shared.wgsl
+// workgroup. With lstm_backward_cell.wgsl, lstm_step_shared.wgsl,
 // lstm_gates.wgsl and lstm_zone.wgsl.
 
 @group(0) @binding(0) var<uniform> params: Params;

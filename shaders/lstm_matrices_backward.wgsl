@@ -3,7 +3,7 @@
 // read beside it is asked for ahead. Several directions or layers are taken as in lstm_tiled_backward.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for eight columns and eight sequences.
-// With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_step_shared.wgsl
+// With lstm_matrices.wgsl, lstm_backward_cell.wgsl, lstm_step_shared.wgsl,
 // lstm_gates.wgsl and lstm_zone.wgsl.
 
 const PAIRS = 1u;

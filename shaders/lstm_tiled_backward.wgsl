@@ -8,7 +8,7 @@
 // on the way or lengths differ.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four columns and four sequences.
-// With lstm_backward_cell.wgsl, lstm_step_shared.wgsl
+// With lstm_backward_cell.wgsl, lstm_step_shared.wgsl,
 // lstm_gates.wgsl and lstm_zone.wgsl.
 
 const COLUMNS = 1u;

@@ -815,7 +815,7 @@ fn a_run_that_does_not_fit_is_refused() {
     assert!(device.check(&small.needs(&device)).is_ok());
 }
 
-/// Every step is the same commands, in no more submissions than steps, reads nothing back, sends little more than the parameters
+/// Every step is the same commands, in few submissions, reads nothing back, sends little more than the parameters
 /// that change, and makes nothing anew once each batch size has been seen.
 fn steps_are_alike(config: &Config) {
     let mut trainer = trainer(gpu(), config);
@@ -845,7 +845,8 @@ fn steps_are_alike(config: &Config) {
     assert_eq!(dispatches.len(), 26);
     assert!(dispatches.iter().all(|count| *count == dispatches[0]), "{dispatches:?}");
     assert!(quiet > 10, "{quiet} steps without a report");
-    assert!(submissions <= quiet, "{submissions} submissions of {quiet} steps");
+    // A machine that stalls is taken for a slow one, for a few steps.
+    assert!(submissions <= 2 * quiet, "{submissions} submissions of {quiet} steps");
     assert!(!made.is_empty() && made.iter().all(|count| *count == 0), "{made:?}");
     assert!((1..2048 * made.len() as u64).contains(&uploaded), "{uploaded} bytes in {} steps", made.len());
 }

@@ -311,10 +311,10 @@ impl Gpu {
         let slots = if kernel.varying { &mut recorder.varying } else { &mut recorder.fixed };
         let slot = slots.place(bytemuck::bytes_of(params), kernel.varying, &self.device, &self.queue);
         let page = slot / PAGE;
-        let (pipeline, layout) = recorder
-            .pipelines
-            .entry((kernel.name, kernel.entry))
-            .or_insert_with(|| compile(&self.device, kernel, self.options.checked));
+        let (pipeline, layout) = recorder.pipelines.entry((kernel.name, kernel.entry)).or_insert_with(|| {
+            recorder.pace.compiled();
+            compile(&self.device, kernel, self.options.checked)
+        });
         let key = GroupKey {
             kernel: (kernel.name, kernel.entry),
             varying: kernel.varying,

@@ -9,6 +9,8 @@ const WANTED: Duration = Duration::from_millis(50);
 const MOST_STEPS: u32 = 16;
 /// Dispatches that go together before anything is known.
 const FIRST: u32 = 16;
+/// And at most.
+const MOST: u32 = 4096;
 
 /// What is recorded, and how much goes together.
 pub(super) struct Pace {
@@ -16,13 +18,14 @@ pub(super) struct Pace {
     steps: u32, // whole ones among them
     step: u32,  // dispatches of the step under way
     together: u32,
+    compiled: bool,   // a kernel for what is recorded
     fit: Option<u32>, // how many may go together, by what was measured since a step's end
     clock: Clock,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { held: 0, steps: 0, step: 0, together: FIRST, fit: None, clock: Clock::default() }
+        Self { held: 0, steps: 0, step: 0, together: FIRST, compiled: false, fit: None, clock: Clock::default() }
     }
 }
 
@@ -38,21 +41,27 @@ impl Pace {
         self.step += 1;
     }
 
-    /// Takes note of a step that is recorded; whether it is time to hand over.
+    /// Takes note of a kernel that is compiled: what comes with it does not tell how long it takes.
+    pub fn compiled(&mut self) {
+        self.compiled = true;
+    }
+
+    /// Takes note of a step that is recorded, or of what a read ends; whether it is time to hand over.
     pub fn step(&mut self) -> bool {
         self.steps += 1;
         // More only if no part of a step was too long for that; at most twice as many.
         if let Some(fit) = self.fit.take() {
-            self.together = self.together.max(fit.min(self.together.saturating_mul(2)));
+            self.together = self.together.max(fit.min(self.together.saturating_mul(2)).min(MOST));
         }
         let next = std::mem::take(&mut self.step);
-        self.steps == MOST_STEPS || self.held + next > self.together
+        self.steps >= MOST_STEPS || self.held + next > self.together
     }
 
     /// Hands over all that is recorded, which is `commands`. Waits until what was handed over before is done, so that no more
     /// than one submission is on its way; a browser cannot wait.
     pub fn submit(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, commands: wgpu::CommandBuffer) {
         let held = self.handed_over();
+        let held = if std::mem::take(&mut self.compiled) { 0 } else { held };
         self.clock.submit(held, device, queue, commands).into_iter().for_each(|lap| self.took(&lap));
     }
 
@@ -62,7 +71,7 @@ impl Pace {
     }
 
     fn took(&mut self, lap: &Lap) {
-        // Copies alone.
+        // Copies alone, or new kernels.
         if lap.dispatches == 0 {
             return;
         }
@@ -82,7 +91,8 @@ struct Lap {
 }
 
 /// While a device is kept busy, the waits for two submissions in a row end as far apart as the second one took. If it was not,
-/// it took no longer than that, and no less than one waited for it; or than to hand it over, where that is to do it.
+/// it took no longer than that, and no less than one waited for it, or than the call took that handed it over: some drivers compute
+/// in that call.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Default)]
 struct Clock(Option<Running>);
@@ -150,7 +160,8 @@ impl Clock {
             let now = web_time::Instant::now();
             let mut done = done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let time = now - done.last.map_or(begun, |last| begun.max(last));
-            done.laps.push(Lap { dispatches, least: time, most: time });
+            // A browser may tell late: it waits until nothing else is to be done, or for its next look at the device.
+            done.laps.push(Lap { dispatches, least: time.saturating_sub(2 * WANTED), most: time });
             done.last = Some(now);
         });
         std::mem::take(&mut self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).laps)
@@ -161,7 +172,7 @@ impl Clock {
 mod tests {
     use super::*;
 
-    /// A device, and the milliseconds that each dispatch takes which waits for a submission.
+    /// A device, and the milliseconds of each dispatch that is not handed over yet.
     #[derive(Default)]
     struct Device {
         pace: Pace,
