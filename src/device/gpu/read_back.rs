@@ -23,6 +23,7 @@ impl Gpu {
         let encoder = recorder.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
         encoder.copy_buffer_to_buffer(buffer, from, &staging, 0, size);
         recorder.counts.read += size;
+        // What is only ever read, such as forecasts, has no other steps.
         _ = recorder.pace.step();
         self.flush(recorder);
         staging
