@@ -77,8 +77,8 @@ pub struct Row {
 /// Those of the device.
 pub async fn measure(gpu: &mut Gpu, clock: fn() -> f64) -> Result<Measured> {
     let suited = Tuning::suited_to(gpu.is_software());
-    let candidates = &Tuning::CANDIDATES;
-    let rows = times(gpu, clock, candidates, PRODUCTS.len(), SHORT, &products).await?;
+    let candidates = Tuning::CANDIDATES.map(|(name, kind)| (name, Tuning { operations: suited.operations, ..kind }));
+    let rows = times(gpu, clock, &candidates, PRODUCTS.len(), SHORT, &products).await?;
     let kind = candidates.iter().position(|(_, tuning)| *tuning == suited).expect("a candidate");
     let (chosen, _) = choose(&rows, &whole(rows.len()), (kind, usize::MAX));
     let hidden = PRODUCTS.iter().map(|size| size[2]).take(rows[0].seconds.len()).collect();

@@ -6,7 +6,7 @@ mod common;
 use bptt::checkpoint::Checkpoint;
 use bptt::config::{Config, Head, InitScheme, LossKind, LrSchedule, OptimizerKind, Precision};
 use bptt::data::{Dataset, Series};
-use bptt::device::{Cpu, Device, Gpu, Need, Tuning};
+use bptt::device::{Cpu, Device, Gpu, Need, Recurrence, Tuning};
 use bptt::error::Error;
 use bptt::forecaster::Forecaster;
 use bptt::interop::{Model, ModelInfo};
@@ -888,5 +888,26 @@ fn a_step_takes_few_dispatches() {
         assert!(matches!(next(&mut trainer), Some(Event::Step(_))));
         let dispatches = trainer.device().counts().dispatches - before;
         assert!((10..=20).contains(&dispatches), "{dispatches} at H = {hidden_size}, T = {window}");
+    }
+}
+
+/// What one dispatch would take too long for is done by several: more of them, and the same bits, unless layers then go side by
+/// side, where the first one's inputs are multiplied by themselves.
+#[test]
+fn long_dispatches_are_cut() {
+    let config = Config { window: 9, hidden_size: 20, num_layers: 2, batch_size: 16, ..config() };
+    let recurrence = Recurrence { inputs: 0, ..Tuning::HARDWARE.recurrence };
+    for tuning in [Tuning::SOFTWARE, Tuning { recurrence, ..Tuning::HARDWARE }] {
+        let [whole, cut] = [0, 10_000].map(|operations| {
+            let device = common::tuned(Tuning { operations, ..tuning });
+            let data = dataset(noisy_sine(), &config);
+            let mut trainer = Trainer::new(device, config.clone(), data, None).expect("a trainer");
+            for _ in 0..3 {
+                assert!(matches!(next(&mut trainer), Some(Event::Step(_))));
+            }
+            (trainer.device().counts().dispatches, checkpoint(&mut trainer).parameters)
+        });
+        assert!(cut.0 > whole.0 + 60, "{} dispatches, cut {}", whole.0, cut.0);
+        assert_eq!(whole.1, cut.1);
     }
 }

@@ -1,6 +1,8 @@
 //! How kernels are carried out: what is fastest differs between adapters, and what is computed does not, but for the order of
 //! long sums and so the last bits.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 /// The tiles of a matrix product.
@@ -41,6 +43,10 @@ pub struct Tuning {
     pub large_from: usize,
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
+    /// Operations of a product's dispatch at most, and of one that walks through time, so that none takes much longer than
+    /// 100 ms; 0 for any number. A dispatch for a time step is never cut.
+    #[serde(default)] // A run that was begun before there was such a limit goes on without.
+    pub operations: u64,
     /// The recurrence.
     pub recurrence: Recurrence,
 }
@@ -180,11 +186,21 @@ impl Recurrence {
 
 impl Tuning {
     /// For a software rasteriser.
-    pub const SOFTWARE: Self =
-        Self { tile: Tile::Direct, large_from: usize::MAX, workgroups: 1, recurrence: Recurrence::SOFTWARE };
+    pub const SOFTWARE: Self = Self {
+        tile: Tile::Direct,
+        large_from: usize::MAX,
+        workgroups: 1,
+        operations: 1 << 26,
+        recurrence: Recurrence::SOFTWARE,
+    };
     /// For a GPU: enough workgroups for a large one, and large tiles where they too keep it busy.
-    pub const HARDWARE: Self =
-        Self { tile: Tile::Medium, large_from: 256, workgroups: 512, recurrence: Recurrence::HARDWARE };
+    pub const HARDWARE: Self = Self {
+        tile: Tile::Medium,
+        large_from: 256,
+        workgroups: 512,
+        operations: 1 << 36,
+        recurrence: Recurrence::HARDWARE,
+    };
 
     /// What suits an adapter by its kind.
     pub fn suited_to(software: bool) -> Self {
@@ -206,6 +222,23 @@ impl Tuning {
         if Tile::Large.count(rows, columns).saturating_mul(parts) >= self.large_from { Tile::Large } else { self.tile }
     }
 
+    /// How many of `count` items a dispatch takes where each takes so many operations: a multiple of `step`, and about as many in
+    /// each.
+    pub fn at_a_time(&self, count: usize, step: usize, operations: u64) -> usize {
+        let most = (self.operations / operations.max(1)).min(count as u64) as usize;
+        if self.operations == 0 || most == count {
+            return count.max(1);
+        }
+        let dispatches = count.div_ceil((most / step * step).max(step));
+        count.div_ceil(dispatches).next_multiple_of(step)
+    }
+
+    /// `count` items in ranges of so many.
+    pub fn pieces(&self, count: usize, step: usize, operations: u64) -> impl Iterator<Item = Range<usize>> {
+        let each = self.at_a_time(count, step, operations);
+        (0..count).step_by(each).map(move |begin| begin..count.min(begin + each))
+    }
+
     /// How many parts sums of `terms` are cut into, of products that have `tiles` tiles each.
     pub fn splits(&self, tiles: usize, terms: usize) -> usize {
         (self.workgroups / tiles.max(1)).min(most_splits(terms)).max(1)
@@ -224,4 +257,23 @@ pub struct Tuned {
 /// Parts have at least 128 terms.
 fn most_splits(terms: usize) -> usize {
     (terms / 128).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tuning;
+
+    #[test]
+    fn pieces_are_short_and_alike() {
+        let pieces = |operations, count, step, each| {
+            let tuning = Tuning { operations, ..Tuning::SOFTWARE };
+            tuning.pieces(count, step, each).map(|piece| (piece.start, piece.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces(0, 65, 64, u64::MAX), [(0, 65)], "no limit");
+        assert_eq!(pieces(650, 65, 64, 10), [(0, 65)], "just short enough");
+        assert_eq!(pieces(640, 65, 64, 10), [(0, 64), (64, 1)]);
+        assert_eq!(pieces(1, 130, 64, 10), [(0, 64), (64, 64), (128, 2)], "no piece is less than a step");
+        assert_eq!(pieces(400, 50, 1, 10), [(0, 25), (25, 25)]);
+        assert_eq!(pieces(7, 0, 64, 10), []);
+    }
 }

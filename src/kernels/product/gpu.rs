@@ -1,7 +1,7 @@
 //! On the GPU: tiles of C, one a workgroup; a long summed dimension is cut into parts that are added in a fixed order.
 
 use super::tiles::{TileKernels, tile_kernels};
-use super::{Onto, Product, ProductShape};
+use super::{Matrix, Onto, Product, ProductShape};
 use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
 
 params! {
@@ -40,11 +40,11 @@ impl Gpu {
         &self,
         shape: &ProductShape,
         [a, b, c]: [&<Self as Device>::Buffer; 3],
-        onto: Onto<<Self as Device>::Buffer>,
+        onto: &Onto<<Self as Device>::Buffer>,
         (tile, splits): (Tile, usize),
     ) {
         // A buffer for the binding even where there is no bias.
-        let (bias, biases) = if let Onto::Biases(bias, biases) = onto { (bias, biases) } else { (b, &[][..]) };
+        let (bias, biases) = if let Onto::Biases(bias, biases) = onto { (*bias, *biases) } else { (b, &[][..]) };
         assert!(biases.len() <= 2, "{} biases", biases.len());
         let params = ProductParams {
             m: shape.m as u32,
@@ -67,6 +67,22 @@ impl Gpu {
         let ProductShape { m, n, k, .. } = *shape;
         self.cost(Cost::new(2 * m * n * k, m * k + k * n + m * n * splits));
         self.run(PRODUCT.of(tile, self.half()), &params, &[a, b, bias, c], [x, y, splits as u32]);
+    }
+
+    /// Rows of C by rows, as many as a dispatch may take.
+    fn whole_product(
+        &self,
+        shape: &ProductShape,
+        buffers: [&<Self as Device>::Buffer; 3],
+        onto: Onto<<Self as Device>::Buffer>,
+        tile: Tile,
+    ) {
+        let &ProductShape { m, n, k, a, c, .. } = shape;
+        for rows in self.tuning().pieces(m, tile.size().0, 2 * n as u64 * k as u64) {
+            let a = Matrix { offset: a.offset + rows.start * a.row, ..a };
+            let piece = ProductShape { m: rows.len(), a, c: c + rows.start * n, ..*shape };
+            self.dispatch_product(&piece, buffers, &onto, (tile, 1));
+        }
     }
 
     /// Adds the partial sums, in their order, to `c` from `place` on.
@@ -99,7 +115,7 @@ impl Product for Gpu {
         c: &mut Self::Buffer,
     ) {
         let tile = self.tile_of(shape.m, shape.n, shape.k, false);
-        self.dispatch_product(shape, [a, b, c], onto, (tile, 1));
+        self.whole_product(shape, [a, b, c], onto, tile);
     }
 
     fn product_add(
@@ -112,9 +128,9 @@ impl Product for Gpu {
     ) {
         let (tile, splits) = self.cut(shape.m, shape.n, shape.k);
         if splits == 1 {
-            return self.dispatch_product(shape, [a, b, c], Onto::Kept, (tile, 1));
+            return self.whole_product(shape, [a, b, c], Onto::Kept, tile);
         }
-        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], Onto::Zero, (tile, splits));
+        self.dispatch_product(&ProductShape { c: 0, ..*shape }, [a, b, scratch], &Onto::Zero, (tile, splits));
         let count = shape.m * shape.n;
         self.reduce_splits(&Splits { count, splits, first: 0, stride: count }, scratch, shape.c, c);
     }

@@ -53,12 +53,22 @@ impl Gpu {
             // Tiles straight from storage take one map: what lies where would be decided at every number.
             let direct = self.weight_tile(&rest[0].size()) == Tile::Direct;
             let (maps, after) = rest.split_at(if direct { 1 } else { lie_together(rest) });
-            self.partial_sums(maps, sums);
+            let tile = self.tile_together(maps);
+            let each = |map: &Affine<_>| 2 * map.rows as u64 * columns(&map.size()) as u64;
+            for outputs in self.tuning().pieces(maps[0].outputs, tile.size().0, maps.iter().map(each).sum()) {
+                let piece: Vec<_> = maps.iter().map(|map| map.of_outputs(outputs.clone())).collect();
+                self.partial_sums(&piece, sums, tile);
+            }
             rest = after;
         }
     }
 
-    fn partial_sums(&self, maps: &[Affine<GpuBuffer>], sums: &Sums) {
+    /// The tiles of maps that lie together, whose first may have another width of x.
+    fn tile_together(&self, maps: &[Affine<GpuBuffer>]) -> Tile {
+        self.weight_tile(&widest(maps))
+    }
+
+    fn partial_sums(&self, maps: &[Affine<GpuBuffer>], sums: &Sums, tile: Tile) {
         let (map, next) = (&maps[0], &maps[1.min(maps.len() - 1)]);
         let whole = [&map.x, &map.h].into_iter().flatten().all(|input| input.rows.column == 1);
         assert!(whole && map.d.1.column == 1, "rows in pieces");
@@ -100,8 +110,7 @@ impl Gpu {
             splits: sums.splits as u32,
             rows_per_split: map.rows.div_ceil(sums.splits) as u32,
         };
-        let size = if x_width > next_x_width { map.size() } else { next.size() };
-        let tile = self.weight_tile(&size);
+        let size = widest(maps);
         let (mut operations, mut moved) = (0, 0);
         for map in maps {
             let AffineSize { rows, outputs, widths, bias } = map.size();
@@ -119,6 +128,12 @@ impl Gpu {
         let grid = [across, down, (maps.len() * sums.splits) as u32];
         self.run(WEIGHTS.of(tile, half), &params, &[buffers[0], buffers[1], buffers[2], sums.to], grid);
     }
+}
+
+/// The size of the widest of maps that lie together: the first or any other.
+fn widest(maps: &[Affine<GpuBuffer>]) -> AffineSize {
+    let [first, next] = [&maps[0], &maps[1.min(maps.len() - 1)]].map(Affine::size);
+    if first.widths[0] > next.widths[0] { first } else { next }
 }
 
 fn values<'a>(input: &Option<AffineInput<'a, GpuBuffer>>) -> Option<&'a GpuBuffer> {

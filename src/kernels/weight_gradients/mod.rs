@@ -62,7 +62,28 @@ pub struct AffineSize {
     pub bias: bool,
 }
 
-impl<B> Affine<'_, B> {
+impl<'a, B> Affine<'a, B> {
+    /// The same map with these outputs alone.
+    fn of_outputs(&self, outputs: Range<usize>) -> Self {
+        let (first, (d, at)) = (outputs.start, self.d);
+        let input = |input: &Option<AffineInput<'a, B>>| {
+            input.as_ref().map(|&AffineInput { values, rows, width, weight }| AffineInput {
+                values,
+                rows,
+                width,
+                weight: weight + first * width,
+            })
+        };
+        Self {
+            rows: self.rows,
+            outputs: outputs.len(),
+            d: (d, Matrix { offset: at.offset + first * at.column, ..at }),
+            x: input(&self.x),
+            h: input(&self.h),
+            biases: self.biases.iter().map(|place| place + first).collect(),
+        }
+    }
+
     pub(super) fn size(&self) -> AffineSize {
         let width = |input: &Option<AffineInput<B>>| input.as_ref().map_or(0, |input| input.width);
         let Self { rows, outputs, .. } = *self;

@@ -357,10 +357,17 @@ impl<'a> Recurrences<'a> {
     fn chunk(&self, back: bool) -> usize {
         // Where layers walk back side by side, unless that is too few for one more dispatch.
         const LEAST: usize = 16;
-        let steps = self.pass.packing.steps();
+        let (shape, steps) = (self.pass.shape, self.pass.packing.steps());
+        let together = match self.company {
+            Company::None => 1,
+            Company::Directions => 2,
+            Company::Layers => shape.num_layers,
+        };
+        let of_step = 2 * (shape.gates() * shape.width()) as u64 * (self.pass.batch() * together) as u64;
+        let most = self.gpu.tuning().at_a_time(self.tiles.steps, 1, of_step);
         match self.company {
-            Company::Layers if back => steps.div_ceil(self.tiles.chunks).max(LEAST).min(self.tiles.steps),
-            _ => self.tiles.steps,
+            Company::Layers if back => steps.div_ceil(self.tiles.chunks).max(LEAST).min(most),
+            _ => most,
         }
     }
 
