@@ -892,7 +892,7 @@ fn a_step_takes_few_dispatches() {
 }
 
 /// What one dispatch would take too long for is done by several: more of them, and the same bits, unless layers then go side by
-/// side, where the first one's inputs are multiplied by themselves.
+/// side, where the first one's inputs are multiplied by themselves, or weights' gradients are summed a few hundred rows at a time.
 #[test]
 fn long_dispatches_are_cut() {
     let config = Config { window: 9, hidden_size: 20, num_layers: 2, batch_size: 16, ..config() };

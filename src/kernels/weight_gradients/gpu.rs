@@ -25,6 +25,9 @@ fn columns(size: &AffineSize) -> usize {
     size.widths.iter().map(|width| width.next_multiple_of(8)).sum::<usize>() + if size.bias { 8 } else { 0 }
 }
 
+/// The fewest rows whose sums are a dispatch of their own, where one would take too long otherwise.
+const ROWS: usize = 256;
+
 /// Where the sums over the rows go: to the gradients themselves, or split by split to scratch.
 struct Sums<'a> {
     to: &'a GpuBuffer,
@@ -54,10 +57,14 @@ impl Gpu {
             let direct = self.weight_tile(&rest[0].size()) == Tile::Direct;
             let (maps, after) = rest.split_at(if direct { 1 } else { lie_together(rest) });
             let tile = self.tile_together(maps);
-            let each = |map: &Affine<_>| 2 * map.rows as u64 * columns(&map.size()) as u64;
-            for outputs in self.tuning().pieces(maps[0].outputs, tile.size().0, maps.iter().map(each).sum()) {
-                let piece: Vec<_> = maps.iter().map(|map| map.of_outputs(outputs.clone())).collect();
-                self.partial_sums(&piece, sums, tile);
+            let (rows, of_row) = (maps[0].rows, 2 * maps.iter().map(|map| columns(&map.size()) as u64).sum::<u64>());
+            for outputs in self.tuning().pieces(maps[0].outputs, tile.size().0, rows as u64 * of_row) {
+                // Parts of sums that are cut are not added to what is there, so they stay whole.
+                let whole = if sums.splits > 1 { rows } else { ROWS };
+                for rows in self.tuning().pieces(rows, whole, outputs.len() as u64 * of_row) {
+                    let piece: Vec<_> = maps.iter().map(|map| map.part(rows.clone(), outputs.clone())).collect();
+                    self.partial_sums(&piece, sums, tile);
+                }
             }
             rest = after;
         }

@@ -63,21 +63,22 @@ pub struct AffineSize {
 }
 
 impl<'a, B> Affine<'a, B> {
-    /// The same map with these outputs alone.
-    fn of_outputs(&self, outputs: Range<usize>) -> Self {
+    /// The same map with these rows and outputs alone.
+    fn part(&self, rows: Range<usize>, outputs: Range<usize>) -> Self {
         let (first, (d, at)) = (outputs.start, self.d);
+        let from = |at: Matrix| Matrix { offset: at.offset + rows.start * at.row, ..at };
         let input = |input: &Option<AffineInput<'a, B>>| {
             input.as_ref().map(|&AffineInput { values, rows, width, weight }| AffineInput {
                 values,
-                rows,
+                rows: from(rows),
                 width,
                 weight: weight + first * width,
             })
         };
         Self {
-            rows: self.rows,
+            rows: rows.len(),
             outputs: outputs.len(),
-            d: (d, Matrix { offset: at.offset + first * at.column, ..at }),
+            d: (d, Matrix { offset: from(at).offset + first * at.column, ..at }),
             x: input(&self.x),
             h: input(&self.h),
             biases: self.biases.iter().map(|place| place + first).collect(),
