@@ -4,7 +4,7 @@
     python benches/compiled/compiled.py [--arch sm_90] [--keep FOLDER] [FILTER ...]
 
 naga writes each kernel in Metal's language, `metal.h` gives that a meaning in CUDA's C++. A Vulkan driver has a compiler of
-its own, which is related and need not choose alike.
+its own, which is related and need not choose alike: `cargo run --release -- driver` here asks that, of 16-bit kernels too.
 """
 
 import argparse
