@@ -198,7 +198,7 @@ impl Tuning {
         tile: Tile::Medium,
         large_from: 256,
         workgroups: 512,
-        operations: 1 << 36,
+        operations: 1 << 38,
         recurrence: Recurrence::HARDWARE,
     };
 
