@@ -229,8 +229,13 @@ impl Gpu {
         })?;
         let faults = watch(&device);
         let key = adapter::key(&info);
-        let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| tuned.tuning);
         let by_kind = Tuning::suited_to(info.device_type == wgpu::DeviceType::Cpu);
+        // What was measured before there was a limit gets that, too.
+        let limited = |tuning: Tuning| match tuning.operations {
+            0 => Tuning { operations: by_kind.operations, ..tuning },
+            _ => tuning,
+        };
+        let measured = options.tuned.iter().rfind(|tuned| tuned.adapter == key).map(|tuned| limited(tuned.tuning));
         let profiler = (TIMES && options.profile).then(|| Profiler::new(&device));
         // Browsers mostly keep it to themselves.
         let name = if info.name.is_empty() { "WebGPU".to_owned() } else { info.name };

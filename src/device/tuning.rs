@@ -44,7 +44,8 @@ pub struct Tuning {
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
     /// Operations of a product's dispatch at most, and of one that walks through time, so that none takes much longer than
-    /// 100 ms; 0 for any number. A dispatch for a time step is never cut.
+    /// 100 ms in software or on a large GPU, nor a small one's whole 2 s before it is stopped; 0 for any number. A dispatch for a time
+    /// step, a tile, and the parts of a sum are never cut.
     #[serde(default)] // A run that was begun before there was such a limit goes on without.
     pub operations: u64,
     /// The recurrence.
@@ -68,7 +69,7 @@ pub struct Recurrence {
     pub groups: usize,
     /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
     pub blocks: usize,
-    /// Time steps that one dispatch walks. Longer ways take several, so that none keeps a device from its other work for
+    /// Time steps that one dispatch walks at most, fewer where [`Tuning::operations`] says so. Longer ways take several, so that none keeps a device from its other work for
     /// long.
     pub steps: usize,
     /// In how many chunks the steps of a stack are walked back, a layer one chunk after the one above it, so that layers walk side
@@ -222,8 +223,8 @@ impl Tuning {
         if Tile::Large.count(rows, columns).saturating_mul(parts) >= self.large_from { Tile::Large } else { self.tile }
     }
 
-    /// How many of `count` items a dispatch takes where each takes so many operations: a multiple of `step`, and about as many in
-    /// each.
+    /// How many of `count` items a dispatch takes where each takes so many operations: all, or a multiple of `step`, and about as
+    /// many in each dispatch but for the last.
     pub fn at_a_time(&self, count: usize, step: usize, operations: u64) -> usize {
         let most = (self.operations / operations.max(1)).min(count as u64) as usize;
         if self.operations == 0 || most == count {

@@ -25,7 +25,7 @@ fn columns(size: &AffineSize) -> usize {
     size.widths.iter().map(|width| width.next_multiple_of(8)).sum::<usize>() + if size.bias { 8 } else { 0 }
 }
 
-/// The fewest rows whose sums are a dispatch of their own, where one would take too long otherwise.
+/// The fewest rows, but for the last of them, whose sums are a dispatch of their own, where one would take too long otherwise.
 const ROWS: usize = 256;
 
 /// Where the sums over the rows go: to the gradients themselves, or split by split to scratch.

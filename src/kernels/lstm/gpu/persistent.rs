@@ -364,7 +364,7 @@ impl<'a> Recurrences<'a> {
             Company::Layers => shape.num_layers,
         };
         let of_step = 2 * (shape.gates() * shape.width()) as u64 * (self.pass.batch() * together) as u64;
-        let most = self.gpu.tuning().at_a_time(self.tiles.steps, 1, of_step);
+        let most = self.gpu.tuning().at_a_time(steps.min(self.tiles.steps), 1, of_step);
         match self.company {
             Company::Layers if back => steps.div_ceil(self.tiles.chunks).max(LEAST).min(most),
             _ => most,
