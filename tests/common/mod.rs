@@ -92,13 +92,13 @@ pub fn persistent(threads: usize, sequences: usize, blocks: usize, steps: usize)
     Recurrence { persistent_to: usize::MAX, threads, sequences, blocks, steps, inputs: 4, ..STEPS }
 }
 
-/// Every kind of tile, each with sums cut into many parts and with whole ones, and each dispatch as short as can be.
+/// Every kind of tile, each with sums cut into many parts and with whole ones, and whole or
+/// cut into the shortest dispatches.
 pub fn tunings() -> Vec<Tuning> {
     let tiles = [Tuning::SOFTWARE, Tuning::HARDWARE, Tuning { large_from: 1, ..Tuning::HARDWARE }];
-    tiles
-        .into_iter()
-        .flat_map(|tuning| [1, 512].map(|workgroups| Tuning { workgroups, operations: 1, ..tuning }))
-        .collect()
+    let cuts = [(1, 0), (1, 1), (512, 1)];
+    let cut = |tuning| cuts.map(|(workgroups, operations)| Tuning { workgroups, operations, ..tuning });
+    tiles.into_iter().flat_map(cut).collect()
 }
 
 /// The adapter with products of 16-bit numbers, in tiles of every kind that it has: each number by itself and matrices. None if
