@@ -69,8 +69,8 @@ pub struct Recurrence {
     pub groups: usize,
     /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
     pub blocks: usize,
-    /// Time steps that one dispatch walks at most, fewer where [`Tuning::operations`] says so. Longer ways take several, so that none keeps a device from its other work for
-    /// long.
+    /// Time steps that one dispatch walks at most, fewer where [`Tuning::operations`] says so. Longer ways take several, so that
+    /// none keeps a device from its other work for long.
     pub steps: usize,
     /// In how many chunks the steps of a stack are walked back, a layer one chunk after the one above it, so that layers walk side
     /// by side; 1 for one layer after the other. Chunks have at least 16 steps, and no more than a dispatch walks. Each chunk is

@@ -92,8 +92,8 @@ pub fn persistent(threads: usize, sequences: usize, blocks: usize, steps: usize)
     Recurrence { persistent_to: usize::MAX, threads, sequences, blocks, steps, inputs: 4, ..STEPS }
 }
 
-/// Every kind of tile, each with sums cut into many parts and with whole ones, and whole or
-/// cut into the shortest dispatches.
+/// Every kind of tile, each with sums cut into many parts and with whole ones, in whole dispatches and in the
+/// shortest.
 pub fn tunings() -> Vec<Tuning> {
     let tiles = [Tuning::SOFTWARE, Tuning::HARDWARE, Tuning { large_from: 1, ..Tuning::HARDWARE }];
     let cuts = [(1, 0), (1, 1), (512, 1)];

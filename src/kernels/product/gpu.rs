@@ -69,7 +69,7 @@ impl Gpu {
         self.run(PRODUCT.of(tile, self.half()), &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
-    /// Rows of C by rows, as many as a dispatch may take.
+    /// A product whose sums are not cut, as many rows of C at a time as a dispatch may take.
     fn whole_product(
         &self,
         shape: &ProductShape,

@@ -56,23 +56,18 @@ impl Gpu {
             // Tiles straight from storage take one map: what lies where would be decided at every number.
             let direct = self.weight_tile(&rest[0].size()) == Tile::Direct;
             let (maps, after) = rest.split_at(if direct { 1 } else { lie_together(rest) });
-            let tile = self.tile_together(maps);
+            let tile = self.weight_tile(&widest(maps));
             let (rows, of_row) = (maps[0].rows, 2 * maps.iter().map(|map| columns(&map.size()) as u64).sum::<u64>());
             for outputs in self.tuning().pieces(maps[0].outputs, tile.size().0, rows as u64 * of_row) {
                 // Parts of sums that are cut are not added to what is there, so they stay whole.
-                let whole = if sums.splits > 1 { rows } else { ROWS };
-                for rows in self.tuning().pieces(rows, whole, outputs.len() as u64 * of_row) {
+                let least = if sums.splits > 1 { rows } else { ROWS };
+                for rows in self.tuning().pieces(rows, least, outputs.len() as u64 * of_row) {
                     let piece: Vec<_> = maps.iter().map(|map| map.part(rows.clone(), outputs.clone())).collect();
                     self.partial_sums(&piece, sums, tile);
                 }
             }
             rest = after;
         }
-    }
-
-    /// The tiles of maps that lie together, whose first may have another width of x.
-    fn tile_together(&self, maps: &[Affine<GpuBuffer>]) -> Tile {
-        self.weight_tile(&widest(maps))
     }
 
     fn partial_sums(&self, maps: &[Affine<GpuBuffer>], sums: &Sums, tile: Tile) {
