@@ -19,13 +19,16 @@ pub fn tile_size(pass: &Pass) -> usize {
 
 /// With `threads` of them. A multiple of four, as the masks are drawn.
 fn tile_for(pass: &Pass, threads: usize) -> usize {
-    let (batch, most) = (pass.packing.batch(), most(!pass.packing.is_even()));
-    batch.div_ceil(threads.max(batch.div_ceil(most))).next_multiple_of(4)
+    let batch = pass.packing.batch();
+    batch.div_ceil(threads.max(least_tiles(batch, !pass.packing.is_even()))).next_multiple_of(4)
 }
 
-/// Tiles of sequences of unequal length have unequal work: smaller ones can be shared out more evenly.
-fn most(ragged: bool) -> usize {
-    if ragged { 16 } else { 32 }
+/// Tiles that a batch is cut into by itself: of 32 sequences at most, of 16 as long as that makes two, so that there are groups whose
+/// gradients of the weights are summed on the way and not read once more from memory. Sequences of unequal length have unequal
+/// work: of 16 always, which can be shared out more evenly.
+fn least_tiles(batch: usize, ragged: bool) -> usize {
+    let small = batch.div_ceil(16);
+    if ragged { small } else { batch.div_ceil(32).max(small.min(2).min(Groups::MOST)) }
 }
 
 /// Sequences whose gradients of the weights are summed by themselves, before the sums of all of them are added up: the same ones
@@ -81,7 +84,7 @@ impl Groups {
 
     /// Elements of the sums of all groups of the largest batch.
     pub fn sums_len(shape: &LstmShape) -> usize {
-        let groups = shape.batch.div_ceil(most(shape.ragged)).min(Self::MOST);
+        let groups = least_tiles(shape.batch, shape.ragged).min(Self::MOST);
         let columns = |layer| shape.layer_inputs(layer) + shape.width() + usize::from(shape.bias);
         let layers = (0..shape.num_layers).filter(|&layer| groups > 1 && Self::suit(shape, layer)).map(columns);
         groups * shape.directions() * shape.gates() * layers.sum::<usize>()
@@ -257,7 +260,7 @@ impl<'a, F> Before<'a, F> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Groups, most, tile_for};
+    use super::{Groups, least_tiles, tile_for};
     use crate::kernels::{LstmShape, Packing, Pass};
 
     #[test]
@@ -267,7 +270,7 @@ mod tests {
             let (packing, _) = Packing::new(&lengths, 2).unwrap();
             let shape = LstmShape { steps: 2, batch, ragged: uneven, ..LstmShape::default() };
             let pass = Pass { shape: &shape, packing: &packing, draw: None, first_step: 0 };
-            let tiles = batch.div_ceil(most(uneven));
+            let tiles = least_tiles(batch, uneven);
             let Some(groups) = Groups::of(&pass) else {
                 assert!(tiles == 1, "{batch} sequences in {tiles} tiles");
                 continue;
