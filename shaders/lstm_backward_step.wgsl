@@ -21,7 +21,8 @@
 @group(0) @binding(8) var<storage, read_write> d_h: array<f32>;      // [rows, P], if projected or normalised
 
 @compute @workgroup_size(16, 4)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
@@ -46,7 +47,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 // d_h_t, kept for the gradient of W_hr and for layer normalisation.
 @compute @workgroup_size(16, 4)
-fn project(@builtin(global_invocation_id) id: vec3u) {
+fn project(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;
@@ -61,7 +63,8 @@ fn project(@builtin(global_invocation_id) id: vec3u) {
 
 // The gradient of the start h of the sequences that start with this step.
 @compute @workgroup_size(16, 4)
-fn start(@builtin(global_invocation_id) id: vec3u) {
+fn start(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;

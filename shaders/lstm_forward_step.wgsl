@@ -18,7 +18,8 @@
 @group(0) @binding(8) var<storage, read_write> u: array<f32>;      // [rows, H], if projected
 
 @compute @workgroup_size(16, 4)
-fn main(@builtin(global_invocation_id) id: vec3u) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
@@ -35,7 +36,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 // gates += h_{t−1} · W_hhᵀ
 @compute @workgroup_size(16, 4)
-fn recur(@builtin(global_invocation_id) id: vec3u) {
+fn recur(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let j = id.x;
     let n = id.y * 4u;
@@ -50,7 +52,8 @@ fn recur(@builtin(global_invocation_id) id: vec3u) {
 
 // h_t = u_t · W_hrᵀ
 @compute @workgroup_size(16, 4)
-fn project(@builtin(global_invocation_id) id: vec3u) {
+fn project(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+    let id = vec3u(16u, 4u, 1u) * in_whole(group) + local;
     here = step_of(id.z);
     let p = id.x;
     let n = id.y * 4u;

@@ -60,7 +60,8 @@ fn matrices_start(
     step(group, local, subgroup, START);
 }
 
-fn step(group: vec3u, local: u32, subgroup: u32, kind: u32) {
+fn step(dispatched: vec3u, local: u32, subgroup: u32, kind: u32) {
+    let group = in_whole(dispatched);
     let own = step_of(group.z);
     here = own;
     let ongoing = select(own.following, own.present, kind == START);

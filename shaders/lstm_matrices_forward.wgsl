@@ -45,7 +45,8 @@ fn matrices_recur(
     step(group, local, subgroup, true);
 }
 
-fn step(group: vec3u, local: u32, subgroup: u32, alone: bool) {
+fn step(dispatched: vec3u, local: u32, subgroup: u32, alone: bool) {
+    let group = in_whole(dispatched);
     let own = step_of(group.z);
     here = own;
     first = group.y * SEQUENCES;

@@ -47,6 +47,7 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
+    group: u32,      // of the workgroups that the whole batch takes, the dispatch's first
 }
 
 // What a cell walks: steps begin .. end of its direction's way.
@@ -80,7 +81,8 @@ fn way_of(z: u32) -> Way {
 
 // The first sequence of a workgroup. The longest come first in a batch of unequal ones: with `paired` the first workgroup has those,
 // the second the last ones, the third those after the first, and so on.
-fn first_of(x: u32) -> u32 {
+fn first_of(dispatched: u32) -> u32 {
+    let x = params.group + dispatched;
     let last = (params.batch - 1u) / SEQUENCES;
     if params.paired == 0u {
         return x * SEQUENCES;

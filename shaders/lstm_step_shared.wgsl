@@ -46,6 +46,8 @@ struct Params {
     rate_c: f32,
     seed_0: u32,
     seed_1: u32,
+    group_x: u32, // of the whole step's grid, the dispatch's first workgroup
+    group_y: u32,
 }
 
 // A cell's step; `row`, `before` and `next` count the rows of all cells.
@@ -72,6 +74,11 @@ struct Step {
 }
 
 var<private> here: Step;
+
+// A workgroup's place in the grid of the whole step, of which a dispatch may take a part.
+fn in_whole(group: vec3u) -> vec3u {
+    return group + vec3u(params.group_x, params.group_y, 0u);
+}
 
 // The step of the cell in this layer of the grid.
 fn step_of(z: u32) -> Step {

@@ -67,7 +67,8 @@ fn start(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     step(group, local, START);
 }
 
-fn step(group: vec3u, local: u32, kind: u32) {
+fn step(dispatched: vec3u, local: u32, kind: u32) {
+    let group = in_whole(dispatched);
     let own = step_of(group.z);
     here = own;
     let first = group.y * SEQUENCES;

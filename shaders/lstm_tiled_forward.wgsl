@@ -57,7 +57,8 @@ fn recur(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) l
     step(group, local, true);
 }
 
-fn step(group: vec3u, local: u32, alone: bool) {
+fn step(dispatched: vec3u, local: u32, alone: bool) {
+    let group = in_whole(dispatched);
     let own = step_of(group.z);
     here = own;
     let first = group.y * SEQUENCES;

@@ -393,6 +393,32 @@ fn checks_change_no_bit_of_cells_together() {
     }
 }
 
+/// A step that would take long goes in several dispatches, down to one for each workgroup, whether it is one of a dispatch for each
+/// or of one for all.
+#[test]
+fn parts_of_a_step_are_the_whole() {
+    let plain = LstmCase::new([3, 37, 2, 20, 3], true, 1);
+    let noise = Noise { dropout: 0.3, zoneout_h: 0.1, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    let lengths = (0..37).map(|n| 1 + n % 3).collect();
+    let uneven = LstmCase { lengths, from: 0, draw: Some(1), ..plain.clone() };
+    let uneven = [(false, 0), (true, 0), (false, 18), (true, 18)].into_iter().flat_map(|(layer_norm, proj_size)| {
+        let shape = LstmShape { ragged: true, noise, layer_norm, proj_size, ..plain.shape };
+        let both = LstmShape { bidirectional: true, num_layers: 2, ..shape };
+        [shape, both].map(|shape| LstmCase { shape, ..uneven.clone() })
+    });
+    let cases: Vec<_> = uneven.chain([plain.clone()]).collect();
+    // Of one step each: the sums that layer normalisation makes on the way depend on how many a dispatch walks.
+    let by_itself = persistent(16, 8, 4, 1);
+    let in_chunks = Recurrence { chunks: 2, inputs: 0, ..by_itself };
+    for recurrence in [STEPS, tiled(8, 1, 1), stacked(8, 1, 1), by_itself, in_chunks] {
+        let [whole, parts] =
+            [0, 1].map(|operations| common::tuned(Tuning { operations, recurrence, ..Tuning::SOFTWARE }));
+        for case in &cases {
+            assert_eq!(bits(&case.run(&whole)), bits(&case.run(&parts)), "{recurrence:?} {:?}", case.shape);
+        }
+    }
+}
+
 /// A dispatch for each step whose product is of 16-bit numbers, where the adapter has matrices of them; hidden sizes that they do
 /// not fit take 32 bits. The gradients that go in are near 1, where no scale is needed.
 #[test]

@@ -895,9 +895,11 @@ fn a_step_takes_few_dispatches() {
 /// side, where the first one's inputs are multiplied by themselves, or weights' gradients are summed a few hundred rows at a time.
 #[test]
 fn long_dispatches_are_cut() {
-    let config = Config { window: 9, hidden_size: 20, num_layers: 2, batch_size: 16, ..config() };
+    let config = Config { window: 8, hidden_size: 20, num_layers: 2, batch_size: 16, ..config() };
     let recurrence = Recurrence { inputs: 0, ..Tuning::HARDWARE.recurrence };
-    for tuning in [Tuning::SOFTWARE, Tuning { recurrence, ..Tuning::HARDWARE }] {
+    let steps = Recurrence { persistent_to: 0, ..Tuning::HARDWARE.recurrence };
+    let by_steps = [Tuning { recurrence: steps, ..Tuning::SOFTWARE }, Tuning { recurrence: steps, ..Tuning::HARDWARE }];
+    for tuning in [Tuning::SOFTWARE, Tuning { recurrence, ..Tuning::HARDWARE }].into_iter().chain(by_steps) {
         let [whole, cut] = [0, 10_000].map(|operations| {
             let device = common::tuned(Tuning { operations, ..tuning });
             let data = dataset(noisy_sine(), &config);

@@ -44,8 +44,8 @@ pub struct Tuning {
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
     /// Operations of a product's dispatch at most, and of one that walks through time, so that none takes much longer than
-    /// 100 ms in software or on a large GPU, nor a small one's whole 2 s before it is stopped; 0 for any number. A dispatch for a time
-    /// step, a tile, and the parts of a sum are never cut.
+    /// 100 ms in software or on a large GPU, nor a small one's whole 2 s before it is stopped; 0 for any number. A tile, and the parts of
+    /// a sum that go side by side, are never cut.
     #[serde(default)] // A run that was begun before there was such a limit goes on without.
     pub operations: u64,
     /// The recurrence.
@@ -203,6 +203,9 @@ impl Tuning {
         recurrence: Recurrence::HARDWARE,
     };
 
+    /// The fewest terms of a part of a sum, but for the last part.
+    pub const TERMS: usize = 128;
+
     /// What suits an adapter by its kind.
     pub fn suited_to(software: bool) -> Self {
         if software { Self::SOFTWARE } else { Self::HARDWARE }
@@ -255,9 +258,8 @@ pub struct Tuned {
     pub tuning: Tuning,
 }
 
-/// Parts have at least 128 terms.
 fn most_splits(terms: usize) -> usize {
-    (terms / 128).max(1)
+    (terms / Tuning::TERMS).max(1)
 }
 
 #[cfg(test)]

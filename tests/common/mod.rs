@@ -107,7 +107,8 @@ pub fn halves() -> Vec<Gpu> {
     halves_recurring(false, Tuning::HARDWARE.recurrence)
 }
 
-/// The same, made to run the recurrence in one way, with the driver's bounds checks if `checked`.
+/// The same, made to run the recurrence in one way, with the driver's bounds checks if `checked`; those in the largest tiles in the
+/// shortest dispatches.
 pub fn halves_recurring(checked: bool, recurrence: Recurrence) -> Vec<Gpu> {
     let open = |no_matrices: bool, tuning: Tuning| {
         let adapter = std::env::var("BPTT_ADAPTER").ok();
@@ -125,7 +126,9 @@ pub fn halves_recurring(checked: bool, recurrence: Recurrence) -> Vec<Gpu> {
             Err(error) => panic!("{error}"),
         }
     };
-    let tilings = [usize::MAX, 1].map(|large_from| Tuning { large_from, recurrence, ..Tuning::HARDWARE });
+    let tilings = [(usize::MAX, 0), (1, 1)];
+    let tilings =
+        tilings.map(|(large_from, operations)| Tuning { large_from, operations, recurrence, ..Tuning::HARDWARE });
     let mut found = Vec::new();
     for tuning in tilings {
         let best = open(false, tuning);

@@ -2,7 +2,7 @@
 
 use super::tiles::{TileKernels, tile_kernels};
 use super::{Matrix, Onto, Product, ProductShape};
-use crate::device::{Cost, Device, Gpu, Kernel, Tile, grid, kernel, params};
+use crate::device::{Cost, Device, Gpu, Kernel, Tile, Tuning, grid, kernel, params};
 
 params! {
     struct ProductParams {
@@ -69,7 +69,8 @@ impl Gpu {
         self.run(PRODUCT.of(tile, self.half()), &params, &[a, b, bias, c], [x, y, splits as u32]);
     }
 
-    /// A product whose sums are not cut, as many rows of C at a time as a dispatch may take.
+    /// A product whose sums are not cut into parts that go side by side: as many rows of C, or of these as many terms, at a time as a
+    /// dispatch may take.
     fn whole_product(
         &self,
         shape: &ProductShape,
@@ -77,11 +78,22 @@ impl Gpu {
         onto: Onto<<Self as Device>::Buffer>,
         tile: Tile,
     ) {
-        let &ProductShape { m, n, k, a, c, .. } = shape;
+        let &ProductShape { m, n, k, a, b, c } = shape;
         for rows in self.tuning().pieces(m, tile.size().0, 2 * n as u64 * k as u64) {
-            let a = Matrix { offset: a.offset + rows.start * a.row, ..a };
-            let piece = ProductShape { m: rows.len(), a, c: c + rows.start * n, ..*shape };
-            self.dispatch_product(&piece, buffers, &onto, (tile, 1));
+            for terms in self.tuning().pieces(k.max(1), Tuning::TERMS, 2 * n as u64 * rows.len() as u64) {
+                let a = Matrix { offset: a.offset + rows.start * a.row + terms.start * a.column, ..a };
+                let b = Matrix { offset: b.offset + terms.start * b.row, ..b };
+                let piece = ProductShape {
+                    m: rows.len(),
+                    k: terms.end.min(k) - terms.start,
+                    a,
+                    b,
+                    c: c + rows.start * n,
+                    ..*shape
+                };
+                let onto = if terms.start == 0 { &onto } else { &Onto::Kept };
+                self.dispatch_product(&piece, buffers, onto, (tile, 1));
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{Affine, AffineInput, AffineSize, WeightGradients};
-use crate::device::{Cost, Gpu, GpuBuffer, Tile, grid, kernel, params};
+use crate::device::{Cost, Gpu, GpuBuffer, Tile, Tuning, grid, kernel, params};
 use crate::kernels::product::{Splits, TileKernels, tile_kernels};
 use crate::order;
 
@@ -24,9 +24,6 @@ pub(in crate::kernels) static WEIGHTS: TileKernels =
 fn columns(size: &AffineSize) -> usize {
     size.widths.iter().map(|width| width.next_multiple_of(8)).sum::<usize>() + if size.bias { 8 } else { 0 }
 }
-
-/// The fewest rows, but for the last of them, whose sums are a dispatch of their own, where one would take too long otherwise.
-const ROWS: usize = 256;
 
 /// Where the sums over the rows go: to the gradients themselves, or split by split to scratch.
 struct Sums<'a> {
@@ -60,7 +57,7 @@ impl Gpu {
             let (rows, of_row) = (maps[0].rows, 2 * maps.iter().map(|map| columns(&map.size()) as u64).sum::<u64>());
             for outputs in self.tuning().pieces(maps[0].outputs, tile.size().0, rows as u64 * of_row) {
                 // Parts of sums that are cut are not added to what is there, so they stay whole.
-                let least = if sums.splits > 1 { rows } else { ROWS };
+                let least = if sums.splits > 1 { rows } else { Tuning::TERMS };
                 for rows in self.tuning().pieces(rows, least, outputs.len() as u64 * of_row) {
                     let piece: Vec<_> = maps.iter().map(|map| map.part(rows.clone(), outputs.clone())).collect();
                     self.partial_sums(&piece, sums, tile);

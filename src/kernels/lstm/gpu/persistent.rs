@@ -33,6 +33,7 @@ params! {
         w_hr: u32, gains: u32, sums: u32, start: u32, outputs: u32, shared_output: u32, has_start: u32,
         d_y_from: u32, d_y_row: u32, has_final: u32, wants_start: u32, masked: u32,
         zoneout: u32, first_step: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        group: u32,
     }
 }
 static STEPS: Kernel = kernel!("lstm_steps", StepsParams, [Read, Write]);
@@ -363,12 +364,17 @@ impl<'a> Recurrences<'a> {
             Company::Directions => 2,
             Company::Layers => shape.num_layers,
         };
-        let of_step = 2 * (shape.gates() * shape.width()) as u64 * (self.pass.batch() * together) as u64;
-        let most = self.gpu.tuning().at_a_time(steps.min(self.tiles.steps), 1, of_step);
+        let most = self.gpu.tuning().at_a_time(steps.min(self.tiles.steps), 1, self.of_step(together));
         match self.company {
             Company::Layers if back => steps.div_ceil(self.tiles.chunks).max(LEAST).min(most),
             _ => most,
         }
+    }
+
+    /// Operations of the products of one step of so many cells.
+    fn of_step(&self, cells: usize) -> u64 {
+        let shape = self.pass.shape;
+        2 * (shape.gates() * shape.width()) as u64 * (self.pass.batch() * cells) as u64
     }
 
     /// The chunks that dispatch `index` takes of `cells`, which go together, on the way forward or on the way `back`: each cell
@@ -414,7 +420,7 @@ impl<'a> Recurrences<'a> {
         inputs: usize,
         tape: &Tape,
     ) {
-        let (gpu, shape) = (self.gpu, self.pass.shape);
+        let shape = self.pass.shape;
         let (h_0, c_0) = start.map_or((params_of, params_of), |start| (&start.h, &start.c));
         let places = shape.cell(0, 0);
         let (b_ih, b_hh) = places.bias.unwrap_or_default();
@@ -436,7 +442,7 @@ impl<'a> Recurrences<'a> {
             ..self.params(turn, false, cell)
         };
         let buffers = [&tape.packed, h_0, c_0, mask, gates, h_in, c, y];
-        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+        self.run(kernel, &params, &buffers, sequences, turn.count);
     }
 
     /// All steps of the cells that go together with `cell`, from the last to the first.
@@ -495,7 +501,7 @@ impl<'a> Recurrences<'a> {
         tape: &Tape,
         [has_final, wants_start]: [bool; 2],
     ) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (pass, shape) = (self.pass, self.pass.shape);
         let Tiled { kernel, sequences } = self.tiles.backward(shape);
         let Tape { layers, between, packed: packed_weights, .. } = tape;
         let (d_y, from) = upstream.unwrap_or((between, 0));
@@ -510,7 +516,7 @@ impl<'a> Recurrences<'a> {
             ..self.params(turn, true, cell)
         };
         let buffers = [packed_weights, d_y, between, c, mask, gates, d_state];
-        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+        self.run(kernel, &params, &buffers, sequences, turn.count);
     }
 
     /// What all kernels have, of the cells that go together with that of `tape`.
@@ -561,8 +567,22 @@ impl<'a> Recurrences<'a> {
         self.gpu.is_software() && !self.pass.packing.is_even()
     }
 
-    fn grid(&self, sequences: usize, cells: usize) -> [u32; 3] {
-        [self.pass.batch().div_ceil(sequences) as u32, 1, cells as u32]
+    /// A dispatch for a chunk of so many cells, whose workgroups take so many `sequences`, or several where a single step of all
+    /// sequences would take too long.
+    fn run(
+        &self,
+        kernel: &'static Kernel,
+        params: &WalkParams,
+        buffers: &[&GpuBuffer],
+        sequences: usize,
+        cells: usize,
+    ) {
+        let groups = self.pass.batch().div_ceil(sequences);
+        let of_group = self.of_step(cells) * u64::from(params.chunk) / groups as u64;
+        for groups in self.gpu.tuning().pieces(groups, 1, of_group) {
+            let params = WalkParams { group: groups.start as u32, ..*params };
+            self.gpu.run(kernel, &params, buffers, [groups.len() as u32, 1, cells as u32]);
+        }
     }
 }
 

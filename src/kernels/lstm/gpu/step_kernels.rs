@@ -17,6 +17,7 @@ params! {
         rows: u32, batch: u32, hidden: u32, width: u32, outputs: u32, column: u32, projected: u32,
         shared_output: u32, has_start: u32, has_final: u32, masked: u32,
         zoneout: u32, limit_h: u32, limit_c: u32, rate_h: f32, rate_c: f32, seed_0: u32, seed_1: u32,
+        group_x: u32, group_y: u32,
     }
 }
 

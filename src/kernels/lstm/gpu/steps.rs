@@ -203,6 +203,39 @@ impl<'a> Recurrences<'a> {
         }
     }
 
+    /// A dispatch for a wave, or several where one would take too long. The workgroups are those of one of its cells, the operations
+    /// those of all.
+    fn run(
+        &self,
+        kernel: &'static Kernel,
+        params: &StepParams,
+        buffers: &[&GpuBuffer],
+        wave: &Wave,
+        [x, y, _]: [u32; 3],
+        operations: u64,
+    ) {
+        let tuning = self.gpu.tuning();
+        let of_group = operations / u64::from(x * y);
+        for down in tuning.pieces(y as usize, 1, of_group * u64::from(x)) {
+            for across in tuning.pieces(x as usize, 1, of_group * down.len() as u64) {
+                let params = StepParams { group_x: across.start as u32, group_y: down.start as u32, ..*params };
+                let grid = wave.of_each([across.len() as u32, down.len() as u32, 1]);
+                self.gpu.run(kernel, &params, buffers, grid);
+            }
+        }
+    }
+
+    /// Operations of the products with the recurrent weights, and in a stack with those of the inputs, of so many sequences.
+    fn operations(&self, wave: &Wave, sequences: usize) -> u64 {
+        let (shape, products) = (self.pass.shape, 1 + usize::from(self.are_stacked()));
+        2 * (shape.gates() * shape.width()) as u64 * (sequences * wave.count * products) as u64
+    }
+
+    /// Likewise of the products with the projection.
+    fn projecting(&self, wave: &Wave, sequences: usize) -> u64 {
+        2 * (self.pass.shape.hidden_size * self.pass.shape.width()) as u64 * (sequences * wave.count) as u64
+    }
+
     /// All steps of `cells`, which go together.
     fn walk(&self, cells: &Range<usize>, start: Option<&LstmState<GpuBuffer>>, params: &GpuBuffer, tape: &Tape) {
         let (gpu, shape) = (self.gpu, self.pass.shape);
@@ -226,14 +259,16 @@ impl<'a> Recurrences<'a> {
             let params = self.forward_params(&wave, start.is_some(), cell);
             let [present, sequences] = [false, true].map(|joining| wave.sequences(joining));
             if shape.layer_norm {
-                gpu.run(recur, &params, &buffers, wave.of_each(self.grid(false, shape.hidden_size, present)));
+                let groups = self.grid(false, shape.hidden_size, present);
+                self.run(recur, &params, &buffers, &wave, groups, self.operations(&wave, present));
                 gpu.run(&FORWARD_NORM_STEP, &params, &normed, wave.of_each(grid(sequences, 1)));
             } else {
-                gpu.run(forward, &params, &buffers, wave.of_each(self.grid(false, shape.hidden_size, sequences)));
+                let groups = self.grid(false, shape.hidden_size, sequences);
+                self.run(forward, &params, &buffers, &wave, groups, self.operations(&wave, present));
             }
             if shape.proj_size > 0 {
-                let groups = wave.of_each(plain_grid(shape.width(), sequences));
-                gpu.run(&FORWARD_PROJECT, &params, &projecting, groups);
+                let groups = plain_grid(shape.width(), sequences);
+                self.run(&FORWARD_PROJECT, &params, &projecting, &wave, groups, self.projecting(&wave, present));
             }
         }
     }
@@ -334,20 +369,21 @@ impl<'a> Recurrences<'a> {
         for wave in Wave::all(self.company, pass, cells.start, true) {
             let params = self.backward_params(&wave, from, d_final.is_some(), tape);
             let present = wave.sequences(false);
-            let of_width = wave.of_each(self.grid(true, width, present));
+            let (of_width, operations) = (self.grid(true, width, present), self.operations(&wave, present));
             if shape.proj_size > 0 || shape.layer_norm {
-                gpu.run(project, &params, &buffers, of_width);
+                self.run(project, &params, &buffers, &wave, of_width, operations);
             }
             if shape.layer_norm {
                 gpu.run(&BACKWARD_NORM_STEP, &params, &normed, wave.of_each(grid(present, 1)));
             } else if shape.proj_size > 0 {
-                gpu.run(&BACKWARD_STEP, &params, &projecting, wave.of_each(plain_grid(hidden, present)));
+                let groups = plain_grid(hidden, present);
+                self.run(&BACKWARD_STEP, &params, &projecting, &wave, groups, self.projecting(&wave, present));
             } else {
-                gpu.run(backward, &params, &buffers, wave.of_each(self.grid(true, hidden, present)));
+                self.run(backward, &params, &buffers, &wave, self.grid(true, hidden, present), operations);
             }
             // A stack's come below.
             if d_start.is_some() && wave.begins() && !self.are_stacked() {
-                gpu.run(start, &params, &buffers, of_width);
+                self.run(start, &params, &buffers, &wave, of_width, operations);
             }
         }
         if let Some(state) = d_start {
@@ -357,9 +393,12 @@ impl<'a> Recurrences<'a> {
                     let first = pass.packing.step(0, false);
                     let tape = &layers[layer].cells[direction];
                     let alone = Self { company: Company::None, ..*self };
-                    let params = alone.backward_params(&Wave::one(pass, cell, 0), from, d_final.is_some(), tape);
+                    let wave = Wave::one(pass, cell, 0);
+                    let params = alone.backward_params(&wave, from, d_final.is_some(), tape);
                     let buffers = [packed, params_of, d_y, &tape.c, &tape.mask, &tape.gates, &tape.d_state, &tape.d_h];
-                    gpu.run(start, &params, &buffers, self.grid(true, width, first.present));
+                    let (groups, operations) =
+                        (self.grid(true, width, first.present), alone.operations(&wave, first.present));
+                    self.run(start, &params, &buffers, &wave, groups, operations);
                 }
                 give_start(gpu, pass, cell, &layers[layer].cells[direction], state);
             }

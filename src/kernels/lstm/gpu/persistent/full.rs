@@ -166,7 +166,7 @@ pub(super) fn pack_all(
 
 impl Recurrences<'_> {
     pub(super) fn full_forward(&self, cells: &Range<usize>, turn: Turn, has_start: bool, tape: &Tape) {
-        let (gpu, shape) = (self.gpu, self.pass.shape);
+        let shape = self.pass.shape;
         let LayerTape { cells: of_layer, y, .. } = &tape.layers[cells.start / shape.directions()];
         let cell = &of_layer[cells.start % shape.directions()];
         let packed = Packed::of(shape);
@@ -181,7 +181,7 @@ impl Recurrences<'_> {
             ..self.params(turn, false, cell)
         };
         let buffers = [&tape.packed, mask, gates, h_in, c, y, u, norm];
-        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+        self.run(kernel, &params, &buffers, sequences, turn.count);
     }
 
     /// Where layers go together `between` has what comes from above the last of them, too.
@@ -193,7 +193,7 @@ impl Recurrences<'_> {
         tape: &Tape,
         [has_final, wants_start]: [bool; 2],
     ) {
-        let (gpu, pass, shape) = (self.gpu, self.pass, self.pass.shape);
+        let (pass, shape) = (self.pass, self.pass.shape);
         let packed = Packed::of(shape);
         let (d_y, from) = upstream.unwrap_or((&tape.between, 0));
         let (d_y, d_y_row) = match self.layers() {
@@ -216,6 +216,6 @@ impl Recurrences<'_> {
             ..self.params(turn, true, cell)
         };
         let buffers = [&tape.packed, d_y, c, mask, gates, d_state, norm, d_h];
-        gpu.run(kernel, &params, &buffers, self.grid(sequences, turn.count));
+        self.run(kernel, &params, &buffers, sequences, turn.count);
     }
 }
