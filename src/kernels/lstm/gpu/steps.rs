@@ -44,6 +44,9 @@ static BACKWARD_NORM_STEP: Kernel = kernel!(
 );
 pub(super) static KERNELS: &[&Kernel] = &[&TRANSPOSE, &START, &FORWARD_NORM_STEP, &BACKWARD_NORM_STEP];
 
+/// So many times as long as in tiles an operation takes in a plain kernel, which loads a number for each, in software.
+const OF_PLAIN: u64 = 3;
+
 /// The recurrences of a pass.
 pub(super) struct Recurrences<'a> {
     gpu: &'a Gpu,
@@ -228,12 +231,13 @@ impl<'a> Recurrences<'a> {
     /// Operations of the products with the recurrent weights, and in a stack with those of the inputs, of so many sequences.
     fn operations(&self, wave: &Wave, sequences: usize) -> u64 {
         let (shape, products) = (self.pass.shape, 1 + usize::from(self.are_stacked()));
-        2 * (shape.gates() * shape.width()) as u64 * (sequences * wave.count * products) as u64
+        let loads = if self.kind == Steps::Plain { OF_PLAIN } else { 1 };
+        2 * loads * (shape.gates() * shape.width()) as u64 * (sequences * wave.count * products) as u64
     }
 
-    /// Likewise of the products with the projection.
+    /// Likewise of the products with the projection, which are plain.
     fn projecting(&self, wave: &Wave, sequences: usize) -> u64 {
-        2 * (self.pass.shape.hidden_size * self.pass.shape.width()) as u64 * (sequences * wave.count) as u64
+        2 * OF_PLAIN * (self.pass.shape.hidden_size * self.pass.shape.width()) as u64 * (sequences * wave.count) as u64
     }
 
     /// All steps of `cells`, which go together.
