@@ -1141,7 +1141,7 @@ fn a_tuning_says_which_strategy() {
     };
     let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
-        assert_eq!(of(&software, hidden, 64), tiles(threads, 8, 0, 64), "{hidden} units");
+        assert_eq!(of(&software, hidden, 64), tiles(threads, 16, 0, 64), "{hidden} units");
     }
     assert_eq!(of(&software, 64, 5), tiles(8, 5, 0, 64));
     for (batch, sequences) in [(1, 1), (255, 1), (256, 2), (1024, 8), (4096, 8)] {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tile {
-    /// 64 × 8 by 8 invocations, straight from storage: for software, where barriers and workgroup memory are dear.
+    /// 128 × 8 by 8 invocations, straight from storage: for software, where barriers and workgroup memory are dear.
     Direct,
     /// 64 × 64 by 256 invocations through workgroup memory.
     Medium,
@@ -21,7 +21,7 @@ impl Tile {
     /// Rows and columns of one.
     pub fn size(self) -> (usize, usize) {
         match self {
-            Self::Direct => (64, 8),
+            Self::Direct => (128, 8),
             Self::Medium => (64, 64),
             Self::Large => (128, 128),
         }
@@ -143,7 +143,7 @@ impl Recurrence {
         persistent_to: 192,
         threads: 256,
         units: 8,
-        sequences: 8,
+        sequences: 16,
         groups: 1,
         blocks: 0,
         steps: 64,
@@ -213,8 +213,8 @@ impl Tuning {
 
     /// Tiles of products that are worth measuring, with a name for each.
     pub const CANDIDATES: [(&str, Self); 5] = [
-        ("64 × 8 from storage", Self::SOFTWARE),
-        ("64 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
+        ("128 × 8 from storage", Self::SOFTWARE),
+        ("128 × 8, long sums cut", Self { workgroups: 512, ..Self::SOFTWARE }),
         ("64 × 64", Self { large_from: usize::MAX, ..Self::HARDWARE }),
         ("128 × 128 where many", Self::HARDWARE),
         ("128 × 128", Self { large_from: 1, ..Self::HARDWARE }),

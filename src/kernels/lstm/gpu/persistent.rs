@@ -106,6 +106,10 @@ fn kernels(cut: &Cut) -> [&'static Kernel; 2] {
 const INVOCATIONS: usize = 256;
 const WORKGROUP_BYTES: usize = 16_384;
 
+/// Products of a block and a sequence that a plain kernel has side by side, each written out: with twice as many a software adapter
+/// compiles for half a minute.
+const WRITTEN_OUT: usize = 64;
+
 /// A kernel and how many sequences one of its workgroups takes.
 struct Tiled {
     kernel: &'static Kernel,
@@ -167,7 +171,8 @@ impl Tiles {
         let parts = if near { 1 << most.min(self.lanes.max(1)).ilog2() } else { most };
         let blocks = along.div_ceil(parts);
         let read = 16 * parts * blocks;
-        let sequences = self.sequences_of(read + if near { 0 } else { 16 * parts * count }, 0);
+        let most = self.sequences_of(read + if near { 0 } else { 16 * parts * count }, 0);
+        let sequences = most.min((WRITTEN_OUT / items).max(1));
         let sides = if near && 2 * read * sequences <= WORKGROUP_BYTES { 2 } else { 1 };
         Cut { threads, items, parts, blocks, near, sequences, sides }
     }

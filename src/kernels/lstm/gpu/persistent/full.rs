@@ -41,6 +41,9 @@ static BACKWARD: Kernel = kernel!(
 );
 pub(super) static KERNELS: &[&Kernel] = &[&PACK, &FORWARD, &BACKWARD];
 
+/// Sequences of a workgroup at most: with more a software adapter compiles too long.
+const MOST: usize = 8;
+
 /// What arrays of one element take that stand where an option is off.
 const EMPTY_BYTES: usize = 32;
 
@@ -73,7 +76,7 @@ impl Tiles {
         let (projected, normed) = (usize::from(shape.proj_size > 0), usize::from(shape.layer_norm));
         let sums = (parts * padded * usize::from(parts > 1)).max(projected * four_parts * fours).max(1);
         let bytes = 16 * (parts * quads + sums + projected * four_parts * four_quads) + 8 * normed * terms(padded, own);
-        let sequences = self.sequences_of(bytes, EMPTY_BYTES);
+        let sequences = self.sequences_of(bytes, EMPTY_BYTES).min(MOST);
         let tiles = [
             ("SEQUENCES", sequences),
             ("UNIT_THREADS", threads),
@@ -101,7 +104,7 @@ impl Tiles {
         let sums = (parts * fours).max(projected * up_parts * padded / 4);
         let slices = normed * (terms(padded, own) - own.min(padded));
         let bytes = 16 * (parts * units + sums + projected * up_parts * up_quads) + 8 * slices.max(1);
-        let sequences = self.sequences_of(bytes, EMPTY_BYTES);
+        let sequences = self.sequences_of(bytes, EMPTY_BYTES).min(MOST);
         let tiles = [
             ("SEQUENCES", sequences),
             ("FOUR_THREADS", threads),
