@@ -299,14 +299,19 @@ impl Gpu {
 
     /// Appends one dispatch: `kernel` with `params` and its storage `buffers`, on `groups` workgroups.
     pub fn run<P: Params>(&self, kernel: &'static Kernel, params: &P, buffers: &[&GpuBuffer], groups: [u32; 3]) {
-        assert_eq!(kernel.storage.len(), buffers.len(), "{}: storage buffers", kernel.name);
         assert!(std::ptr::eq(kernel.params, P::FIELDS) || kernel.params == P::FIELDS, "{}: parameters", kernel.name);
+        self.dispatch(kernel, bytemuck::bytes_of(params), buffers, groups);
+    }
+
+    /// Likewise, compiled once for all kinds of parameters.
+    fn dispatch(&self, kernel: &'static Kernel, params: &[u8], buffers: &[&GpuBuffer], groups: [u32; 3]) {
+        assert_eq!(kernel.storage.len(), buffers.len(), "{}: storage buffers", kernel.name);
         assert!(groups.iter().all(|&n| n as usize <= MAX_GROUPS), "{}: {groups:?} workgroups", kernel.name);
         let recorder = &mut *self.recorder.borrow_mut();
         if recorder.pace.is_full() || (kernel.varying && recorder.varying.used == PAGE) {
             self.flush(recorder);
         }
-        if !kernel.varying && recorder.fixed.is_full_for(bytemuck::bytes_of(params)) {
+        if !kernel.varying && recorder.fixed.is_full_for(params) {
             self.flush(recorder);
             recorder.fixed.forget();
         }
@@ -314,7 +319,7 @@ impl Gpu {
             recorder.groups.retain(|key, _| !key.buffers.contains(&id));
         }
         let slots = if kernel.varying { &mut recorder.varying } else { &mut recorder.fixed };
-        let slot = slots.place(bytemuck::bytes_of(params), kernel.varying, &self.device, &self.queue);
+        let slot = slots.place(params, kernel.varying, &self.device, &self.queue);
         let page = slot / PAGE;
         let (pipeline, layout) = recorder.pipelines.entry((kernel.name, kernel.entry)).or_insert_with(|| {
             recorder.pace.compiled();
