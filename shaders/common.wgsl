@@ -15,16 +15,25 @@ fn is_finite(x: f32) -> bool {
 }
 
 fn sigmoid(x: f32) -> f32 {
-    return select(1.0 / (1.0 + exp(-clamp(x, -80.0, 80.0))), x, is_nan(x));
+    return select(falling(-clamp(x, -80.0, 80.0)), x, is_nan(x));
+}
+
+// From 1 to 0.
+fn falling(x: f32) -> f32 {
+    return 1.0 / (1.0 + exp(x));
 }
 
 // WGSL's own tanh is NaN beyond |x| = 44 to 88 on several drivers. Near 0 the quotient loses its digits and the odd
 // polynomial (Cephes, tanhf) does not.
 fn tangent(x: f32) -> f32 {
+    return tangent_by(x, falling(min(2.0 * abs(x), 80.0)));
+}
+
+fn tangent_by(x: f32, falling: f32) -> f32 {
     let z = x * x;
     let near = ((((-5.70498872745e-3 * z + 2.06390887954e-2) * z - 5.37397155531e-2) * z + 1.33314422036e-1) * z
         - 3.33332819422e-1) * z * x + x;
-    let far = 1.0 - 2.0 / (exp(min(2.0 * abs(x), 80.0)) + 1.0);
+    let far = 1.0 - 2.0 * falling;
     return select(select(select(far, -far, x < 0.0), near, abs(x) < 0.625), x, is_nan(x));
 }
 

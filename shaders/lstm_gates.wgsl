@@ -5,6 +5,12 @@ fn activated(z: vec4f) -> vec4f {
     return vec4f(sigmoid(z.x), sigmoid(z.y), tangent(z.z), sigmoid(z.w));
 }
 
+// One of them, the candidate g or another: which, a subgroup need not agree on.
+fn activated_one(z: f32, candidate: bool) -> f32 {
+    let share = falling(select(-clamp(z, -80.0, 80.0), min(2.0 * abs(z), 80.0), candidate));
+    return select(select(share, z, is_nan(z)), tangent_by(z, share), candidate);
+}
+
 // f ∘ c_{t−1} + i ∘ g
 fn cell_state(gates: vec4f, c_before: f32) -> f32 {
     return gates.y * c_before + gates.x * gates.z;

@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     here = way;
     let first = first_of(group.x);
     let pairs = pair_count();
-    let part = part_of(local);
+    part = part_of(local);
     let u = item_of(local);
     // repeat R in ITEMS
     // repeat M in RESIDENT
@@ -121,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         // repeat R in ITEMS
         if FAR == 0u {
-            totals[(S * ITEMS + R) % TOTALS] = over_parts(sum_S_R);
+            totals[(S * ITEMS + R) % TOTALS] = own_over_parts(sum_S_R);
         }
         // repeat F in FAR
         if u + R * ITEM_THREADS < QUADS {
@@ -220,8 +220,8 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
     if place.n < step.joining {
         d_h = product;
         // repeat F in FAR
-        for (var part = 0u; part < PARTS; part++) {
-            d_h += sums[(part * SEQUENCES + place.s) * QUADS + place.j / 4u][place.j % 4u];
+        for (var other = 0u; other < PARTS; other++) {
+            d_h += sums[(other * SEQUENCES + place.s) * QUADS + place.j / 4u][place.j % 4u];
         }
         // end
         d_h *= recurrent_mask(place);

@@ -8,7 +8,8 @@
 // of its units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
 // pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that, with two SIDES, spares a
-// barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
+// barrier a step. With SPREAD, of one sequence, each part activates some of a unit's gates, and all parts go on from there. Blocks
+// beyond the first RESIDENT of a part are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
 // lstm_persistent_lanes.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
@@ -57,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     here = way;
     let first = first_of(group.x);
     let pairs = pair_count();
-    let part = part_of(local);
+    part = part_of(local);
     let u = item_of(local);
     // repeat R in ITEMS
     // repeat Q in RESIDENT
@@ -91,6 +92,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // repeat S in SEQUENCES
         // repeat R in ITEMS
         var sum_S_R = vec4f();
+        if SPREAD {
+            sum_S_R = input_gates(z[0], own_inputs[0]);
+        }
         // end
         // end
         // repeat Q in RESIDENT
@@ -114,7 +118,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
         // repeat S in SEQUENCES
         // repeat R in ITEMS
-        if FAR == 0u {
+        if SPREAD {
+            z[0] = gates_over_parts(sum_S_R);
+        } else if FAR == 0u {
             let product_S_R = over_parts(sum_S_R);
             if SEQUENCES == 1u || S % PARTS == part {
                 let p = (S / PARTS * ITEMS + R) % PAIRS;
@@ -133,13 +139,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         }
         for (var p = 0u; p < pairs; p++) {
             let place = pair(p, local, first);
-            var inputs = z[p];
+            var four = z[p];
             if FAR != 0u {
-                inputs = input_gates(inputs, own_inputs[p % INPUT_PAIRS]);
+                four = input_gates(four, own_inputs[p % INPUT_PAIRS]);
             }
             z[p] = entering(place, coming);
             if place.valid && place.n < step.present {
-                c_before[p] = cell_step(place, step, inputs, c_before[p]);
+                c_before[p] = cell_step(place, step, four, c_before[p]);
             } else if place.valid && place.n < step.joining {
                 c_before[p] = join(place, step.next);
             }
@@ -170,10 +176,12 @@ fn enter(place: Pair, step: Step) -> f32 {
         return 0.0;
     }
     if here.begin > 0u && place.n < step.ongoing {
-        h[write_to + h_place(place)] = h_in[step.row + place.n][place.j];
+        if stores() {
+            h[write_to + h_place(place)] = h_in[step.row + place.n][place.j];
+        }
         return c[params.batch + step.before + place.n][place.j];
     }
-    if here.begin == 0u {
+    if here.begin == 0u && stores() {
         c[here.base + place.n][place.j] = start_c(place);
     }
     if place.n < step.present {
@@ -185,8 +193,10 @@ fn enter(place: Pair, step: Step) -> f32 {
 // A sequence starts at a step whose first row is `row`; returns c.
 fn join(place: Pair, row: u32) -> f32 {
     let h_start = start_h(place) * recurrent_mask(place);
-    h[write_to + h_place(place)] = h_start;
-    h_in[row + place.n][place.j] = h_start;
+    if stores() {
+        h[write_to + h_place(place)] = h_start;
+        h_in[row + place.n][place.j] = h_start;
+    }
     return start_c(place);
 }
 
@@ -221,11 +231,11 @@ fn input_weights(place: Pair) -> Inputs {
     }
     let apart = here.cell * params.parameters_apart;
     // repeat I in INPUTS
-    own.columns[I] = four_parameters(params.w_ih + apart + place.j * INPUTS + I, HIDDEN * INPUTS);
+    own.columns[I] = only_own(four_parameters(params.w_ih + apart + place.j * INPUTS + I, HIDDEN * INPUTS));
     // end
     if params.biases != 0u {
         let at = apart + place.j;
-        own.biases = four_parameters(params.b_ih + at, HIDDEN) + four_parameters(params.b_hh + at, HIDDEN);
+        own.biases = only_own(four_parameters(params.b_ih + at, HIDDEN) + four_parameters(params.b_hh + at, HIDDEN));
     }
     return own;
 }
@@ -242,7 +252,7 @@ fn entering(place: Pair, step: Step) -> vec4f {
     }
     let row = step.row + place.n;
     if INPUTS == 0u {
-        return four_gates(row, place.j);
+        return own_gates(row, place.j);
     }
     // repeat I in INPUTS
     four[I] = h_0[params.x + (row - here.base) * INPUTS + I];
@@ -261,22 +271,28 @@ fn input_gates(entered: vec4f, own: Inputs) -> vec4f {
     return gates;
 }
 
-fn cell_step(place: Pair, step: Step, inputs: vec4f, c_before: f32) -> f32 {
-    var z = inputs;
+// `summed` are the gates' sums, or with SPREAD the gates; returns c.
+fn cell_step(place: Pair, step: Step, summed: vec4f, c_before: f32) -> f32 {
+    var four = summed;
     // repeat F in FAR
-    for (var part = 0u; part < PARTS; part++) {
-        z += sums[(part * SEQUENCES + place.s) * PADDED + place.j];
+    for (var other = 0u; other < PARTS; other++) {
+        four += sums[(other * SEQUENCES + place.s) * PADDED + place.j];
     }
     // end
-    let four = activated(z);
+    if !SPREAD {
+        four = activated(four);
+    }
     let row = step.row + place.n;
-    keep_gates(row, place.j, four);
+    keep_own_gates(row, place.j, four);
     var c_t = cell_state(four, c_before);
     var h_t = four.w * tangent(c_t);
     if ZONEOUT != 0u {
         let share = zone_shares(place, step);
         h_t = zoned(share.x, h_before(place, step), h_t);
         c_t = zoned(share.y, c_before, c_t);
+    }
+    if !stores() {
+        return c_t;
     }
     c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);

@@ -6,17 +6,26 @@ const WIDTH = HIDDEN;
 alias Units = array<f32, HIDDEN>;
 alias Gates = array<Units, 4>;
 
+// Whether the parts of a unit activate its gates, where they have one sequence: all carry its state then, and the first one stores
+// it.
+const SPREAD = ITEM * SEQUENCES == 1u && PARTS > 1u && FAR == 0u;
+
 // FAR parts have one item.
 const PAIRS = ITEMS * ((ITEM * SEQUENCES + PARTS - 1u) / PARTS);
+
+// Of the invocation.
+var<private> part: u32;
 
 // Where, in what has SIDES, a step reads what was written in the one before, and where it writes.
 var<private> read_from: u32;
 var<private> write_to: u32;
+var<private> side: u32;
 
-// Before each step; a side has `len` elements.
+// Before each step; a side has `len` elements. Products tell a compiler how these places are aligned.
 fn turn_over(len: u32) {
-    read_from = write_to;
-    write_to = (SIDES - 1u) * len - read_from;
+    read_from = side * len;
+    side = SIDES - 1u - side;
+    write_to = side * len;
 }
 
 // The part and the first item, which is a unit or a four of units, of an invocation. Without FAR parts are neighbours.
@@ -26,6 +35,11 @@ fn part_of(local: u32) -> u32 {
 
 fn item_of(local: u32) -> u32 {
     return select(local / PARTS, local % ITEM_THREADS, FAR != 0u);
+}
+
+// Whether the invocation stores what its pairs carry.
+fn stores() -> bool {
+    return !SPREAD || part == 0u;
 }
 
 // The pairs of an invocation. Loops over two may be written out by a compiler; over more that takes it seconds, so it is
@@ -44,7 +58,7 @@ fn pair(p: u32, local: u32, first: u32) -> Pair {
     var s = index / PADDED;
     if FAR == 0u {
         // The units of an item, for one sequence after the other, go round its parts.
-        let turn = p / ITEMS * PARTS + part_of(local);
+        let turn = p / ITEMS * PARTS + select(part, 0u, SPREAD);
         j = (item_of(local) + p % ITEMS * ITEM_THREADS) * ITEM + turn % ITEM;
         s = turn / ITEM;
     }

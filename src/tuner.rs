@@ -131,18 +131,16 @@ fn stacked(tuning: Tuning) -> [(&'static str, Tuning); 2] {
 }
 
 /// The candidates for a recurrence, whose dispatches walk no more time steps than suits the adapter, and for a single step and for
-/// stacks as suits it; those from lane to lane where a subgroup has several `lanes`.
+/// stacks as suits it; those through memory instead of from lane to lane where a subgroup has several `lanes`.
 fn with_recurrences(tuning: Tuning, suited: &Recurrence, lanes: usize) -> Vec<(&'static str, Tuning)> {
     let with = |&(name, kind): &(_, Recurrence)| {
         let Recurrence { step, chunks, inputs, stack_to, .. } = *suited;
-        let recurrence = Recurrence { steps: kind.steps.min(suited.steps), step, chunks, inputs, stack_to, ..kind };
+        let (steps, lanes) = (kind.steps.min(suited.steps), if lanes > 1 { kind.lanes } else { suited.lanes });
+        let recurrence = Recurrence { steps, step, chunks, inputs, lanes, stack_to, ..kind };
         (name, Tuning { recurrence, ..tuning })
     };
     let mut candidates: Vec<_> = Recurrence::CANDIDATES.iter().map(with).collect();
-    // A page has none of those.
-    if cfg!(not(target_arch = "wasm32")) && lanes == 1 {
-        candidates.retain(|(_, tuning)| tuning.recurrence.lanes == 0);
-    }
+    candidates.dedup_by_key(|(_, tuning)| *tuning);
     candidates
 }
 
@@ -304,7 +302,7 @@ mod tests {
                 let candidates = with_recurrences(suited, &suited.recurrence, lanes);
                 assert!(candidates.iter().any(|(_, tuning)| tuning.recurrence == all));
                 assert!(candidates.iter().all(|(_, tuning)| tuning.recurrence.steps <= suited.recurrence.steps));
-                assert_eq!(candidates.iter().any(|(_, tuning)| tuning.recurrence.lanes > 0), lanes > 1);
+                assert_eq!(candidates.len(), Recurrence::CANDIDATES.len() - usize::from(lanes == 1));
             }
         }
     }

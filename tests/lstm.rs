@@ -244,12 +244,18 @@ fn strategies() {
     let persistent = tiles.map(|[threads, sequences, blocks, steps]| persistent(threads, sequences, blocks, steps));
     let tiled = [[4, 1, 1], [8, 2, 2], [16, 2, 1], [32, 4, 2], [8, 16, 2]]
         .map(|[units, groups, quads]| tiled(units, groups, quads));
-    let near = [(2, [60, 8, 0, 2]), (4, [256, 1, 10, 256]), (4, [256, 8, 0, 2]), (32, [256, 3, 2, 3])].map(
-        |(lanes, tiles)| {
-            let [threads, sequences, blocks, steps] = tiles;
-            Recurrence { lanes, ..self::persistent(threads, sequences, blocks, steps) }
-        },
-    );
+    let near = [
+        (2, [60, 8, 0, 2]),
+        (2, [60, 1, 1, 3]),
+        (4, [256, 1, 10, 256]),
+        (4, [256, 8, 0, 2]),
+        (32, [256, 1, 10, 2]),
+        (32, [256, 3, 2, 3]),
+    ];
+    let near = near.map(|(lanes, [threads, sequences, blocks, steps])| Recurrence {
+        lanes,
+        ..self::persistent(threads, sequences, blocks, steps)
+    });
     let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).chain(near).map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
@@ -1134,12 +1140,14 @@ fn sums_in_parts() {
 fn a_tuning_says_which_strategy() {
     let of =
         |gpu: &Gpu, hidden_size, batch| Strategy::of(gpu, &LstmShape { hidden_size, batch, ..LstmShape::default() });
+    let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
+    let lanes = hardware.lanes().min(32);
     let tiles = |threads, sequences, blocks, steps| {
         let chunks = if steps == 256 { 2 } else { 1 };
         let inputs = if steps == 64 { 0 } else { 4 };
-        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs, lanes: 0 })
+        let lanes = if steps == 256 { lanes } else { 0 };
+        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs, lanes })
     };
-    let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
         assert_eq!(of(&software, hidden, 64), tiles(threads, 16, 0, 64), "{hidden} units");
     }

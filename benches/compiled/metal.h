@@ -42,6 +42,7 @@ using uint2 = Vector<uint, 2>;
 using uint3 = Vector<uint, 3>;
 using uint4 = Vector<uint, 4>;
 using bool2 = Vector<bool, 2>;
+using bool4 = Vector<bool, 4>;
 
 #define EACH(op)                                                                                                       \
     template <typename T, int N> INLINE Vector<T, N> operator op(const Vector<T, N>& a, const Vector<T, N>& b) {       \
@@ -101,8 +102,12 @@ template <int N> INLINE float dot(const Vector<float, N>& a, const Vector<float,
     for (int i = 0; i < N; i++) sum += a[i] * b[i];
     return sum;
 }
+template <typename T, int N> INLINE Vector<T, N> select(const Vector<T, N>& a, const Vector<T, N>& b, const Vector<bool, N>& which) {
+    return Vector<T, N>().each([&](int i) { return which[i] ? b[i] : a[i]; });
+}
+INLINE float simd_shuffle_xor(float a, uint lanes) { return __shfl_xor_sync(0xffffffff, a, lanes); }
 template <int N> INLINE Vector<float, N> simd_shuffle_xor(const Vector<float, N>& a, uint lanes) {
-    return Vector<float, N>().each([&](int i) { return __shfl_xor_sync(0xffffffff, a[i], lanes); });
+    return Vector<float, N>().each([&](int i) { return simd_shuffle_xor(a[i], lanes); });
 }
 }
 using metal::half2;

@@ -82,8 +82,8 @@ pub struct Recurrence {
     /// invocations with more than two pairs of a unit and a sequence, in a product over all time steps before.
     #[serde(default)] // Likewise.
     pub inputs: usize,
-    /// Neighbours in a subgroup, at most, who share the sums of a unit, on adapters where kernels can have that: through workgroup
-    /// memory, as with 0, each step waits once more.
+    /// Neighbours in a subgroup, at most, who share a unit, on adapters where kernels can have that: through workgroup memory, as
+    /// with 0, each step waits once more.
     #[serde(default)] // Likewise.
     pub lanes: usize,
     /// What takes a dispatch for each time step: in tiles, or an invocation for each unit and four sequences.
@@ -165,7 +165,7 @@ impl Recurrence {
         steps: 256,
         chunks: 2,
         inputs: 4,
-        lanes: 0,
+        lanes: 32,
         step: Some(StepTiles::HARDWARE),
         stack_to: 256,
     };
@@ -175,9 +175,7 @@ impl Recurrence {
         ("a dispatch for each step", Self { persistent_to: 0, ..Self::ALWAYS }),
         ("few invocations", Self { persistent_to: usize::MAX, ..Self::SOFTWARE }),
         ("256 invocations", Self::ALWAYS),
-        // A page has none of those.
-        #[cfg(not(target_arch = "wasm32"))]
-        ("256, sums from lane to lane", Self { lanes: 32, ..Self::ALWAYS }),
+        ("256, sums through memory", Self { lanes: 0, ..Self::ALWAYS }),
         ("256, fewer workgroups", Self { groups: 16, ..Self::ALWAYS }),
         ("256, fewer registers", Self { blocks: 4, ..Self::ALWAYS }),
         ("256, no weights kept", Self { blocks: 0, ..Self::ALWAYS }),

@@ -52,12 +52,11 @@ fn strategies(
         return each.flat_map(shapes).collect();
     }
     let tiles = Tiles::of(recurrence, &plain);
-    // As many as `Recurrence::CANDIDATES` has.
-    let near = (lanes > 1).then_some(Strategy::Persistent(Tiles { lanes: lanes.min(32), ..tiles }));
-    let tiles = Strategy::Persistent(tiles);
+    let near = (lanes > 1).then_some(Strategy::Persistent(Tiles { lanes: lanes.min(tiles.lanes), ..tiles }));
+    let tiles = Strategy::Persistent(Tiles { lanes: 0, ..tiles });
     let normed = LstmShape { layer_norm: true, ..plain };
     let near = near.map(|near| (", lane to lane", near, plain));
-    [Some(("", tiles, plain)), near, Some(("", tiles, normed))].into_iter().flatten().collect()
+    [near, Some(("", tiles, plain)), Some(("", tiles, normed))].into_iter().flatten().collect()
 }
 
 /// Rows of a matrix and invocations of a subgroup.
