@@ -5,6 +5,7 @@ struct Params {
     len: u32,
     decay: f32,
     one_minus_decay: f32,
+    before: u32, // invocations of other dispatches
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +19,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, groups, 64u, local);
+    let i = params.before + flat_index(group, groups, 64u, local);
     if i >= params.len || status[2] != 0.0 {
         return;
     }

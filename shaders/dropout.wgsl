@@ -18,6 +18,7 @@ struct Params {
     x: u32,
     out: u32,
     add: u32,
+    before: u32, // invocations of other dispatches
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -36,7 +37,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = flat_index(group, groups, 64u, local);
+    let index = params.before + flat_index(group, groups, 64u, local);
     let quads = (params.columns + 3u) / 4u;
     let row = index / quads;
     if row >= params.rows {

@@ -14,6 +14,7 @@ struct Params {
     target_steps: u32,
     width: u32,
     channels: u32,
+    before: u32, // invocations of other dispatches
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +44,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = flat_index(group, groups, 64u, local);
+    let index = params.before + flat_index(group, groups, 64u, local);
     let features = params.steps * params.batch * params.features;
     if index < features {
         x[index] = input(index);

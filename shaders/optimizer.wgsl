@@ -16,6 +16,7 @@ struct Params {
     momentum: f32,
     step_size: f32,
     v_divisor: f32,
+    before: u32, // invocations of other dispatches
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,7 +33,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let i = flat_index(group, groups, 64u, local);
+    let i = params.before + flat_index(group, groups, 64u, local);
     if i >= params.len || status[2] != 0.0 {
         return;
     }

@@ -6,6 +6,7 @@ struct Params {
     columns: u32,
     place: u32,
     to: u32,
+    before: u32, // invocations of other dispatches
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,7 +19,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let index = flat_index(group, groups, 64u, local);
+    let index = params.before + flat_index(group, groups, 64u, local);
     if index >= params.rows * params.columns {
         return;
     }

@@ -976,6 +976,44 @@ fn averages() {
     compare("average", &read(&device, &average, 2), &[want, -4.0 * want], 1e-12, 0.0).unwrap();
 }
 
+/// What is done once to each element goes in several dispatches where that takes long, down to one for each workgroup.
+#[test]
+fn parts_of_all_elements_are_the_whole() {
+    let [whole, parts] = [0, 1].map(|operations| common::tuned(Tuning { operations, ..Tuning::SOFTWARE }));
+    fn alike<C: Case>(case: &C, whole: &Gpu, parts: &Gpu, workgroups: u64) {
+        let dispatches = |gpu: &Gpu| {
+            let before = gpu.counts().dispatches;
+            let results = case.run(gpu);
+            (gpu.counts().dispatches - before, results)
+        };
+        let [(one, whole), (many, parts)] = [whole, parts].map(dispatches);
+        assert_eq!(bits(&whole), bits(&parts), "{}", case.name());
+        assert_eq!(many - one, workgroups, "{}", case.name());
+    }
+    for rule in rules() {
+        // Six steps of 18 workgroups for the parameters and two for the norm.
+        let case = StepCase { rule: Rule { clip: Clip::Norm(0.5), ..rule }, len: 1100, gradient: 1.0, scale: ONE };
+        alike(&case, &whole, &parts, 6 * (17 + 1));
+    }
+    alike(&AverageCase { len: 1100, decay: 0.9 }, &whole, &parts, 4 * 17);
+    let shape = DropShape { rows: 40, columns: 33, first: 5, masks: Masks::Every(4) };
+    alike(&DropCase { shape, rate: 0.5, source: 1, add: true }, &whole, &parts, (40 * 9) / 64);
+    alike(&RowsCase { rows: 65, width: 3, listed: 1 }, &whole, &parts, 65 * 3 / 64);
+    let shape = WindowShape {
+        first: 1,
+        batch: 5,
+        offset: 2,
+        steps: 6,
+        features: 3,
+        one_hot: false,
+        ahead: 1,
+        target_steps: 2,
+        width: 2,
+        channels: 3,
+    };
+    alike(&WindowCase(shape), &whole, &parts, (5 * 6 * 3 + 2 * 5 * 2 * 3) / 64);
+}
+
 /// The driver's bounds checks change no bit, and neither does running again.
 #[test]
 fn checks_change_no_bit() {

@@ -280,16 +280,13 @@ fn a_wrong_kernel_is_noticed() {
 /// A change on Rust's side alone.
 #[test]
 fn a_wrong_declaration_is_noticed() {
-    let kernel = bptt::kernels::all().find(|kernel| kernel.name == "transpose").expect("a kernel");
-    assert_eq!(kernel.params, [("rows", "u32"), ("columns", "u32"), ("place", "u32"), ("to", "u32")]);
+    let kernel = bptt::kernels::all().find(|kernel| kernel.name == "lstm_steps").expect("a kernel");
+    assert_eq!(kernel.params, [("rows", "u32"), ("steps", "u32"), ("place", "u32")]);
     assert!(problems(kernel).is_empty());
-    let other_type =
-        Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "u32"), ("to", "f32")], ..*kernel };
-    let other_name =
-        Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("offset", "u32"), ("to", "u32")], ..*kernel };
-    let other_order =
-        Kernel { params: &[("columns", "u32"), ("rows", "u32"), ("place", "u32"), ("to", "u32")], ..*kernel };
-    let shorter = Kernel { params: &[("rows", "u32"), ("columns", "u32"), ("place", "u32")], ..*kernel };
+    let other_type = Kernel { params: &[("rows", "u32"), ("steps", "u32"), ("place", "f32")], ..*kernel };
+    let other_name = Kernel { params: &[("rows", "u32"), ("steps", "u32"), ("offset", "u32")], ..*kernel };
+    let other_order = Kernel { params: &[("steps", "u32"), ("rows", "u32"), ("place", "u32")], ..*kernel };
+    let shorter = Kernel { params: &[("rows", "u32"), ("steps", "u32")], ..*kernel };
     let other_access = Kernel { storage: &[Access::Read, Access::Read], ..*kernel };
     for changed in [other_type, other_name, other_order, shorter, other_access] {
         assert_eq!(problems(&changed).len(), 1, "{:?} {:?}", changed.params, changed.storage);

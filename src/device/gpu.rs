@@ -303,6 +303,28 @@ impl Gpu {
         self.dispatch(kernel, bytemuck::bytes_of(params), buffers, groups);
     }
 
+    /// An invocation for each of `count` elements, 64 of them a workgroup, each of so many operations of [`Tuning::operations`]: a
+    /// dispatch, or several, which tell the invocations of those before by the last of `params`, `before`.
+    pub fn run_each<P: Params>(
+        &self,
+        kernel: &'static Kernel,
+        params: &P,
+        buffers: &[&GpuBuffer],
+        count: usize,
+        operations: u64,
+    ) {
+        assert!(P::FIELDS.last().is_none_or(|last| *last == ("before", "u32")), "{}: parameters", kernel.name);
+        let mut params = *params;
+        for piece in self.tuning().pieces(count.max(1), 64, operations) {
+            let before = bytemuck::bytes_of_mut(&mut params).last_chunk_mut().expect("`before`");
+            *before = (piece.start as u32).to_ne_bytes();
+            if piece.start > 0 {
+                self.cost(Cost::default()); // The first has it all.
+            }
+            self.run(kernel, &params, buffers, grid(piece.len(), 64));
+        }
+    }
+
     /// Likewise, compiled once for all kinds of parameters.
     fn dispatch(&self, kernel: &'static Kernel, params: &[u8], buffers: &[&GpuBuffer], groups: [u32; 3]) {
         assert_eq!(kernel.storage.len(), buffers.len(), "{}: storage buffers", kernel.name);

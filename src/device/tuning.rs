@@ -43,9 +43,8 @@ pub struct Tuning {
     pub large_from: usize,
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
-    /// Operations of a product's dispatch at most, and of one that walks through time, so that none takes much longer than
-    /// 100 ms in software or on a large GPU, nor a small one's whole 2 s before it is stopped; 0 for any number. A tile, the parts of a
-    /// sum that go side by side, and what is done once to each parameter are never cut.
+    /// Operations of a dispatch at most, so that none takes much longer than 100 ms in software or on a large GPU, nor a small one's
+    /// whole 2 s before it is stopped; 0 for any number. A tile and the parts of a sum that go side by side are never cut.
     #[serde(default)] // A run that was begun before there was such a limit goes on without.
     pub operations: u64,
     /// The recurrence.

@@ -8,8 +8,9 @@
 //! `swa_utils`; averaging of iterates is from Polyak & Juditsky 1992.
 
 use super::Status;
+use super::optimizer::OF_PARAMETER;
 use crate::device::threads::prelude::*;
-use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, kernel, params};
 
 /// The moving average.
 pub trait Average: Device {
@@ -29,7 +30,7 @@ pub trait Average: Device {
 }
 
 params! {
-    struct AverageParams { len: u32, decay: f32, one_minus_decay: f32 }
+    struct AverageParams { len: u32, decay: f32, one_minus_decay: f32, before: u32 }
 }
 static AVERAGE: Kernel = kernel!("average", AverageParams, [Read, Read, Write]);
 pub(super) static KERNELS: &[&Kernel] = &[&AVERAGE];
@@ -43,8 +44,9 @@ impl Average for Gpu {
         status: &Self::Buffer,
         average: &mut Self::Buffer,
     ) {
-        let uniform = AverageParams { len: len as u32, decay: decay as f32, one_minus_decay: (1.0 - decay) as f32 };
-        self.run(&AVERAGE, &uniform, &[params, status, average], grid(len, 64));
+        let (len_32, one_minus_decay) = (len as u32, (1.0 - decay) as f32);
+        let uniform = AverageParams { len: len_32, decay: decay as f32, one_minus_decay, before: 0 };
+        self.run_each(&AVERAGE, &uniform, &[params, status, average], len, OF_PARAMETER);
     }
 }
 

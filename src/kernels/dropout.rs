@@ -4,7 +4,7 @@ use pulp::NullaryFnOnce;
 
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, kernel, params};
 use crate::rng::MaskKey;
 
 /// One draw: each element of the mask is 0 with probability `rate`, else 1 / (1 − `rate`).
@@ -82,11 +82,14 @@ params! {
         seed_0: u32, seed_1: u32, draw: u32, purpose: u32, cell: u32,
         threshold: u32, scale: f32,
         rows: u32, columns: u32, first: u32, masks: u32, period: u32,
-        source: u32, x: u32, out: u32, add: u32,
+        source: u32, x: u32, out: u32, add: u32, before: u32,
     }
 }
 static DROPOUT: Kernel = kernel!("dropout", DropParams, [Read, Read, Write], varying);
 pub(super) static KERNELS: &[&Kernel] = &[&DROPOUT];
+
+/// About as many operations of [`Tuning::operations`] as four elements take in software.
+const OF_FOUR: u64 = 256;
 
 impl Dropout for Gpu {
     fn dropout(
@@ -127,8 +130,9 @@ impl Dropout for Gpu {
             x: place as u32,
             out: at as u32,
             add: u32::from(add),
+            before: 0,
         };
-        self.run(&DROPOUT, &params, &[x, sequences, out], grid(shape.rows * shape.columns.div_ceil(4), 64));
+        self.run_each(&DROPOUT, &params, &[x, sequences, out], shape.rows * shape.columns.div_ceil(4), OF_FOUR);
     }
 }
 

@@ -20,7 +20,7 @@ use super::loss_scale;
 use crate::config::{Config, OptimizerKind};
 use crate::device::threads::prelude::*;
 use crate::device::wide::dispatch;
-use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, kernel, params};
 
 /// How gradients are clipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -155,7 +155,7 @@ pub trait Optimize: Device {
 }
 
 params! {
-    struct NormPartsParams { len: u32 }
+    struct NormPartsParams { len: u32, parts: u32, part: u32 }
 }
 params! {
     struct NormParams { parts: u32, max_norm: f32, row: u32, scale_steps: u32, most_scale: f32 }
@@ -165,13 +165,17 @@ params! {
         kind: u32, len: u32, amsgrad: u32, clip_value: f32,
         beta_1: f32, beta_2: f32, one_minus_beta_1: f32, one_minus_beta_2: f32,
         eps: f32, weight_decay: f32, shrink: f32, momentum: f32,
-        step_size: f32, v_divisor: f32,
+        step_size: f32, v_divisor: f32, before: u32,
     }
 }
 static NORM_PARTS: Kernel = kernel!("norm_parts", NormPartsParams, [Read, Write]);
 static NORM: Kernel = kernel!("norm", NormParams, [Read, Write, Write], varying);
 static OPTIMIZER: Kernel = kernel!("optimizer", OptimizerParams, [Read, Read, Write, Write], varying);
 pub(super) static KERNELS: &[&Kernel] = &[&NORM_PARTS, &NORM, &OPTIMIZER];
+
+/// About as many operations of [`Tuning::operations`] as a parameter's step takes in software, and its part in the norm.
+pub(super) const OF_PARAMETER: u64 = 64;
+const OF_GRADIENT: usize = 16;
 
 /// Limits of f32 stand for "no clipping": a gradient beyond them is not finite.
 fn clip_params(clip: Clip) -> (f32, f32) {
@@ -195,7 +199,13 @@ impl Optimize for Gpu {
     ) {
         let parts = self.norm_scratch_len(len);
         self.cost(Cost::new(2 * len, len));
-        self.run(&NORM_PARTS, &NormPartsParams { len: len as u32 }, &[d_params, scratch], [parts as u32, 1, 1]);
+        for pieces in self.tuning().pieces(parts, 1, (OF_GRADIENT * len / parts) as u64) {
+            let params = NormPartsParams { len: len as u32, parts: parts as u32, part: pieces.start as u32 };
+            if pieces.start > 0 {
+                self.cost(Cost::default());
+            }
+            self.run(&NORM_PARTS, &params, &[d_params, scratch], [pieces.len() as u32, 1, 1]);
+        }
         let params = NormParams {
             parts: parts as u32,
             max_norm: clip_params(clip).0,
@@ -235,10 +245,11 @@ impl Optimize for Gpu {
             momentum: rule.momentum as f32,
             step_size: step_size as f32,
             v_divisor: v_divisor as f32,
+            before: 0,
         };
         // About a dozen operations for Adam; the moments and the parameters are read and written.
         self.cost(Cost::new((3 + 5 * rule.moments()) * len, (3 + 2 * rule.moments()) * len));
-        self.run(&OPTIMIZER, &uniform, &[d_params, status, moments, params], grid(len, 64));
+        self.run_each(&OPTIMIZER, &uniform, &[d_params, status, moments, params], len, OF_PARAMETER);
     }
 
     fn norm_scratch_len(&self, len: usize) -> usize {

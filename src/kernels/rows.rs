@@ -1,6 +1,6 @@
 //! Copies of rows: from a list of places, or to one.
 
-use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
+use crate::device::{Cost, Cpu, CpuBuffer, Device, Gpu, Kernel, Real, kernel, params};
 use crate::kernels::Matrix;
 
 /// Which rows to copy: the first ones, or those that a list of row numbers names.
@@ -35,11 +35,14 @@ pub trait Rows: Device {
 params! {
     struct CopyParams {
         rows: u32, width: u32, listed: u32,
-        source: u32, source_row: u32, place: u32, place_row: u32,
+        source: u32, source_row: u32, place: u32, place_row: u32, before: u32,
     }
 }
 static COPY_ROWS: Kernel = kernel!("copy_rows", CopyParams, [Read, Read, Write]);
 pub(super) static KERNELS: &[&Kernel] = &[&COPY_ROWS];
+
+/// About as many operations of [`Tuning::operations`] as an element that is copied takes in software.
+pub(super) const OF_ELEMENT: u64 = 32;
 
 impl Rows for Gpu {
     fn copy_rows(&self, shape: &RowsShape, listed: Listed<Self::Indices>, from: &Self::Buffer, to: &mut Self::Buffer) {
@@ -57,9 +60,10 @@ impl Rows for Gpu {
             source_row: shape.from.row as u32,
             place: shape.to.offset as u32,
             place_row: shape.to.row as u32,
+            before: 0,
         };
         self.cost(Cost::new(0, 2 * shape.rows * shape.width));
-        self.run(&COPY_ROWS, &params, &[from, list, to], grid(shape.rows * shape.width, 64));
+        self.run_each(&COPY_ROWS, &params, &[from, list, to], shape.rows * shape.width, OF_ELEMENT);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Gathers the windows of a batch from the series on the device.
 
-use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, grid, kernel, params};
+use super::rows::OF_ELEMENT;
+use crate::device::{Cpu, CpuBuffer, Device, Gpu, Kernel, Real, kernel, params};
 
 /// Which part of each window to gather, and of how many windows.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ pub trait Windows: Device {
 params! {
     struct GatherParams {
         first: u32, batch: u32, offset: u32, steps: u32, features: u32, one_hot: u32,
-        ahead: u32, target_steps: u32, width: u32, channels: u32,
+        ahead: u32, target_steps: u32, width: u32, channels: u32, before: u32,
     }
 }
 static GATHER: Kernel = kernel!("gather_windows", GatherParams, [Read, Read, Read, Write, Write], varying);
@@ -84,9 +85,10 @@ impl Windows for Gpu {
             target_steps: shape.target_steps as u32,
             width: shape.width as u32,
             channels: shape.channels as u32,
+            before: 0,
         };
-        let groups = grid(shape.inputs() + shape.targets(), 64);
-        self.run(&GATHER, &params, &[inputs, targets, starts, x, target], groups);
+        let elements = shape.inputs() + shape.targets();
+        self.run_each(&GATHER, &params, &[inputs, targets, starts, x, target], elements, OF_ELEMENT);
     }
 }
 

@@ -18,11 +18,11 @@ use super::{
 use crate::device::{Device, Gpu, GpuBuffer, Kernel, grid, kernel, params};
 use crate::kernels::lstm::packing::Step;
 use crate::kernels::lstm::shape::CellPlaces;
-use crate::kernels::rows::{Listed, Rows, RowsShape};
+use crate::kernels::rows::{Listed, OF_ELEMENT, Rows, RowsShape};
 use crate::kernels::{Matrix, Onto, Product, ProductShape};
 
 params! {
-    struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32 }
+    struct TransposeParams { rows: u32, columns: u32, place: u32, to: u32, before: u32 }
 }
 params! {
     struct StartParams {
@@ -146,9 +146,10 @@ impl<'a> Recurrences<'a> {
         let (layer, direction) = (cell / shape.directions(), cell % shape.directions());
         let places = shape.cell(layer, direction);
         let transpose = |from: &GpuBuffer, place: usize, rows: usize, columns: usize, to: usize| {
-            let params =
-                TransposeParams { rows: rows as u32, columns: columns as u32, place: place as u32, to: to as u32 };
-            gpu.run(&TRANSPOSE, &params, &[from, &tape.packed], grid(rows * columns, 64));
+            let count = rows * columns;
+            let [rows, columns, place, to] = [rows, columns, place, to].map(|number| number as u32);
+            let params = TransposeParams { rows, columns, place, to, before: 0 };
+            gpu.run_each(&TRANSPOSE, &params, &[from, &tape.packed], count, OF_ELEMENT);
         };
         match pass.weight_drop(cell) {
             _ if self.kind != Steps::Plain => self.layout.pack_dropped(gpu, pass, cell, tape),
