@@ -1,4 +1,5 @@
-// What all parts sum up, where there is one part, and its gates. Appended to the kernels that name this file.
+// What all parts sum up, where there is one part, and its gates; FAR parts have no use for that. Appended to the kernels that name this
+// file.
 
 fn over_parts(sum: vec4f) -> vec4f {
     return sum;

@@ -284,15 +284,19 @@ fn cell_step(place: Pair, step: Step, summed: vec4f, c_before: f32) -> f32 {
     }
     let row = step.row + place.n;
     keep_own_gates(row, place.j, four);
-    var c_t = cell_state(four, c_before);
-    var h_t = four.w * tangent(c_t);
+    let fresh = cell_state(four, c_before);
+    var c_t = fresh;
+    var share: vec2f;
     if ZONEOUT != 0u {
-        let share = zone_shares(place, step);
-        h_t = zoned(share.x, h_before(place, step), h_t);
-        c_t = zoned(share.y, c_before, c_t);
+        share = zone_shares(place, step);
+        c_t = zoned(share.y, c_before, fresh);
     }
     if !stores() {
         return c_t;
+    }
+    var h_t = four.w * tangent(fresh);
+    if ZONEOUT != 0u {
+        h_t = zoned(share.x, h_before(place, step), h_t);
     }
     c[params.batch + row][place.j] = c_t;
     let masked = h_t * recurrent_mask(place);

@@ -1,8 +1,8 @@
 // What all parts sum up, where they are neighbours in a subgroup, and the gates of each. Appended to the kernels that name this file.
 // WGSL wants `enable subgroups;` for it, which naga does not read yet.
 
-// With SPREAD so many gates of a unit are an invocation's own: those from `first_gate` on. What a fifth part or one beyond has
-// is what one of the first four has, who keeps it.
+// With SPREAD so many gates of a unit are an invocation's own: those from `first_gate` on. Parts beyond the fourth activate what one of
+// the first four does, but bring nothing into the sum and keep nothing.
 const OWN = select(4u, 4u / min(PARTS, 4u), SPREAD);
 
 fn first_gate() -> u32 {
@@ -18,7 +18,7 @@ fn over_parts(sum: vec4f) -> vec4f {
     return total;
 }
 
-// Of four parts or more each has one of the four sums, in all four places.
+// Of four parts or more each has one of the four sums, in all four places; of fewer each has them all.
 fn own_over_parts(sum: vec4f) -> vec4f {
     if PARTS < 4u {
         return over_parts(sum);

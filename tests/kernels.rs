@@ -996,6 +996,9 @@ fn parts_of_all_elements_are_the_whole() {
         alike(&case, &whole, &parts, 6 * (17 + 1));
     }
     alike(&AverageCase { len: 1100, decay: 0.9 }, &whole, &parts, 4 * 17);
+    // More workgroups than a row of a grid has: two parts would be folded.
+    let long = common::tuned(Tuning { operations: 64 * 5_000_000, ..Tuning::SOFTWARE });
+    alike(&AverageCase { len: 9_000_000, decay: 0.9 }, &whole, &long, 4 * 2);
     let shape = DropShape { rows: 40, columns: 33, first: 5, masks: Masks::Every(4) };
     alike(&DropCase { shape, rate: 0.5, source: 1, add: true }, &whole, &parts, (40 * 9) / 64);
     alike(&RowsCase { rows: 65, width: 3, listed: 1 }, &whole, &parts, 65 * 3 / 64);

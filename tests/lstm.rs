@@ -260,6 +260,24 @@ fn strategies() {
     hold_on(&cases, &gpus);
 }
 
+/// Parts that are neighbours in a subgroup share the gates of a unit, two each, one each, or one for two of them.
+#[test]
+fn lanes_share_a_unit() {
+    let noise = Noise { zoneout_h: 0.15, zoneout_c: 0.35, recurrent_dropout: 0.4, seed: 5, ..Noise::default() };
+    let mut cases = Vec::new();
+    for sizes in [[5, 6, 2, 30, 2], [3, 3, 1, 66, 1]] {
+        let plain = LstmCase::new(sizes, true, 0);
+        let lengths = (0..sizes[1]).map(|n| 1 + (n * 7 + 2) % sizes[0]).collect();
+        let shape = LstmShape { bidirectional: true, ragged: true, noise, ..plain.shape };
+        cases.push(LstmCase { shape, lengths, draw: Some(3), ..plain.clone() });
+        // With its inputs multiplied along.
+        cases.push(LstmCase { states: false, ..plain.clone() });
+        cases.push(plain);
+    }
+    let gpus = [2, 4, 32].map(|lanes| common::recurring(Recurrence { lanes, ..persistent(256, 1, 10, 2) }));
+    hold_on(&cases, &gpus);
+}
+
 /// Layer normalisation over tapes that a processor's caches may not hold: what it asks for ahead is there.
 #[test]
 fn layer_norm_over_long_tapes() {
@@ -1115,7 +1133,11 @@ fn long_ways() {
     };
     let gpu = common::gpu(false);
     let few = Recurrence { persistent_to: usize::MAX, ..Tuning::SOFTWARE.recurrence };
-    hold_on(&cases(260, 192, 200), &[gpu]);
+    // The most pairs of an invocation, each with random words.
+    let many = LstmCase::new([64, 16, 1, 64, 1], true, 0);
+    let noise = Noise { zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
+    let many = LstmCase { shape: LstmShape { noise, ..many.shape }, draw: Some(1), ..many };
+    hold_on(&[cases(260, 192, 200).to_vec(), vec![many]].concat(), &[gpu]);
     // The largest hidden size that tuning may choose tiles for.
     hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
 }

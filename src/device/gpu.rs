@@ -314,18 +314,22 @@ impl Gpu {
         operations: u64,
     ) {
         assert!(P::FIELDS.last().is_none_or(|last| *last == ("before", "u32")), "{}: parameters", kernel.name);
-        let mut params = *params;
-        for piece in self.tuning().pieces(count.max(1), 64, operations) {
+        let (mut params, count) = (*params, count.max(1));
+        let mut each = self.tuning().at_a_time(count, 64, operations);
+        if each < count {
+            each = each.min(64 * MAX_GROUPS); // A folded grid has workgroups beyond the last, which are the next dispatch's.
+        }
+        for begin in (0..count).step_by(each) {
             let before = bytemuck::bytes_of_mut(&mut params).last_chunk_mut().expect("`before`");
-            *before = (piece.start as u32).to_ne_bytes();
-            if piece.start > 0 {
+            *before = (begin as u32).to_ne_bytes();
+            if begin > 0 {
                 self.cost(Cost::default()); // The first has it all.
             }
-            self.run(kernel, &params, buffers, grid(piece.len(), 64));
+            self.run(kernel, &params, buffers, grid(each.min(count - begin), 64));
         }
     }
 
-    /// Likewise, compiled once for all kinds of parameters.
+    /// Appends one dispatch, compiled once for all kinds of parameters.
     fn dispatch(&self, kernel: &'static Kernel, params: &[u8], buffers: &[&GpuBuffer], groups: [u32; 3]) {
         assert_eq!(kernel.storage.len(), buffers.len(), "{}: storage buffers", kernel.name);
         assert!(groups.iter().all(|&n| n as usize <= MAX_GROUPS), "{}: {groups:?} workgroups", kernel.name);

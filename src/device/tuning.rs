@@ -44,7 +44,8 @@ pub struct Tuning {
     /// Long sums are cut into parts until there is work for so many workgroups.
     pub workgroups: usize,
     /// Operations of a dispatch at most, so that none takes much longer than 100 ms in software or on a large GPU, nor a small one's
-    /// whole 2 s before it is stopped; 0 for any number. A tile and the parts of a sum that go side by side are never cut.
+    /// whole 2 s before it is stopped; 0 for any number. A tile, the parts of a sum that go side by side, a loss, and what is small
+    /// beside the dispatches around it are never cut.
     #[serde(default)] // A run that was begun before there was such a limit goes on without.
     pub operations: u64,
     /// The recurrence.
@@ -137,7 +138,7 @@ impl Recurrence {
     /// For a software rasteriser, which pays for each group of 8 invocations at every barrier, far more for a load than for an
     /// operation, and compiles slowly what is written out: few invocations, large tiles, no weights kept. And lavapipe ends
     /// every loop of an invocation once they have turned 65,535 times together, and does not say so; a step takes up to 700
-    /// turns with 192 units, and with others in proportion.
+    /// turns with 192 units, fewer with others.
     const SOFTWARE: Self = Self {
         persistent_to: 192,
         threads: 256,
