@@ -437,6 +437,19 @@ fn a_profile_names_every_kernel() {
     assert!(block_on(unasked.profile()).expect("no profile").is_empty());
 }
 
+const WINDOWS: WindowShape = WindowShape {
+    first: 1,
+    batch: 5,
+    offset: 2,
+    steps: 6,
+    features: 3,
+    one_hot: false,
+    ahead: 1,
+    target_steps: 2,
+    width: 2,
+    channels: 3,
+};
+
 #[derive(Debug)]
 struct WindowCase(WindowShape);
 
@@ -1002,19 +1015,7 @@ fn parts_of_all_elements_are_the_whole() {
     let shape = DropShape { rows: 40, columns: 33, first: 5, masks: Masks::Every(4) };
     alike(&DropCase { shape, rate: 0.5, source: 1, add: true }, &whole, &parts, (40 * 9) / 64);
     alike(&RowsCase { rows: 65, width: 3, listed: 1 }, &whole, &parts, 65 * 3 / 64);
-    let shape = WindowShape {
-        first: 1,
-        batch: 5,
-        offset: 2,
-        steps: 6,
-        features: 3,
-        one_hot: false,
-        ahead: 1,
-        target_steps: 2,
-        width: 2,
-        channels: 3,
-    };
-    alike(&WindowCase(shape), &whole, &parts, (5 * 6 * 3 + 2 * 5 * 2 * 3) / 64);
+    alike(&WindowCase(WINDOWS), &whole, &parts, (5 * 6 * 3 + 2 * 5 * 2 * 3) / 64);
 }
 
 /// The driver's bounds checks change no bit, and neither does running again.
@@ -1046,18 +1047,7 @@ fn checks_change_no_bit() {
     }
     let case = AverageCase { len: 1100, decay: 0.9 };
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
-    let case = WindowCase(WindowShape {
-        first: 1,
-        batch: 5,
-        offset: 2,
-        steps: 6,
-        features: 3,
-        one_hot: false,
-        ahead: 1,
-        target_steps: 2,
-        width: 2,
-        channels: 3,
-    });
+    let case = WindowCase(WINDOWS);
     assert_eq!(bits(&case.run(&trusted)), bits(&case.run(&checked)), "{}", case.name());
 }
 
