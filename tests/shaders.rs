@@ -271,7 +271,7 @@ fn a_wrong_kernel_is_noticed() {
     assert_noticed("lstm_backward_step", "fn project(", "fn other(", "entry point");
     assert_noticed("transpose", "@workgroup_size(64)", "@workgroup_size(64, 8)", "[64, 8, 1] invocations");
     assert_noticed("norm", "array<f32, 256>", "array<f32, 4097>", "16388 bytes");
-    assert_noticed("lstm_persistent_forward", "tangent(c_t)", "tanh(c_t)", "tanh");
+    assert_noticed("lstm_persistent_forward", "tangent(fresh)", "tanh(fresh)", "tanh");
     assert_noticed("transpose", "let j = index / params.rows;", "let j = index / params.rows", "expected");
     assert_noticed("transpose", "@group(0) @binding(0)", "enable f16;\n@group(0) @binding(0)", "asks to enable f16");
     assert_noticed("norm_parts", "var sum = 0.0;", "var sum = subgroupAdd(0.0);", "norm_parts");
