@@ -1142,6 +1142,21 @@ fn long_ways() {
     hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
 }
 
+/// A gradient that vanishes ends at zero: on the way there numbers below the smallest normal one would take some processors a
+/// hundred times as long.
+#[test]
+fn vanishing_gradients_end_at_zero() {
+    let cpu = Cpu::<f32>::poisoned();
+    for layer_norm in [false, true] {
+        let case = LstmCase::new([600, 3, 2, 9, 2], true, 599);
+        let case = LstmCase { shape: LstmShape { layer_norm, ..case.shape }, ..case };
+        for (name, values) in case.run(&cpu).iter().filter(|(name, _)| name.starts_with("d_")) {
+            let between = values.iter().filter(|x| **x != 0.0 && x.abs() < f64::from(f32::MIN_POSITIVE)).count();
+            assert_eq!(between, 0, "{name} of {}", case.name());
+        }
+    }
+}
+
 /// Weight drop takes the recurrent matrices out of the sums over all rows, which leaves them fewer tiles and so more parts; in
 /// evaluation they are back.
 #[test]

@@ -121,6 +121,11 @@ impl<F: Real, S: Simd> Wide<F, S> {
     pub fn tanh(self) -> Self {
         Self { lanes: F::tanh_lanes(self.simd, self.lanes), ..self }
     }
+    /// The same, zero where it is too small for products with it to be normal numbers.
+    #[inline(always)]
+    pub fn normal(self) -> Self {
+        Self { lanes: F::normal_lanes(self.simd, self.lanes), ..self }
+    }
     /// The sum of all lanes.
     #[inline(always)]
     pub fn total(self) -> F {

@@ -129,8 +129,8 @@ impl<F: Real> Along<F> for BackwardRow<'_, F> {
         let [i, f, g, o, d_c] = registers_mut::<F, S, 5>([i, f, g, o, self.d_c], &range);
         for j in 0..range.len() / lanes::<F, S>() {
             let (input, forget, candidate, output) = (wide(i[j]), wide(f[j]), wide(g[j]), wide(o[j]));
-            let (tanh_c, d_h) = (wide(c_t[j]).tanh(), wide(d_h[j]));
-            let d_c_t = (d_h * output).mul_add(one - tanh_c * tanh_c, wide(d_c[j]));
+            let (tanh_c, d_h) = (wide(c_t[j]).tanh(), wide(d_h[j]).normal());
+            let d_c_t = (d_h * output).mul_add(one - tanh_c * tanh_c, wide(d_c[j])).normal();
             d_c[j] = (d_c_t * forget).lanes();
             i[j] = (d_c_t * candidate * input * (one - input)).lanes();
             f[j] = (d_c_t * wide(c_before[j]) * forget * (one - forget)).lanes();

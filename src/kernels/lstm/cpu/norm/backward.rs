@@ -139,7 +139,7 @@ impl<F: Real> Along<F> for BackwardOutput<'_, F> {
         let mut of_normed = [Wide::<F, S>::splat(simd, F::zero()); 2];
         for j in 0..range.len() / lanes::<F, S>() {
             let normed = c_normed.of([wide(i[j]), wide(f[j]), wide(g[j])], wide(c_before[j]));
-            let (output, d_h_t, gain) = (wide(o[j]), wide(d_h[j]), wide(gain[j]));
+            let (output, d_h_t, gain) = (wide(o[j]), wide(d_h[j]).normal(), wide(gain[j]));
             let tanh = normed.mul_add(gain, wide(shift[j])).tanh();
             o[j] = (d_h_t * tanh * output * (one - output)).lanes();
             let d = d_h_t * output * (one - tanh * tanh);
@@ -206,7 +206,7 @@ impl<F: Real> Along<F> for BackwardCell<'_, F> {
         for j in 0..range.len() / lanes::<F, S>() {
             let (input, forget, candidate, c_before) = (wide(i[j]), wide(f[j]), wide(g[j]), wide(c_before[j]));
             let normed = c_normed.of([input, forget, candidate], c_before);
-            let d_c_t = before.of(wide(d_normed[j]), normed) + wide(d_c[j]);
+            let d_c_t = (before.of(wide(d_normed[j]), normed) + wide(d_c[j])).normal();
             d_c[j] = (d_c_t * forget).lanes();
             let d = [
                 d_c_t * candidate * input * (one - input),
