@@ -52,7 +52,8 @@ fn kept_of(j: u32, n: u32) -> Kept {
 }
 
 // d_gates and d_c from the gradient of o ∘ tanh(c_t).
-fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
+fn cell_gradient(j: u32, n: u32, kept: Kept, d_out: f32, word: u32) {
+    let d_u = normal(d_out);
     var c_t = kept.c_t;
     var passed = 0.0; // by zoneout, to c of the step before
     if params.zoneout != 0u {
@@ -60,7 +61,7 @@ fn cell_gradient(j: u32, n: u32, kept: Kept, d_u: f32, word: u32) {
         c_t = cell_state(kept.gates, kept.c_before);
     }
     let out = output_slopes(kept.gates.w, tangent(c_t));
-    let d_c_t = kept.d_c - passed + d_u * out.x;
+    let d_c_t = normal(kept.d_c - passed + d_u * out.x);
     let d = vec4f(d_c_t * cell_slopes(kept.gates, kept.c_before), d_u * out.y);
     let at = (here.row + n) * 4u * params.hidden + j;
     gates[at] = d.x;

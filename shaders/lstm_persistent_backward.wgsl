@@ -240,7 +240,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
         }
         return 0.0;
     }
-    d_h += kept.d_y;
+    d_h = normal(d_h + kept.d_y);
     var c_t = kept.c_t;
     var d_c_kept = 0.0;
     if ZONEOUT != 0u {
@@ -252,7 +252,7 @@ fn cell_gradient(place: Pair, step: Step, kept: Kept, product: f32, d_c_after: f
         c_t = cell_state(kept.gates, kept.c_before);
     }
     let out = output_slopes(kept.gates.w, tangent(c_t));
-    d_c += d_h * out.x;
+    d_c = normal(d_c + d_h * out.x);
     let d_gate = vec4f(d_c * cell_slopes(kept.gates, kept.c_before), d_h * out.y);
     d_gates[write_to + place.s * PARTS * BLOCKS + place.j] = d_gate;
     keep_gates(step.row + place.n, place.j, d_gate);

@@ -1137,9 +1137,9 @@ fn long_ways() {
     let many = LstmCase::new([64, 16, 1, 64, 1], true, 0);
     let noise = Noise { zoneout_h: 0.1, zoneout_c: 0.2, ..Noise::default() };
     let many = LstmCase { shape: LstmShape { noise, ..many.shape }, draw: Some(1), ..many };
-    hold_on(&[cases(260, 192, 200).to_vec(), vec![many]].concat(), &[gpu]);
+    hold_on(&[cases(260, 192, 60).to_vec(), vec![many]].concat(), &[gpu]);
     // The largest hidden size that tuning may choose tiles for.
-    hold_on(&cases(130, 256, 100), &[common::recurring(few)]);
+    hold_on(&cases(130, 256, 60), &[common::recurring(few)]);
 }
 
 /// A gradient that vanishes ends at zero: on the way there numbers below the smallest normal one would take some processors a
