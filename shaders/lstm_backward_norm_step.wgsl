@@ -61,6 +61,7 @@ fn output_gradient(j: u32, n: u32) -> vec4f {
     } else {
         d_u = d_h[row * params.width + j];
     }
+    d_u = normal(d_u);
     let four = gates_of(j, n);
     let normed = normed_c(four, j, n);
     let gain = norm[places.own + 4u * params.hidden + j];
@@ -89,7 +90,7 @@ fn cell_gradient(j: u32, n: u32, means: vec4f) -> vec4f {
     }
     let d_normed = norm[places.own + 4u * params.hidden + j] * norm[places.d_v + j];
     let through = norm[places.moments + 2u] * (d_normed - means.x - normed_c(four, j, n) * means.y);
-    let d_c_t = d_c - kept + through;
+    let d_c_t = normal(d_c - kept + through);
     let d_o = norm[places.d_gates + 3u * params.hidden + j];
     let d_gates = vec4f(d_c_t * cell_slopes(four, c_before(j, n)), d_o);
     norm[places.d_gates + j] = d_gates.x;

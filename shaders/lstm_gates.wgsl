@@ -17,7 +17,7 @@ fn cell_state(gates: vec4f, c_before: f32) -> f32 {
 }
 
 // x, zero where it is so small that products with it may not be normal numbers, which a software adapter's processor may take a
-// hundred times as long for: below 2⁻⁹⁰.
+// hundred times as long for: below 2⁻⁹⁰, whose square is zero.
 fn normal(x: f32) -> f32 {
     return select(x, 0.0, abs(x) < 8.077936e-28);
 }

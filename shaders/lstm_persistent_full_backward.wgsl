@@ -381,7 +381,7 @@ fn hidden_gradient(place: Pair, step: Step, at: u32) -> f32 {
         d_state[d_h_place(place)] = passed_on;
         d_h_p -= passed_on;
     }
-    return d_h_p;
+    return normal(d_h_p);
 }
 
 // The sums of d_h_t · W_hr of this invocation's part.
@@ -522,7 +522,7 @@ fn cell_gradient(place: Pair, step: Step, at: u32, own: Gains, row: Row, mean: v
     if ZONEOUT != 0u {
         d_c_kept = zone_shares(place, step).y * d_c_after;
     }
-    let d_c_t = d_c_after - d_c_kept + through;
+    let d_c_t = normal(d_c_after - d_c_kept + through);
     let factor = factors[at];
     let d = vec4f(d_c_t * factor.xyz, d_v.z);
     d_gate[at] = d;

@@ -1147,13 +1147,15 @@ fn long_ways() {
 /// hundred times as long.
 #[test]
 fn vanishing_gradients_end_at_zero() {
-    let cpu = Cpu::<f32>::poisoned();
-    for layer_norm in [false, true] {
+    let gpus = [common::gpu(false), common::recurring(STEPS)];
+    for (layer_norm, proj_size) in [(false, 0), (false, 5), (true, 0)] {
         let case = LstmCase::new([600, 3, 2, 9, 2], true, 599);
-        let case = LstmCase { shape: LstmShape { layer_norm, ..case.shape }, ..case };
-        for (name, values) in case.run(&cpu).iter().filter(|(name, _)| name.starts_with("d_")) {
-            let between = values.iter().filter(|x| **x != 0.0 && x.abs() < f64::from(f32::MIN_POSITIVE)).count();
-            assert_eq!(between, 0, "{name} of {}", case.name());
+        let case = LstmCase { shape: LstmShape { layer_norm, proj_size, ..case.shape }, ..case };
+        for results in [case.run(&Cpu::<f32>::poisoned())].into_iter().chain(gpus.iter().map(|gpu| case.run(gpu))) {
+            for (name, values) in results.iter().filter(|(name, _)| name.starts_with("d_")) {
+                let between = values.iter().filter(|x| **x != 0.0 && x.abs() < f64::from(f32::MIN_POSITIVE)).count();
+                assert_eq!(between, 0, "{name} of {}", case.name());
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ pub trait Real:
     /// The sum of all lanes.
     fn sum_lanes<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
     /// `a`, zero where it is so small that products with it may not be normal numbers, which take some processors a hundred times
-    /// as long: below 2⁻⁹⁰ in single precision.
+    /// as long: below 2⁻⁹⁰ in single precision. Squares of those are zero anyway, so neither a norm nor Adam would notice them.
     fn normal_lanes<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self::Lanes<S>;
     /// 1 / (1 + exp(−x))
     fn sigmoid_lanes<S: Simd>(simd: S, x: Self::Lanes<S>) -> Self::Lanes<S>;
