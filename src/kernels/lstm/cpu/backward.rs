@@ -359,8 +359,9 @@ impl<F: Real> Recurrence<'_, F> {
                 }
             }
             None => {
-                for ((c, d_h, d_c), gates) in parts {
-                    dispatch(BackwardStep { gates, c, d_h, d_c, hidden });
+                let ahead = gates_ahead.filter(|_| tile.far).map_or(&[][..], |gates| &gates[..4 * at]);
+                for (((c, d_h, d_c), gates), ahead) in parts.zip([ahead, &[]]) {
+                    dispatch(BackwardStep { gates, c, d_h, d_c, hidden, ahead });
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use crate::device::Real;
-use crate::device::wide::{Along, Wide, lanes, registers, registers_mut};
+use crate::device::wide::{Along, Wide, ask_for, lanes, registers, registers_mut};
 
 /// The parts i, f, g and o of a row of gates.
 #[inline(always)]
@@ -89,6 +89,7 @@ pub struct BackwardStep<'a, F> {
     pub d_h: &'a [F],       // [n, H]
     pub d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
     pub hidden: usize,
+    pub ahead: &'a [F], // [n, 4H], the next step's gates, if they are in no cache
 }
 
 impl<F: Real> WithSimd for BackwardStep<'_, F> {
@@ -96,9 +97,12 @@ impl<F: Real> WithSimd for BackwardStep<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { gates, c: [c_before, c_t], d_h, d_c, hidden } = self;
+        let Self { gates, c: [c_before, c_t], d_h, d_c, hidden, ahead } = self;
         for (n, gates) in gates.chunks_exact_mut(4 * hidden).enumerate() {
             let row = n * hidden..(n + 1) * hidden;
+            if let Some(ahead) = ahead.get(4 * row.start..4 * row.end) {
+                ask_for(ahead);
+            }
             let mut step = BackwardRow {
                 gates: quarters_mut(gates, hidden),
                 c_before: &c_before[row.clone()],
