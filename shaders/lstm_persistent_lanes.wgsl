@@ -2,7 +2,7 @@
 // WGSL wants `enable subgroups;` for it, which naga does not read yet.
 
 // With SPREAD so many gates of a unit are an invocation's own: those from `first_gate` on. Parts beyond the fourth activate what one of
-// the first four does, but bring nothing into the sum and keep nothing.
+// the first four does, but bring no inputs and biases into the sum and keep nothing.
 const OWN = select(4u, 4u / min(PARTS, 4u), SPREAD);
 
 fn first_gate() -> u32 {

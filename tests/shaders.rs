@@ -181,9 +181,9 @@ fn every_unrolled_kernel_is_valid() {
     }
     assert_eq!(kernels.len(), 2 * 12 * sizes.len() * strategies.len());
     // Inputs that are multiplied along with h.
-    for (input_size, bidirectional) in [(1, false), (4, true)] {
+    for (input_size, bidirectional, lanes) in [(1, false, 0), (4, true, 0), (4, false, 32), (1, true, 32)] {
         let shape = LstmShape { input_size, hidden_size: 65, bidirectional, ..LstmShape::default() };
-        let along = Strategy::Persistent(Tiles { inputs: 4, ..tiles(256, 1, 10) }).kernels(&shape);
+        let along = Strategy::Persistent(Tiles { inputs: 4, lanes, ..tiles(256, 1, 10) }).kernels(&shape);
         assert_eq!(along.len(), 3);
         kernels.extend(along);
     }

@@ -121,7 +121,7 @@ pub(super) fn compile(
         device.create_shader_module(descriptor)
     } else {
         // SAFETY: only this crate's own kernels come here. `tests/shaders.rs` validates each; `tests/kernels.rs` and
-        // `tests/lstm.rs` run each with the checks on and compare the bits.
+        // `tests/lstm/` run each with the checks on and compare the bits.
         unsafe { device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     };
     let entry = |binding, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
