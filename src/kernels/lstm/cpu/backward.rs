@@ -343,23 +343,19 @@ impl<F: Real> Recurrence<'_, F> {
         let (gates, gates_ahead) = with_earlier(&mut tile.gates, t, self.reverse());
         let gates: [_; 2] = gates.split_at_mut(4 * at).into();
         let parts = parts.into_iter().zip(gates);
+        let ahead = gates_ahead.filter(|_| tile.far).map_or(&[][..], |gates| &gates[..4 * at]);
         match &self.norm {
             Some(own) => {
                 let (kept, kept_ahead) = with_earlier(&mut tile.norm, t, self.reverse());
-                let nothing = [&[][..]; 2];
-                let ahead = match (gates_ahead, kept_ahead) {
-                    (Some(gates), Some(kept)) if tile.far => [&gates[..4 * at], &kept.a[..4 * at]],
-                    _ => nothing,
-                };
+                let a_ahead = kept_ahead.filter(|_| tile.far).map_or(&[][..], |kept| &kept.a[..4 * at]);
                 let [kept, starting] = kept.split_at(ongoing, hidden);
-                let kept = [(kept, 0, ahead), (starting, ongoing, nothing)];
+                let kept = [(kept, 0, [ahead, a_ahead]), (starting, ongoing, [&[][..]; 2])];
                 for ((([c_before, _], d_h, d_c), gates), (kept, first, ahead)) in parts.zip(kept) {
                     let sums = Sums { values: tile.sums, first };
                     dispatch(BackwardNormStep { own, kept, gates, c_before, d_h, d_c, sums, ahead });
                 }
             }
             None => {
-                let ahead = gates_ahead.filter(|_| tile.far).map_or(&[][..], |gates| &gates[..4 * at]);
                 for (((c, d_h, d_c), gates), ahead) in parts.zip([ahead, &[]]) {
                     dispatch(BackwardStep { gates, c, d_h, d_c, hidden, ahead });
                 }

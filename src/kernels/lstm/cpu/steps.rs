@@ -89,7 +89,7 @@ pub struct BackwardStep<'a, F> {
     pub d_h: &'a [F],       // [n, H]
     pub d_c: &'a mut [F],   // [n, H], in: from the step after, out: for the step before
     pub hidden: usize,
-    pub ahead: &'a [F], // [n, 4H], the next step's gates, if they are in no cache
+    pub ahead: &'a [F], // [n, 4H], the gates that are next on the way back, if they are in no cache
 }
 
 impl<F: Real> WithSimd for BackwardStep<'_, F> {
