@@ -134,7 +134,9 @@ impl Lstm for Gpu {
     fn packed_len(&self, shape: &LstmShape) -> usize {
         match Strategy::of(self, shape) {
             Strategy::Persistent(_) => persistent::packed_len(shape),
-            Strategy::Steps(steps) => step_kernels::packed_len(steps, shape, Company::of(self, shape)),
+            Strategy::Steps(steps) => {
+                step_kernels::packed_len(steps, shape, Company::of(self, shape) == Company::Layers)
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 //! memory or registers as often as it is used; or by matrices of 16-bit numbers.
 
 use super::LstmShape;
-use super::waves::Company;
 use super::weights::{Layout, padded};
 use crate::device::{Gpu, Half, Kernel, StepTiles, Twenty, kernel, params};
 use crate::kernels::unroll::{Constant, unrolled};
@@ -186,9 +185,9 @@ fn groups(tile: [usize; 2], units: usize, sequences: usize) -> [u32; 3] {
 }
 
 impl Steps {
-    /// How the weights are packed.
-    pub(super) fn layout(self, company: Company) -> Layout {
-        Layout { half: matches!(self, Self::Matrices(_)), stacked: company == Company::Layers }
+    /// How the weights are packed, those of layers that go together if `stacked`.
+    pub(super) fn layout(self, stacked: bool) -> Layout {
+        Layout { half: matches!(self, Self::Matrices(_)), stacked }
     }
 }
 
@@ -201,9 +200,9 @@ pub(super) fn projection_place(steps: Steps, layout: Layout, shape: &LstmShape, 
     }
 }
 
-/// Elements of the tape's `packed`.
-pub(super) fn packed_len(steps: Steps, shape: &LstmShape, company: Company) -> usize {
-    let last = projection_place(steps, steps.layout(company), shape, shape.cells() - 1);
+/// Elements of the tape's `packed`, with the weights of layers that go together if `stacked`.
+pub(super) fn packed_len(steps: Steps, shape: &LstmShape, stacked: bool) -> usize {
+    let last = projection_place(steps, steps.layout(stacked), shape, shape.cells() - 1);
     last + shape.proj_size * shape.hidden_size
 }
 
@@ -212,7 +211,7 @@ impl Steps {
     pub(super) fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
         let tiles = gpu.tuning().recurrence.step.map(|tiles| Self::Tiles(tiles.of(shape.hidden_size, shape.batch)));
         // The weights of all cells have to be in one binding.
-        let fits = |steps: &Self| 4 * packed_len(*steps, shape, Company::None) as u64 <= gpu.largest_binding();
+        let fits = |steps: &Self| 4 * packed_len(*steps, shape, false) as u64 <= gpu.largest_binding();
         let Some(tiles) = tiles.filter(fits) else { return Self::Plain };
         match gpu.half() {
             Some(Half::Matrices { side, lanes }) if (shape.hidden_size | shape.width()).is_multiple_of(side) => {

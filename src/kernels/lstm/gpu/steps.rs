@@ -59,7 +59,7 @@ pub(super) struct Recurrences<'a> {
 
 impl<'a> Recurrences<'a> {
     pub fn new(gpu: &'a Gpu, pass: &'a Pass, kind: Steps, company: Company) -> Self {
-        let layout = kind.layout(Company::of(gpu, pass.shape));
+        let layout = kind.layout(Company::of(gpu, pass.shape) == Company::Layers);
         Self { gpu, pass, zoneout: Zoneout::of(pass), kind, company, layout }
     }
 

@@ -22,7 +22,7 @@ impl Company {
     /// Of the cells of a shape. Where a stack goes step by step the weights of its inputs have to fit, too; the plain kernels
     /// take one cell. Persistent kernels write `y` of one layer.
     pub fn of(gpu: &Gpu, shape: &LstmShape) -> Self {
-        let fits = |steps| 4 * packed_len(steps, shape, Self::Layers) as u64 <= gpu.largest_binding();
+        let fits = |steps| 4 * packed_len(steps, shape, true) as u64 <= gpu.largest_binding();
         let strategy = Strategy::of(gpu, shape);
         match strategy {
             Strategy::Steps(Steps::Plain) => Self::None,
