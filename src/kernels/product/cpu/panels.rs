@@ -248,22 +248,23 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { m, n, terms, onto, c } = self;
         let (width, most) = (panel_width::<F, S>(), const { rows::<F, S>() });
+        let mut chain = Vec::with_capacity(terms.len());
         for panel in 0..n.div_ceil(width) {
             let columns = panel * width..n.min((panel + 1) * width);
             let mut onto = onto.map(|row| &row[columns.clone()]);
-            let mut chains = Chain::<F, S>::new(terms, panel);
-            while let Some(chain) = chains.next() {
+            let mut rest = Rest::<F, S>::new(terms, panel);
+            while rest.take_chain(&mut chain) {
                 for (first, rows) in blocks(m, most) {
                     let part = Part::<F, S> { simd, first, n, columns: columns.clone(), onto };
                     match rows {
-                        8 if most > 7 => part.add::<8>(chain, c),
-                        7 if most > 6 => part.add::<7>(chain, c),
-                        6 if most > 5 => part.add::<6>(chain, c),
-                        5 if most > 4 => part.add::<5>(chain, c),
-                        4 => part.add::<4>(chain, c),
-                        3 => part.add::<3>(chain, c),
-                        2 => part.add::<2>(chain, c),
-                        _ => part.add::<1>(chain, c),
+                        8 if most > 7 => part.add::<8>(&chain, c),
+                        7 if most > 6 => part.add::<7>(&chain, c),
+                        6 if most > 5 => part.add::<6>(&chain, c),
+                        5 if most > 4 => part.add::<5>(&chain, c),
+                        4 => part.add::<4>(&chain, c),
+                        3 => part.add::<3>(&chain, c),
+                        2 => part.add::<2>(&chain, c),
+                        _ => part.add::<1>(&chain, c),
                     }
                 }
                 onto = None;
@@ -280,45 +281,35 @@ struct Link<'a, F: Real, S: Simd> {
     b: &'a [[F::Lanes<S>; 2]], // [terms]
 }
 
-/// The terms of some products one after the other, `left` of them.
-#[derive(Clone, Copy)]
-struct Chain<'a, F, S> {
+/// The terms of some products one after the other that are in no chain yet.
+struct Rest<'a, F, S> {
     terms: &'a [Term<'a, F>],
     from: usize, // term of the first product
-    left: usize,
     panel: usize,
     lanes: PhantomData<S>,
 }
 
-impl<'a, F: Real, S: Simd> Chain<'a, F, S> {
-    /// All that there are.
+impl<'a, F: Real, S: Simd> Rest<'a, F, S> {
     fn new(terms: &'a [Term<F>], panel: usize) -> Self {
-        Self { terms, from: 0, left: terms.iter().map(|term| term.k).sum(), panel, lanes: PhantomData }
+        Self { terms, from: 0, panel, lanes: PhantomData }
     }
 
-    /// Cuts off a chain of at most [`CHAIN`] terms.
+    /// Cuts off a chain of at most [`CHAIN`] terms, in place of what `chain` holds; false where nothing is left.
     #[inline(always)]
-    fn next(&mut self) -> Option<Self> {
-        let chain = Self { left: self.left.min(CHAIN), ..*self };
-        let mut passed = chain;
-        while passed.link().is_some() {}
-        *self = Self { left: self.left - chain.left, ..passed };
-        (chain.left > 0).then_some(chain)
-    }
-
-    /// Those that are of the first product.
-    #[inline(always)]
-    fn link(&mut self) -> Option<Link<'a, F, S>> {
-        if self.left == 0 {
-            return None;
+    fn take_chain(&mut self, chain: &mut Vec<Link<'a, F, S>>) -> bool {
+        chain.clear();
+        let (mut left, width) = (CHAIN, panel_width::<F, S>());
+        while left > 0
+            && let Some((&Term { k, a, panels }, rest)) = self.terms.split_first()
+        {
+            let from = self.from;
+            let terms = left.min(k - from);
+            let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
+            chain.push(Link { a, k, from, b });
+            left -= terms;
+            (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
         }
-        let (&Term { k, a, panels }, rest) = self.terms.split_first()?;
-        let (from, width) = (self.from, panel_width::<F, S>());
-        let terms = self.left.min(k - from);
-        let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
-        self.left -= terms;
-        (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
-        Some(Link { a, k, from, b })
+        left < CHAIN
     }
 }
 
@@ -334,10 +325,10 @@ struct Part<'a, F: Real, S: Simd> {
 
 impl<F: Real, S: Simd> Part<'_, F, S> {
     #[inline(always)]
-    fn add<const M: usize>(self, mut chain: Chain<F, S>, c: &mut [F]) {
+    fn add<const M: usize>(self, chain: &[Link<F, S>], c: &mut [F]) {
         let Self { simd, first, n, columns, onto } = self;
         let mut sums = [[F::splat(simd, F::zero()); 2]; M];
-        while let Some(link) = chain.link() {
+        for link in chain {
             match link.a {
                 Left::Rows(a, row) => {
                     let terms = link.b.len();
