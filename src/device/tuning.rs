@@ -154,7 +154,7 @@ impl Recurrence {
         stack_to: 0,
     };
     /// For a GPU: one sequence a workgroup as long as there are enough multiprocessors. A block takes 16 registers, and more
-    /// than 10 spill where an invocation has 255, with 10 and 128 units no more than 56 bytes. The steps take some milliseconds on a
+    /// than 10 spill where an invocation has 255, the 10 themselves at 128 units 56 bytes. The steps take some milliseconds on a
     /// small device.
     const HARDWARE: Self = Self {
         persistent_to: 192,

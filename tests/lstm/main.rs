@@ -1,5 +1,5 @@
-//! The recurrence with every option at awkward shapes: the GPU and `Cpu<f32>` against `Cpu<f64>`, which defines it, and what its
-//! masks must be.
+//! The recurrence at awkward shapes: the GPU and `Cpu<f32>` against `Cpu<f64>`, which defines it. Here is what such a case is; what
+//! it may have and how it may be computed are modules of their own.
 
 #[path = "../common/cases.rs"]
 mod cases;
