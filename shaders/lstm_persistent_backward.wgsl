@@ -9,18 +9,21 @@
 // of its fours of units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's BLOCKS units, a 4 × 4 block for the
 // gates of one unit and the d_h of four. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS
 // (unit, sequence) pairs on, or without FAR in the part's own invocations, whose pairs are those of its fours: that, with two SIDES,
-// spares a barrier a step. Blocks beyond the first RESIDENT of a part are read again at each step.
+// spares a barrier a step. Of a part's blocks beyond the first RESIDENT the next HELD are in workgroup memory, and the others are
+// read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are a
 // kernel for one unit. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
-// lstm_persistent_lanes.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
+// lstm_persistent_lanes.wgsl, lstm_persistent_held.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const SEQUENCES = 1u;
 const ITEM_THREADS = 1u;
 const ITEMS = 1u;
 const PARTS = 1u;
-const BLOCKS = 1u;    // of a part
+const BLOCKS = 2u;    // of a part
 const RESIDENT = 1u;
+const HELD = 1u;      // of the others, in workgroup memory
+const HOLDS = 1u;     // or 0, if none are
 const ZONEOUT = 0u;   // or 1
 const FAR = 1u;       // or 0, where a four's parts are one, or of one subgroup
 const SIDES = 1u;     // or 2, if what a step writes has room beside what it reads
@@ -31,6 +34,7 @@ const S = 0u;
 const PADDED = (HIDDEN + 3u) / 4u * 4u;
 const QUADS = PADDED / 4u;
 const THREADS = ITEM_THREADS * PARTS;
+const HELD_APART = ITEMS * THREADS;
 const ITEM = 4u;      // units
 const D_LEN = SEQUENCES * PARTS * BLOCKS;
 const TOTALS = select(ITEMS * SEQUENCES, 1u, FAR != 0u);
@@ -62,6 +66,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     // repeat M in RESIDENT
     let w_R_M = weights(part * BLOCKS + M, u + R * ITEM_THREADS);
     // end
+    // end
+    // repeat B in HOLDS
+    for (var k = 0u; k < HELD; k++) {
+        // repeat R in ITEMS
+        hold(k, R * THREADS + local, weights(part * BLOCKS + RESIDENT + k, u + R * ITEM_THREADS));
+        // end
+    }
     // end
     // Units beyond the last and sequences that have no step yet are multiplied too.
     for (var at = local; at < SIDES * D_LEN; at += THREADS) {
@@ -107,7 +118,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         // end
-        for (var m = part * BLOCKS + RESIDENT; m < (part + 1u) * BLOCKS; m++) {
+        // repeat B in HOLDS
+        for (var k = 0u; k < HELD; k++) {
+            // repeat R in ITEMS
+            let w_R = held_block(k, R * THREADS + local);
+            // end
+            // repeat S in SEQUENCES
+            let d_S = d_gates[read_from + (S * PARTS + part) * BLOCKS + RESIDENT + k];
+            // repeat R in ITEMS
+            sum_S_R = multiplied(w_R, d_S, sum_S_R);
+            // end
+            // end
+        }
+        // end
+        for (var m = part * BLOCKS + RESIDENT + HELD; m < (part + 1u) * BLOCKS; m++) {
             // repeat R in ITEMS
             let w_R = weights(m, u + R * ITEM_THREADS);
             // end

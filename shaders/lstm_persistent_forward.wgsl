@@ -8,19 +8,21 @@
 // of its units u, u + ITEM_THREADS, … (ITEMS of them), the weights of its part's columns of h, a 4 × 4 block for the four gates
 // and four columns. What the parts sum up meets in workgroup memory, from where each invocation takes PAIRS (unit, sequence)
 // pairs on, or without FAR in the part's own invocations, whose pairs are those of its units: that, with two SIDES, spares a
-// barrier a step. With SPREAD, of one sequence, each part activates some of a unit's gates, and all parts go on from there. Blocks
-// beyond the first RESIDENT of a part are read again at each step.
+// barrier a step. With SPREAD, of one sequence, each part activates some of a unit's gates, and all parts go on from there. Of a
+// part's blocks beyond the first RESIDENT the next HELD are in workgroup memory, and the others are read again at each step.
 // Lines between `repeat X in COUNT` and `end` are compiled COUNT times, with 0, 1, … for X; as they stand here they are the
 // kernel for four units. With lstm_persistent_shared.wgsl, lstm_persistent_pairs.wgsl, lstm_persistent_alone.wgsl or
-// lstm_persistent_lanes.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
+// lstm_persistent_lanes.wgsl, lstm_persistent_held.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const SEQUENCES = 1u;
 const ITEM_THREADS = 4u;
 const ITEMS = 1u;
 const PARTS = 1u;
-const BLOCKS = 1u;    // of a part
+const BLOCKS = 2u;    // of a part
 const RESIDENT = 1u;
+const HELD = 1u;      // of the others, in workgroup memory
+const HOLDS = 1u;     // or 0, if none are
 const INPUTS = 1u;    // to 4, or 0 if `gates` has x · W_ihᵀ + b_ih + b_hh
 const ZONEOUT = 0u;   // or 1
 const FAR = 1u;       // or 0, where a unit's parts are one, or of one subgroup
@@ -32,6 +34,7 @@ const S = 0u;
 
 const PADDED = (HIDDEN + 3u) / 4u * 4u;
 const THREADS = ITEM_THREADS * PARTS;
+const HELD_APART = ITEMS * THREADS;
 const COLUMNS = 4u * BLOCKS;
 const INPUT_PAIRS = select(1u, PAIRS, INPUTS > 0u);
 const ITEM = 1u;      // units
@@ -64,6 +67,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     // repeat Q in RESIDENT
     let w_R_Q = weights(part * BLOCKS + Q, u + R * ITEM_THREADS);
     // end
+    // end
+    // repeat B in HOLDS
+    for (var k = 0u; k < HELD; k++) {
+        // repeat R in ITEMS
+        hold(k, R * THREADS + local, weights(part * BLOCKS + RESIDENT + k, u + R * ITEM_THREADS));
+        // end
+    }
     // end
     // Columns beyond the last and sequences that are not there yet are multiplied too.
     for (var at = local; at < SIDES * H_LEN; at += THREADS) {
@@ -105,7 +115,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         // end
-        for (var q = part * BLOCKS + RESIDENT; q < (part + 1u) * BLOCKS; q++) {
+        // repeat B in HOLDS
+        for (var k = 0u; k < HELD; k++) {
+            // repeat R in ITEMS
+            let w_R = held_block(k, R * THREADS + local);
+            // end
+            // repeat S in SEQUENCES
+            let h_S = four(S, part * BLOCKS + RESIDENT + k);
+            // repeat R in ITEMS
+            sum_S_R = multiplied(w_R, h_S, sum_S_R);
+            // end
+            // end
+        }
+        // end
+        for (var q = part * BLOCKS + RESIDENT + HELD; q < (part + 1u) * BLOCKS; q++) {
             // repeat R in ITEMS
             let w_R = weights(q, u + R * ITEM_THREADS);
             // end

@@ -9,7 +9,7 @@
 // With ZONEOUT, what was kept of h and c takes its share of the gradient to the step before.
 // Workgroups and parts of the first product are those of lstm_persistent_backward. In the second an invocation has, of the
 // fours of units, u, u + UP_THREADS, … (UP_FOURS of them), and its part's columns of d_h. With lstm_persistent_shared.wgsl,
-// lstm_persistent_full_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
+// lstm_persistent_full_shared.wgsl, lstm_persistent_held.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 1u;
 const WIDTH = 1u;     // of h
@@ -19,6 +19,8 @@ const FOURS = 1u;
 const PARTS = 1u;
 const UNITS = 4u;     // blocks of a part
 const RESIDENT = 1u;
+const HELD = 1u;      // of the others, in workgroup memory
+const HOLDS = 1u;     // or 0, if none are
 const ZONEOUT = 0u;   // or 1, as the two below
 const NORM = 1u;
 const PROJECTED = 1u;
@@ -31,6 +33,7 @@ const M = 0u;
 const S = 0u;
 
 const THREADS = FOUR_THREADS * PARTS;
+const HELD_APART = FOURS * THREADS;
 const FOUR_COUNT = WIDE / 4u;
 const UP_COUNT = PADDED / 4u;
 const D_LEN = PARTS * UNITS;
@@ -122,6 +125,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let w_R_M = weights(part * UNITS + M, column + R * FOUR_THREADS);
     // end
     // end
+    // repeat B in HOLDS
+    for (var k = 0u; k < HELD; k++) {
+        // repeat R in FOURS
+        hold(k, R * THREADS + local, weights(part * UNITS + RESIDENT + k, column + R * FOUR_THREADS));
+        // end
+    }
+    // end
     // Units beyond the last and sequences that have no step yet are multiplied too.
     for (var at = local; at < SEQUENCES * D_LEN; at += THREADS) {
         d_gates[at] = vec4f();
@@ -171,7 +181,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         // end
-        for (var m = part * UNITS + RESIDENT; m < (part + 1u) * UNITS; m++) {
+        // repeat B in HOLDS
+        for (var k = 0u; k < HELD; k++) {
+            // repeat R in FOURS
+            let w_R = held_block(k, R * THREADS + local);
+            // end
+            // repeat S in SEQUENCES
+            let d_S = d_gates[S * D_LEN + part * UNITS + RESIDENT + k];
+            // repeat R in FOURS
+            sum_S_R = multiplied(w_R, d_S, sum_S_R);
+            // end
+            // end
+        }
+        // end
+        for (var m = part * UNITS + RESIDENT + HELD; m < (part + 1u) * UNITS; m++) {
             // repeat R in FOURS
             let w_R = weights(m, column + R * FOUR_THREADS);
             // end

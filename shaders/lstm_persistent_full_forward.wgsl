@@ -8,7 +8,7 @@
 // the way back makes from it once more.
 // Workgroups and parts of the first product are those of lstm_persistent_forward. In the second an invocation has, of the
 // fours of h's columns, u, u + FOUR_THREADS, … (FOURS of them), and its part's units. With lstm_persistent_shared.wgsl,
-// lstm_persistent_full_shared.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
+// lstm_persistent_full_shared.wgsl, lstm_persistent_held.wgsl, lstm_gates.wgsl and lstm_zone.wgsl.
 
 const HIDDEN = 4u;
 const WIDTH = 4u;       // of h
@@ -16,8 +16,10 @@ const SEQUENCES = 1u;
 const UNIT_THREADS = 4u;
 const UNITS = 1u;
 const PARTS = 1u;
-const QUADS = 1u;       // blocks of a part
+const QUADS = 2u;       // blocks of a part
 const RESIDENT = 1u;
+const HELD = 1u;        // of the others, in workgroup memory
+const HOLDS = 1u;       // or 0, if none are
 const ZONEOUT = 0u;     // or 1, as the two below
 const NORM = 1u;
 const PROJECTED = 1u;
@@ -30,6 +32,7 @@ const Q = 0u;
 const S = 0u;
 
 const THREADS = UNIT_THREADS * PARTS;
+const HELD_APART = UNITS * THREADS;
 const COLUMNS = 4u * QUADS;
 const FOUR_COUNT = WIDE / 4u;
 const U_LEN = 4u * FOUR_PARTS * FOUR_QUADS;
@@ -86,6 +89,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let w_R_Q = weights(part * QUADS + Q, unit + R * UNIT_THREADS);
     // end
     // end
+    // repeat B in HOLDS
+    for (var k = 0u; k < HELD; k++) {
+        // repeat R in UNITS
+        hold(k, R * THREADS + local, weights(part * QUADS + RESIDENT + k, unit + R * UNIT_THREADS));
+        // end
+    }
+    // end
     // Columns beyond the last and sequences that are not there yet are multiplied too.
     for (var at = local; at < SEQUENCES * PARTS * COLUMNS; at += THREADS) {
         h[at] = 0.0;
@@ -128,7 +138,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
         // end
         // end
         // end
-        for (var q = part * QUADS + RESIDENT; q < (part + 1u) * QUADS; q++) {
+        // repeat B in HOLDS
+        for (var k = 0u; k < HELD; k++) {
+            // repeat R in UNITS
+            let w_R = held_block(k, R * THREADS + local);
+            // end
+            // repeat S in SEQUENCES
+            let h_S = four(S, part * QUADS + RESIDENT + k);
+            // repeat R in UNITS
+            sum_S_R = multiplied(w_R, h_S, sum_S_R);
+            // end
+            // end
+        }
+        // end
+        for (var q = part * QUADS + RESIDENT + HELD; q < (part + 1u) * QUADS; q++) {
             // repeat R in UNITS
             let w_R = weights(q, unit + R * UNIT_THREADS);
             // end

@@ -200,15 +200,13 @@ impl Gpu {
         let info = adapter.get_info();
         let offered = adapter.limits();
         let half = Half::wanted(adapter, &options)?;
-        let memory = match half {
-            Some(Half::Matrices { .. }) => Half::memory(adapter),
-            _ => wgpu::Limits::default().max_compute_workgroup_storage_size,
-        };
+        let limits = wgpu::Limits::default();
+        let memory = offered.max_compute_workgroup_storage_size.max(limits.max_compute_workgroup_storage_size);
         let required_limits = wgpu::Limits {
             max_compute_workgroup_storage_size: memory,
             max_buffer_size: offered.max_buffer_size,
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-            ..wgpu::Limits::default()
+            ..limits
         };
         let lanes = adapter::lanes(adapter);
         let only = |wanted, feature| if wanted { feature } else { wgpu::Features::empty() };
@@ -270,6 +268,11 @@ impl Gpu {
     /// Invocations of a subgroup, where kernels exchange numbers within it; else 1.
     pub fn lanes(&self) -> usize {
         self.lanes
+    }
+
+    /// Bytes that a workgroup's memory may have.
+    pub fn memory(&self) -> usize {
+        self.device.limits().max_compute_workgroup_storage_size as usize
     }
 
     /// Whether it is a processor that runs the kernels.

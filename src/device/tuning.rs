@@ -67,8 +67,12 @@ pub struct Recurrence {
     pub sequences: usize,
     /// Workgroups that there are before one takes a second sequence; 0 gives each as many as it may have.
     pub groups: usize,
-    /// 4 × 4 blocks of weights that an invocation keeps in registers; it reads the others at every step.
+    /// 4 × 4 blocks of weights that an invocation keeps in registers.
     pub blocks: usize,
+    /// Bytes of workgroup memory at most, where an adapter has so many, that are filled with more of them; the others are read at
+    /// every step.
+    #[serde(default)] // A run that was begun before there were any there goes on without.
+    pub memory: usize,
     /// Time steps that one dispatch walks at most, fewer where [`Tuning::operations`] says so. Longer ways take several, so that
     /// none keeps a device from its other work for long.
     pub steps: usize,
@@ -146,6 +150,7 @@ impl Recurrence {
         sequences: 16,
         groups: 1,
         blocks: 0,
+        memory: 0,
         steps: 64,
         chunks: 1,
         inputs: 0,
@@ -154,8 +159,7 @@ impl Recurrence {
         stack_to: 0,
     };
     /// For a GPU: one sequence a workgroup as long as there are enough multiprocessors. A block takes 16 registers, and more
-    /// than 10 spill where an invocation has 255, the 10 themselves at 128 units 56 bytes. The steps take some milliseconds on a
-    /// small device.
+    /// than 10 spill where an invocation has 255. The steps take some milliseconds on a small device.
     const HARDWARE: Self = Self {
         persistent_to: 192,
         threads: 256,
@@ -163,6 +167,7 @@ impl Recurrence {
         sequences: 8,
         groups: 128,
         blocks: 10,
+        memory: 49_152,
         steps: 256,
         chunks: 2,
         inputs: 4,
@@ -178,8 +183,9 @@ impl Recurrence {
         ("256 invocations", Self::ALWAYS),
         ("256, sums through memory", Self { lanes: 0, ..Self::ALWAYS }),
         ("256, fewer workgroups", Self { groups: 16, ..Self::ALWAYS }),
-        ("256, fewer registers", Self { blocks: 4, ..Self::ALWAYS }),
-        ("256, no weights kept", Self { blocks: 0, ..Self::ALWAYS }),
+        ("256, registers alone", Self { memory: 0, ..Self::ALWAYS }),
+        ("256, fewer registers", Self { blocks: 4, memory: 0, ..Self::ALWAYS }),
+        ("256, no weights kept", Self { blocks: 0, memory: 0, ..Self::ALWAYS }),
     ];
     const ALWAYS: Self = Self { persistent_to: usize::MAX, ..Self::HARDWARE };
 }

@@ -6,8 +6,7 @@ import { expect, test } from "@playwright/test";
 
 const SHADERS = new URL("../../shaders/", import.meta.url);
 const read = (file) => readFileSync(new URL(file, SHADERS), "utf8");
-const ALONE = "lstm_persistent_alone.wgsl";
-const LANES = "lstm_persistent_lanes.wgsl"; // in the place of that
+const LANES = "lstm_persistent_lanes.wgsl"; // in the place of lstm_persistent_alone.wgsl
 // As the library builds it: with the files that its comments name.
 const kernel = (source, shared) => {
   const named = shared ?? [...source.matchAll(/\b\w+\.wgsl\b/g)].map(([name]) => name).filter((name) => name !== LANES);
@@ -107,21 +106,26 @@ const writtenOut = (lines, constants) => {
 };
 const unrolled = (file, constants, shared) => {
   const set = (text, [name, value]) => text.replace(new RegExp(`const ${name} = .*`), `const ${name} = ${value}u;`);
-  return kernel(writtenOut(Object.entries(constants).reduce(set, read(file)).split("\n"), constants).join("\n"), shared);
+  const lines = Object.entries(constants).reduce(set, kernel(read(file), shared)).split("\n");
+  return writtenOut(lines, constants).join("\n");
 };
 
 // Sizes of a hardware and of a software adapter, weights in registers and not, in one part and in several.
+const persistent = (file, given, shared) => [
+  `lstm_persistent_${file}.wgsl`,
+  { ...given, HOLDS: +(given.HELD > 0) },
+  ["shared", "held", ...shared].map((name) => `lstm_persistent_${name}.wgsl`).concat("lstm_gates.wgsl", "lstm_zone.wgsl"),
+];
 const plain = (way, constants) => {
   const { FAR, PARTS } = constants;
-  const shared = ["persistent_shared", "persistent_pairs", "gates", "zone"].map((name) => `lstm_${name}.wgsl`);
-  return [`lstm_persistent_${way}.wgsl`, constants, [...shared, !FAR && PARTS > 1 ? LANES : ALONE]];
+  return persistent(way, constants, ["pairs", !FAR && PARTS > 1 ? "lanes" : "alone"]);
 };
-const forward = (HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES) =>
-  plain("forward", { HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES });
-const backward = (HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, ZONEOUT, FAR, SIDES) =>
-  plain("backward", { HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, ZONEOUT, FAR, SIDES });
+const forward = (HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES, HELD = 0) =>
+  plain("forward", { HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, INPUTS, ZONEOUT, FAR, SIDES, HELD });
+const backward = (HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, ZONEOUT, FAR, SIDES, HELD = 0) =>
+  plain("backward", { HIDDEN, SEQUENCES, ITEM_THREADS, ITEMS, PARTS, BLOCKS, RESIDENT, ZONEOUT, FAR, SIDES, HELD });
 const tiled = (file, constants) => [`lstm_tiled_${file}.wgsl`, constants];
-const full = (file, constants) => [`lstm_persistent_full_${file}.wgsl`, constants];
+const full = (file, constants) => persistent(`full_${file}`, { HELD: 0, ...constants }, ["full_shared"]);
 for (const [file, constants, shared] of [
   forward(64, 1, 64, 1, 4, 4, 4, 0, 0, 1, 1),
   forward(64, 1, 64, 1, 4, 4, 4, 1, 1, 1, 1),
@@ -131,12 +135,15 @@ for (const [file, constants, shared] of [
   forward(66, 1, 68, 1, 2, 9, 9, 0, 1, 0, 2),
   forward(32, 1, 32, 1, 8, 1, 1, 0, 0, 0, 2),
   forward(65, 3, 68, 1, 2, 9, 9, 0, 1, 0, 2),
+  // Of the 16 KiB that every page has.
+  forward(33, 2, 36, 1, 4, 3, 1, 0, 1, 1, 1, 1),
   backward(64, 1, 16, 1, 16, 4, 4, 0, 1, 1),
   backward(64, 1, 16, 1, 16, 4, 4, 1, 1, 1),
   backward(129, 2, 33, 1, 7, 19, 10, 0, 1, 1),
   backward(65, 8, 8, 3, 1, 68, 0, 1, 0, 1),
   backward(64, 1, 16, 1, 16, 4, 4, 0, 0, 2),
   backward(65, 3, 17, 1, 8, 9, 9, 1, 0, 2),
+  backward(65, 2, 17, 1, 4, 17, 2, 0, 0, 2, 2),
   tiled("forward", { UNITS: 32, GROUPS: 4, QUADS: 2, PARTS: 2, PAIRS: 2, TERMS: 128, AHEAD: 16, FILLS: 4, PARTED: 0 }),
   tiled("forward", { UNITS: 16, GROUPS: 2, QUADS: 1, PARTS: 8, PAIRS: 1, TERMS: 256, AHEAD: 16, FILLS: 2, PARTED: 1 }),
   tiled("backward", { COLUMNS: 8, GROUPS: 4, QUADS: 2, PARTS: 8, PAIRS: 2, TERMS: 128, AHEAD: 16, FILLS: 4, TURNS: 1 }),
@@ -153,6 +160,14 @@ for (const [file, constants, shared] of [
   full("forward", {
     HIDDEN: 128, WIDTH: 64, ZONEOUT: 1, NORM: 1, PROJECTED: 1, SEQUENCES: 2, UNIT_THREADS: 128, UNITS: 1, PARTS: 2, QUADS: 8,
     RESIDENT: 8, FOUR_THREADS: 16, FOURS: 1, FOUR_PARTS: 16, FOUR_QUADS: 2,
+  }),
+  full("forward", {
+    HIDDEN: 33, WIDTH: 33, ZONEOUT: 0, NORM: 1, PROJECTED: 0, SEQUENCES: 1, UNIT_THREADS: 36, UNITS: 1, PARTS: 2, QUADS: 5,
+    RESIDENT: 3, HELD: 2, FOUR_THREADS: 1, FOURS: 1, FOUR_PARTS: 1, FOUR_QUADS: 1,
+  }),
+  full("backward", {
+    HIDDEN: 33, WIDTH: 33, ZONEOUT: 0, NORM: 1, PROJECTED: 0, SEQUENCES: 1, FOUR_THREADS: 9, FOURS: 1, PARTS: 4, UNITS: 9,
+    RESIDENT: 2, HELD: 3, UP_THREADS: 1, UP_FOURS: 1, UP_PARTS: 1, UP_QUADS: 1,
   }),
   full("backward", {
     HIDDEN: 64, WIDTH: 64, ZONEOUT: 0, NORM: 1, PROJECTED: 0, SEQUENCES: 1, FOUR_THREADS: 16, FOURS: 1, PARTS: 16, UNITS: 4,

@@ -69,6 +69,7 @@ pub const STEPS: Recurrence = Recurrence {
     sequences: 1,
     groups: 0,
     blocks: 0,
+    memory: 0,
     steps: 1,
     chunks: 0,
     inputs: 0,

@@ -13,12 +13,12 @@ fn a_tuning_says_which_strategy() {
     let of =
         |gpu: &Gpu, hidden_size, batch| Strategy::of(gpu, &LstmShape { hidden_size, batch, ..LstmShape::default() });
     let [software, hardware] = [Tuning::SOFTWARE, Tuning::HARDWARE].map(common::tuned);
-    let lanes = hardware.lanes().min(32);
+    let [lanes, memory] = [hardware.lanes().min(32), hardware.memory().min(49_152)];
     let tiles = |threads, sequences, blocks, steps| {
         let chunks = if steps == 256 { 2 } else { 1 };
         let inputs = if steps == 64 { 0 } else { 4 };
-        let lanes = if steps == 256 { lanes } else { 0 };
-        Strategy::Persistent(Tiles { threads, sequences, blocks, steps, chunks, inputs, lanes })
+        let [lanes, memory] = if steps == 256 { [lanes, memory] } else { [0; 2] };
+        Strategy::Persistent(Tiles { threads, sequences, blocks, memory, steps, chunks, inputs, lanes })
     };
     for (hidden, threads) in [(1, 8), (64, 8), (65, 16), (129, 24), (192, 24)] {
         assert_eq!(of(&software, hidden, 64), tiles(threads, 16, 0, 64), "{hidden} units");
@@ -109,7 +109,11 @@ fn every_strategy() {
         lanes,
         ..common::persistent(threads, sequences, blocks, steps)
     });
-    let gpus: Vec<_> = [STEPS].into_iter().chain(tiled).chain(persistent).chain(near).map(common::recurring).collect();
+    // What registers have no room for in workgroup memory: as much as that has room for, and all.
+    let kept = [(4_000, persistent[1]), (usize::MAX, persistent[2]), (2_000, near[0]), (usize::MAX, near[5])]
+        .map(|(memory, recurrence)| Recurrence { memory, ..recurrence });
+    let ways = [STEPS].into_iter().chain(tiled).chain(persistent).chain(near).chain(kept);
+    let gpus: Vec<_> = ways.map(common::recurring).collect();
     hold_on(&cases, &gpus);
 }
 

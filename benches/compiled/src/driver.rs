@@ -9,7 +9,7 @@ pub fn print(adapter: &str, parts: &[&str]) -> Result<()> {
     let driver = Driver::open(adapter)?;
     eprintln!("{}", driver.name);
     let (mut rows, mut columns, mut failed) = (Vec::new(), Vec::new(), 0);
-    for (kernel, made_for) in made(driver.lanes, driver.half) {
+    for (kernel, made_for) in made(driver.lanes, driver.memory, driver.half) {
         let (name, entry) = name(kernel);
         if !parts.is_empty() && !parts.iter().any(|part| name.contains(part)) {
             continue;

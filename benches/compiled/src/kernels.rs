@@ -10,13 +10,13 @@ use crate::Result;
 
 const BATCH: usize = 64;
 
-/// Each with what it is made for. Subgroups have so many invocations, or 1 where no kernel asks for them; without `half` there
-/// are no 16-bit numbers.
-pub fn made(lanes: usize, half: Option<Half>) -> Vec<(&'static Kernel, String)> {
+/// Each with what it is made for. Subgroups have so many invocations, or 1 where no kernel asks for them, and workgroups so many
+/// bytes; without `half` there are no 16-bit numbers.
+pub fn made(lanes: usize, memory: usize, half: Option<Half>) -> Vec<(&'static Kernel, String)> {
     let mut made = Vec::new();
     for hidden_size in [64, 128, 192, 256, 512, 1024] {
         let plain = LstmShape { input_size: 1, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
-        for (how, strategy, shape) in strategies(&Tuning::HARDWARE.recurrence, plain, lanes, half) {
+        for (how, strategy, shape) in strategies(&Tuning::HARDWARE.recurrence, plain, (lanes, memory), half) {
             made.extend(strategy.kernels(&shape).into_iter().map(|kernel| {
                 let inputs = if kernel.name.ends_with(" INPUTS=1") { ", D=1" } else { "" };
                 (kernel, format!("H={hidden_size}, N={BATCH}{inputs}{how}"))
@@ -38,7 +38,7 @@ pub fn made(lanes: usize, half: Option<Half>) -> Vec<(&'static Kernel, String)> 
 fn strategies(
     recurrence: &Recurrence,
     plain: LstmShape,
-    lanes: usize,
+    (lanes, memory): (usize, usize),
     half: Option<Half>,
 ) -> Vec<(&'static str, Strategy, LstmShape)> {
     if let Some(tiles) = recurrence.step.filter(|_| plain.hidden_size > recurrence.persistent_to) {
@@ -52,6 +52,7 @@ fn strategies(
         return each.flat_map(shapes).collect();
     }
     let tiles = Tiles::of(recurrence, &plain);
+    let tiles = Tiles { memory: memory.min(tiles.memory), ..tiles };
     let near = (lanes > 1).then_some(Strategy::Persistent(Tiles { lanes: lanes.min(tiles.lanes), ..tiles }));
     let tiles = Strategy::Persistent(Tiles { lanes: 0, ..tiles });
     let normed = LstmShape { layer_norm: true, ..plain };

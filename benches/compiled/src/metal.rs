@@ -7,12 +7,13 @@ use naga::back::msl::{Options, PipelineOptions, write_string};
 use crate::Result;
 use crate::kernels::{UNCHECKED, made, module, name};
 
-/// Of an NVIDIA GPU.
+/// Of an NVIDIA GPU: invocations of a subgroup, and bytes of a workgroup's memory.
 const LANES: usize = 32;
+const MEMORY: usize = 49_152;
 
 /// A JSON line for each kernel but those of 16-bit numbers and matrices, which have other names in each language.
 pub fn print() -> Result<()> {
-    for (kernel, made_for) in made(LANES, None) {
+    for (kernel, made_for) in made(LANES, MEMORY, None) {
         let (name, entry) = name(kernel);
         let metal = metal(kernel)?;
         println!("{}", serde_json::json!({ "kernel": name, "entry": entry, "made_for": made_for, "metal": metal }));

@@ -18,6 +18,8 @@ pub struct Driver {
     pub name: String,
     /// Invocations of a subgroup where they have one size, as for `bptt`; else 1.
     pub lanes: usize,
+    /// Bytes that a workgroup's memory may have.
+    pub memory: usize,
     /// How `bptt` multiplies 16-bit numbers there.
     pub half: Option<Half>,
     device: Device,
@@ -31,6 +33,7 @@ struct Adapter {
     name: String,
     driver: String,
     lanes: usize,
+    memory: usize,
     half: Option<Half>,
     /// Whether it can check the bounds of buffers, and do so to the byte: `wgpu` asks for both whatever the kernels say.
     checks: [bool; 2],
@@ -58,7 +61,8 @@ impl Driver {
         let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
         let half = adapter.half.map_or("32-bit numbers alone".to_owned(), |half| half.to_string());
         let name = format!("{}, {}: {half}", adapter.name, adapter.driver);
-        Ok(Self { name, lanes: adapter.lanes, half: adapter.half, device, executables, _entry: entry })
+        let Adapter { lanes, memory, half, .. } = *adapter;
+        Ok(Self { name, lanes, memory, half, device, executables, _entry: entry })
     }
 
     /// What becomes of a kernel, with the name of each.
@@ -137,6 +141,7 @@ impl Adapter {
         let exchange = vk::SubgroupFeatureFlags::SHUFFLE | vk::SubgroupFeatureFlags::ARITHMETIC;
         let one_size = least == most && has_11.subgroup_supported_operations.contains(exchange);
         let lanes = if one_size { least.max(1) as usize } else { 1 };
+        let memory = properties.limits.max_compute_shared_memory_size as usize;
         let storage = [can_11.storage_buffer16_bit_access, can_11.uniform_and_storage_buffer16_bit_access];
         let numbers = [can_12.shader_float16, storage[0], storage[1]];
         let matrices =
@@ -146,14 +151,13 @@ impl Adapter {
             (false, _) => None,
             (_, false) => Some(Half::Numbers),
             _ => {
-                let memory = properties.limits.max_compute_shared_memory_size as usize;
                 let side = largest(&khr::cooperative_matrix::Instance::new(entry, instance), physical, lanes, memory)?;
                 Some(side.map_or(Half::Numbers, |side| Half::Matrices { side, lanes }))
             }
         };
         let name = text(&properties.device_name);
         let driver = format!("{} {}", text(&has_12.driver_name), text(&has_12.driver_info));
-        Ok(Some(Self { physical, name, driver, lanes, half, checks }))
+        Ok(Some(Self { physical, name, driver, lanes, memory, half, checks }))
     }
 
     /// With what `wgpu` asks for on behalf of `bptt`, and statistics.

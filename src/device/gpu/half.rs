@@ -79,8 +79,9 @@ impl Half {
     #[cfg(not(target_arch = "wasm32"))]
     const TILES: usize = 17_408;
 
-    /// The workgroup memory to ask of `adapter` for matrices: twice what WebGPU has by itself.
-    pub(super) fn memory(adapter: &wgpu::Adapter) -> u32 {
+    /// The workgroup memory of `adapter` that matrices may take: twice what WebGPU has by itself.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn memory(adapter: &wgpu::Adapter) -> u32 {
         adapter.limits().max_compute_workgroup_storage_size.min(32_768)
     }
 

@@ -42,6 +42,7 @@ static FORWARD: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -52,6 +53,7 @@ static BACKWARD: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_alone"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -64,6 +66,7 @@ static FORWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -75,6 +78,7 @@ static BACKWARD_LANES: Kernel = kernel!(
         + "lstm_persistent_shared"
         + "lstm_persistent_pairs"
         + "lstm_persistent_lanes"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -135,10 +139,13 @@ struct Cut {
     sequences: usize,
     /// How often what is read at a step has room in workgroup memory: twice if it can be written meanwhile for the next.
     sides: usize,
+    /// Bytes of workgroup memory that all that takes.
+    taken: usize,
 }
 
 impl Cut {
-    fn constants(&self, tiles: &Tiles, shape: &LstmShape) -> [Constant; 10] {
+    fn constants(&self, tiles: &Tiles, shape: &LstmShape) -> [Constant; 12] {
+        let [resident, held, holds] = tiles.on_chip(self.blocks, self.items, self.threads * self.parts, self.taken);
         [
             ("HIDDEN", shape.hidden_size),
             ("SEQUENCES", self.sequences),
@@ -146,7 +153,9 @@ impl Cut {
             ("ITEMS", self.items),
             ("PARTS", self.parts),
             ("BLOCKS", self.blocks),
-            ("RESIDENT", self.blocks.min(tiles.blocks / self.items)),
+            resident,
+            held,
+            holds,
             ("ZONEOUT", usize::from(shape.zones())),
             ("FAR", usize::from(!self.near)),
             ("SIDES", self.sides),
@@ -164,6 +173,14 @@ impl Tiles {
         self.threads.min(INVOCATIONS)
     }
 
+    /// How many of the `blocks` of each of an invocation's `items` are in its registers and in workgroup memory, of which so many bytes
+    /// are `taken`.
+    fn on_chip(&self, blocks: usize, items: usize, invocations: usize, taken: usize) -> [Constant; 3] {
+        let resident = blocks.min(self.blocks / items);
+        let held = (blocks - resident).min(self.memory.saturating_sub(taken) / (64 * items * invocations));
+        [("RESIDENT", resident), ("HELD", held), ("HOLDS", usize::from(held > 0))]
+    }
+
     /// `count` items over the invocations, what is left of those over `along` blocks, of 16 bytes of a sequence each.
     fn cut(&self, count: usize, along: usize) -> Cut {
         let [threads, items, most, _] = split(count, along, self.invocations());
@@ -171,10 +188,11 @@ impl Tiles {
         let parts = if near { 1 << most.min(self.lanes.max(1)).ilog2() } else { most };
         let blocks = along.div_ceil(parts);
         let read = 16 * parts * blocks;
-        let most = self.sequences_of(read + if near { 0 } else { 16 * parts * count }, 0);
-        let sequences = most.min((WRITTEN_OUT / items).max(1));
+        let apart = if near { 0 } else { 16 * parts * count };
+        let sequences = self.sequences_of(read + apart, 0).min((WRITTEN_OUT / items).max(1));
         let sides = if near && 2 * read * sequences <= WORKGROUP_BYTES { 2 } else { 1 };
-        Cut { threads, items, parts, blocks, near, sequences, sides }
+        let taken = (sides * read + apart) * sequences;
+        Cut { threads, items, parts, blocks, near, sequences, sides, taken }
     }
 
     fn forward_cut(&self, shape: &LstmShape) -> Cut {

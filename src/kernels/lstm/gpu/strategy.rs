@@ -24,6 +24,8 @@ pub struct Tiles {
     pub sequences: usize,
     /// As in [`Recurrence`].
     pub blocks: usize,
+    /// As in [`Recurrence`], no more than the adapter has.
+    pub memory: usize,
     /// As in [`Recurrence`].
     pub steps: usize,
     /// As in [`Recurrence`].
@@ -48,7 +50,11 @@ impl Strategy {
         let recurrence = &gpu.tuning().recurrence;
         if shape.hidden_size <= recurrence.persistent_to {
             let tiles = Tiles::of(recurrence, shape);
-            return Self::Persistent(Tiles { lanes: tiles.lanes.min(gpu.lanes()), ..tiles });
+            return Self::Persistent(Tiles {
+                lanes: tiles.lanes.min(gpu.lanes()),
+                memory: tiles.memory.min(gpu.memory()),
+                ..tiles
+            });
         }
         Self::Steps(Steps::of(gpu, shape))
     }
@@ -57,13 +63,13 @@ impl Strategy {
 impl Tiles {
     /// Those for a shape.
     pub fn of(
-        &Recurrence { threads, units, sequences, groups, blocks, steps, chunks, inputs, lanes, .. }: &Recurrence,
+        &Recurrence { threads, units, sequences, groups, blocks, memory, steps, chunks, inputs, lanes, .. }: &Recurrence,
         shape: &LstmShape,
     ) -> Self {
         let wanted = if units == 0 { threads } else { shape.hidden_size.div_ceil(units).next_multiple_of(8) };
         let together = shape.batch.checked_div(groups).unwrap_or(sequences);
         let threads = wanted.clamp(1, threads.max(1));
         let sequences = together.clamp(1, sequences.max(1));
-        Self { threads, sequences, blocks, steps: steps.max(1), chunks: chunks.max(1), inputs, lanes }
+        Self { threads, sequences, blocks, memory, steps: steps.max(1), chunks: chunks.max(1), inputs, lanes }
     }
 }

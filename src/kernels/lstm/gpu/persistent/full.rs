@@ -25,6 +25,7 @@ static FORWARD: Kernel = kernel!(
     "lstm_persistent_full_forward"
         + "lstm_persistent_shared"
         + "lstm_persistent_full_shared"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -34,6 +35,7 @@ static BACKWARD: Kernel = kernel!(
     "lstm_persistent_full_backward"
         + "lstm_persistent_shared"
         + "lstm_persistent_full_shared"
+        + "lstm_persistent_held"
         + "lstm_gates"
         + "lstm_zone",
     WalkParams,
@@ -77,13 +79,16 @@ impl Tiles {
         let sums = (parts * padded * usize::from(parts > 1)).max(projected * four_parts * fours).max(1);
         let bytes = 16 * (parts * quads + sums + projected * four_parts * four_quads) + 8 * normed * terms(padded, own);
         let sequences = self.sequences_of(bytes, EMPTY_BYTES).min(MOST);
+        let [resident, held, holds] = self.on_chip(quads, units, own, bytes * sequences + EMPTY_BYTES);
         let tiles = [
             ("SEQUENCES", sequences),
             ("UNIT_THREADS", threads),
             ("UNITS", units),
             ("PARTS", parts),
             ("QUADS", quads),
-            ("RESIDENT", quads.min(self.blocks / units)),
+            resident,
+            held,
+            holds,
             ("FOUR_THREADS", four_threads),
             ("FOURS", four_each),
             ("FOUR_PARTS", four_parts),
@@ -105,13 +110,16 @@ impl Tiles {
         let slices = normed * (terms(padded, own) - own.min(padded));
         let bytes = 16 * (parts * units + sums + projected * up_parts * up_quads) + 8 * slices.max(1);
         let sequences = self.sequences_of(bytes, EMPTY_BYTES).min(MOST);
+        let [resident, held, holds] = self.on_chip(units, four_each, own, bytes * sequences + EMPTY_BYTES);
         let tiles = [
             ("SEQUENCES", sequences),
             ("FOUR_THREADS", threads),
             ("FOURS", four_each),
             ("PARTS", parts),
             ("UNITS", units),
-            ("RESIDENT", units.min(self.blocks / four_each)),
+            resident,
+            held,
+            holds,
             ("UP_THREADS", up_threads),
             ("UP_FOURS", up_fours),
             ("UP_PARTS", up_parts),
