@@ -22,6 +22,14 @@ impl<F: Real> CpuBuffer<F> {
         values.truncate(start + len);
         Self { values, start }
     }
+
+    /// The first `len` numbers, of a larger buffer if it has fewer; what they are is left over from earlier uses.
+    pub fn room(&mut self, len: usize) -> &mut [F] {
+        if self.len() < len {
+            *self = Self::of(F::zero(), len);
+        }
+        &mut self[..len]
+    }
 }
 
 impl<F> Deref for CpuBuffer<F> {

@@ -32,7 +32,7 @@ impl<F: Real> Product for Cpu<F> {
             }
             return add_blocks(shape, a, b, c);
         }
-        let mut panels = vec![F::zero(); panels_len::<F>(k, n)];
+        let mut panels = CpuBuffer::of(F::zero(), panels_len::<F>(k, n));
         pack_together(&[ToPack { k, n, b: shape.b, from: b, less: Vec::new() }], &mut panels);
         c.par_chunks_mut(CACHED_ROWS * n).enumerate().for_each(|(block, c)| {
             let first = shape.a.offset + block * CACHED_ROWS * shape.a.row;
@@ -67,8 +67,8 @@ fn add_blocks<F: Real>(shape: &ProductShape, a: &[F], b: &[F], c: &mut [F]) {
     let rows = m.div_ceil(2 * current_num_threads()).next_multiple_of(CACHED_ROWS);
     c.par_chunks_mut(rows * n).enumerate().for_each(|(block, c)| {
         let (a, m) = (&a[shape.a.offset + block * rows * shape.a.row..], c.len() / n);
-        let mut panels = vec![F::zero(); panels_len::<F>(k.min(CHAIN), n)];
-        let mut packed = vec![F::zero(); columns_len(m, k.min(CHAIN), n)];
+        let [mut panels, mut packed] = [panels_len::<F>(k.min(CHAIN), n), columns_len(m, k.min(CHAIN), n)]
+            .map(|len| CpuBuffer::of(F::zero(), len));
         // A chain of terms at a time, for which A comes from memory once.
         for first in (0..k).step_by(CHAIN) {
             let terms = CHAIN.min(k - first);

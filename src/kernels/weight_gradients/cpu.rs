@@ -239,18 +239,19 @@ pub struct WeightSums<'a, F> {
     size: AffineSize,
     outputs: Range<usize>,
     sums: &'a mut [F],
-    totals: Vec<f64>, // of d_b
-    packed: Vec<F>,   // d of a chain
-    panels: Vec<F>,   // x or h of a chain
-    columns: Vec<F>,  // [outputs]
+    totals: Vec<f64>,     // of d_b
+    packed: CpuBuffer<F>, // d of a chain
+    panels: CpuBuffer<F>, // x or h of a chain
+    columns: Vec<F>,      // [outputs]
 }
 
 impl<'a, F: Real> WeightSums<'a, F> {
     /// Sums of no row.
     pub fn new(size: AffineSize, outputs: Range<usize>, sums: &'a mut [F]) -> Self {
         sums.fill(F::zero());
-        let columns = vec![F::zero(); outputs.len()];
-        Self { size, totals: vec![0.0; outputs.len()], outputs, sums, packed: Vec::new(), panels: Vec::new(), columns }
+        let (totals, columns) = (vec![0.0; outputs.len()], vec![F::zero(); outputs.len()]);
+        let [packed, panels] = [(); 2].map(|()| CpuBuffer::of(F::zero(), 0));
+        Self { size, totals, outputs, sums, packed, panels, columns }
     }
 
     /// Adds a chain of rows, at most [`CHAIN`]. First what reads them from front to back: that waits least for them.
@@ -274,16 +275,14 @@ impl<'a, F: Real> WeightSums<'a, F> {
         let wide = self.size.widths.into_iter().enumerate().filter(|&(_, width)| width > NARROW);
         let all = wide.clone().map(|(_, width)| width).sum();
         let len = |piece: &Piece<F>| columns_len(outputs, piece.rows, all);
-        self.packed.resize(pieces.iter().map(len).sum(), F::zero());
-        let mut rest = &mut self.packed[..];
+        let mut rest = self.packed.room(pieces.iter().map(len).sum());
         let columns_of = |piece| {
             let (&Piece { rows, d: (d, apart), .. }, own) = (piece, rest.split_off_mut(..len(piece)));
             Left::columns(outputs, rows, all, (&d[self.outputs.start..], apart), own.expect("room for each piece"))
         };
         let columns: Vec<_> = pieces.iter().map(columns_of).collect();
         for (input, n) in wide {
-            self.panels.resize(pieces.iter().map(|piece| panels_len::<F>(piece.rows, n)).sum(), F::zero());
-            let mut rest = &mut self.panels[..];
+            let mut rest = self.panels.room(pieces.iter().map(|piece| panels_len::<F>(piece.rows, n)).sum());
             let mut terms = Vec::with_capacity(pieces.len());
             for (Piece { rows, inputs, .. }, &a) in pieces.iter().zip(&columns) {
                 let (panels, after) = rest.split_at_mut(panels_len::<F>(*rows, n));

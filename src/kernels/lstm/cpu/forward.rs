@@ -188,7 +188,7 @@ impl<F: Real> Walk<'_, F> {
         let mask = mask.map(|mask| &mask[rows]);
         let mut zone = Zone::new(pass, recurrence.cell, tile);
         // Apart from what is kept of each step, so that it stays in a core's own cache.
-        let mut z = vec![F::zero(); if recurrence.norm.is_some() { 0 } else { tile.count * shape.gates() }];
+        let mut z = CpuBuffer::of(F::zero(), if recurrence.norm.is_some() { 0 } else { tile.count * shape.gates() });
         let first = tile.first;
         for step in pass.packing.walk(recurrence.reverse()).filter(|step| step.present > first) {
             // A start state that is zero takes no product.

@@ -1,7 +1,7 @@
 //! The matrix product itself: C `[M, N]` += A `[M, K]` · B `[K, N]` on one thread, with B packed into panels.
 //!
 //! A panel is as many columns of B as two vector registers hold, [K, width], so that the innermost loop reads it from front to
-//! back. A few rows of C and one panel's columns stay in registers while K passes by. What multiplies by the same
+//! back. A few rows of C and the columns of one panel, or two, stay in registers while K passes by. What multiplies by the same
 //! matrix again and again, as each time step does, packs it once.
 
 use std::marker::PhantomData;
@@ -14,30 +14,30 @@ use crate::device::threads::prelude::*;
 use crate::device::wide::{Wide, dispatch};
 use crate::kernels::product::Matrix;
 
-/// Rows of C in registers, enough that their sums hide the latency of a multiply-add: with two vectors each, twelve of the
-/// sixteen registers that AVX2 and SSE have, and sixteen of AVX-512's 32. Browsers' compilers need the products and A's elements
+/// Rows of C in registers, enough that their sums hide the latency of a multiply-add: with two vectors a panel, twelve of the
+/// sixteen registers that AVX2 and SSE have, and twelve or 24 of AVX-512's 32. Browsers' compilers need the products and A's elements
 /// in registers, too, and with more rows than four move the sums to memory and back.
+const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
+
+/// Panels side by side: with AVX-512 two, so that there are ten loads to 24 multiply-adds instead of ten to sixteen.
 #[inline(always)]
-const fn rows<F: Real, S: Simd>() -> usize {
-    if cfg!(target_arch = "wasm32") {
-        4
-    } else if size_of::<F::Lanes<S>>() == 64 {
-        8
-    } else {
-        6
-    }
+const fn side_by_side<F: Real, S: Simd>() -> usize {
+    if size_of::<F::Lanes<S>>() == 64 { 2 } else { 1 }
 }
+
+/// Terms that the innermost loop adds in one turn; in a browser one, for less code to load.
+const TURN: usize = if cfg!(target_arch = "wasm32") { 1 } else { 4 };
 
 /// Terms summed in one chain: sums of sums lose fewer digits than a long one, and so much of a panel stays in the nearest
 /// cache.
 pub const CHAIN: usize = 128;
 
-/// The body for each row, written out: the sums stay in registers only if every index into them is a constant.
-macro_rules! each_row {
-    ($rows:expr, $i:ident => $body:block) => { each_row!(@ $rows, $i, $body, 0, 1, 2, 3, 4, 5, 6, 7) };
-    (@ $rows:expr, $i:ident, $body:block, $($row:literal),*) => {
-        $(if $rows > $row {
-            let $i = $row;
+/// The body for each number below a constant, written out: the sums stay in registers only if every index into them is a constant.
+macro_rules! each {
+    ($count:expr, $i:ident => $body:block) => { each!(@ $count, $i, $body, 0, 1, 2, 3, 4, 5) };
+    (@ $count:expr, $i:ident, $body:block, $($number:literal),*) => {
+        $(if $count > $number {
+            let $i = $number;
             $body
         })*
     };
@@ -181,14 +181,11 @@ impl<F: Real> WithSimd for PackColumns<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { m, k, from, apart, to } = self;
-        let most = const { rows::<F, S>() };
-        for (first, rows) in blocks(m, most) {
+        for (first, rows) in blocks(m) {
             let (from, to) = (&from[first..], &mut to[first * k..][..rows * k]);
             match rows {
-                8 if most > 7 => copy_columns::<F, 8>(from, apart, to),
-                7 if most > 6 => copy_columns::<F, 7>(from, apart, to),
-                6 if most > 5 => copy_columns::<F, 6>(from, apart, to),
-                5 if most > 4 => copy_columns::<F, 5>(from, apart, to),
+                6 if ROWS > 5 => copy_columns::<F, 6>(from, apart, to),
+                5 if ROWS > 4 => copy_columns::<F, 5>(from, apart, to),
                 4 => copy_columns::<F, 4>(from, apart, to),
                 3 => copy_columns::<F, 3>(from, apart, to),
                 2 => copy_columns::<F, 2>(from, apart, to),
@@ -205,9 +202,9 @@ fn copy_columns<F: Real, const M: usize>(from: &[F], apart: usize, to: &mut [F])
     }
 }
 
-/// Blocks of at most so many of the rows, as equal as can be: first row and rows of each.
-fn blocks(m: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let blocks = m.div_ceil(most);
+/// Blocks of at most [`ROWS`] of the rows, as equal as can be: first row and rows of each.
+fn blocks(m: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = m.div_ceil(ROWS);
     let mut first = 0;
     (0..blocks).map(move |block| {
         let rows = m / blocks + usize::from(block < m % blocks);
@@ -243,28 +240,38 @@ struct AddProducts<'a, F> {
 impl<F: Real> WithSimd for AddProducts<'_, F> {
     type Output = ();
 
-    // The columns of one panel stay in the nearest cache until all terms are added. What is not kept is never read.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { m, n, terms, onto, c } = self;
-        let (width, most) = (panel_width::<F, S>(), const { rows::<F, S>() });
-        let mut chain = Vec::with_capacity(terms.len());
-        for panel in 0..n.div_ceil(width) {
-            let columns = panel * width..n.min((panel + 1) * width);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (panels, side) = (self.n.div_ceil(panel_width::<F, S>()), const { side_by_side::<F, S>() });
+        let pairs = if side > 1 { panels / 2 * 2 } else { 0 };
+        if side > 1 {
+            self.panels::<S, 2>(simd, 0..pairs);
+        }
+        self.panels::<S, 1>(simd, pairs..panels);
+    }
+}
+
+impl<F: Real> AddProducts<'_, F> {
+    /// The columns of some panels, `P` at a time, which stay in the nearest cache until all terms are added. What is not kept is
+    /// never read.
+    #[inline(always)]
+    fn panels<S: Simd, const P: usize>(&mut self, simd: S, panels: Range<usize>) {
+        let &mut Self { m, n, terms, onto, ref mut c } = self;
+        let (width, mut chain) = (panel_width::<F, S>(), Vec::new());
+        for panel in panels.step_by(P) {
+            let columns = panel * width..n.min((panel + P) * width);
             let mut onto = onto.map(|row| &row[columns.clone()]);
             let mut rest = Rest::<F, S>::new(terms, panel);
-            while rest.take_chain(&mut chain) {
-                for (first, rows) in blocks(m, most) {
+            while rest.take_chain::<P>(&mut chain) {
+                for (first, rows) in blocks(m) {
                     let part = Part::<F, S> { simd, first, n, columns: columns.clone(), onto };
                     match rows {
-                        8 if most > 7 => part.add::<8>(&chain, c),
-                        7 if most > 6 => part.add::<7>(&chain, c),
-                        6 if most > 5 => part.add::<6>(&chain, c),
-                        5 if most > 4 => part.add::<5>(&chain, c),
-                        4 => part.add::<4>(&chain, c),
-                        3 => part.add::<3>(&chain, c),
-                        2 => part.add::<2>(&chain, c),
-                        _ => part.add::<1>(&chain, c),
+                        6 if ROWS > 5 => part.add::<6, P>(&chain, c),
+                        5 if ROWS > 4 => part.add::<5, P>(&chain, c),
+                        4 => part.add::<4, P>(&chain, c),
+                        3 => part.add::<3, P>(&chain, c),
+                        2 => part.add::<2, P>(&chain, c),
+                        _ => part.add::<1, P>(&chain, c),
                     }
                 }
                 onto = None;
@@ -274,11 +281,11 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
 }
 
 /// Terms of one product within a chain.
-struct Link<'a, F: Real, S: Simd> {
+struct Link<'a, F: Real, S: Simd, const P: usize> {
     a: Left<'a, F>,
-    k: usize,                  // terms of the whole product
-    from: usize,               // term
-    b: &'a [[F::Lanes<S>; 2]], // [terms]
+    k: usize,                       // terms of the whole product
+    from: usize,                    // term
+    b: [&'a [[F::Lanes<S>; 2]]; P], // [terms] of each panel
 }
 
 /// The terms of some products one after the other that are in no chain yet.
@@ -296,7 +303,7 @@ impl<'a, F: Real, S: Simd> Rest<'a, F, S> {
 
     /// Cuts off a chain of at most [`CHAIN`] terms, in place of what `chain` holds; false where nothing is left.
     #[inline(always)]
-    fn take_chain(&mut self, chain: &mut Vec<Link<'a, F, S>>) -> bool {
+    fn take_chain<const P: usize>(&mut self, chain: &mut Vec<Link<'a, F, S, P>>) -> bool {
         chain.clear();
         let (mut left, width) = (CHAIN, panel_width::<F, S>());
         while left > 0
@@ -304,7 +311,8 @@ impl<'a, F: Real, S: Simd> Rest<'a, F, S> {
         {
             let from = self.from;
             let terms = left.min(k - from);
-            let b = bytemuck::cast_slice(&panels[(self.panel * k + from) * width..][..terms * width]);
+            let of = |panel| bytemuck::cast_slice(&panels[(panel * k + from) * width..][..terms * width]);
+            let b = std::array::from_fn(|number| of(self.panel + number));
             chain.push(Link { a, k, from, b });
             left -= terms;
             (self.from, self.terms) = if from + terms == k { (0, rest) } else { (from + terms, self.terms) };
@@ -313,8 +321,8 @@ impl<'a, F: Real, S: Simd> Rest<'a, F, S> {
     }
 }
 
-/// One chain of terms of one block of rows and one panel. Loops and methods that are always inlined, no closures: one call
-/// in the innermost loop costs more than the loop.
+/// One chain of terms of one block of rows and the columns of some panels. Loops and methods that are always inlined, no closures: one
+/// call in the innermost loop costs more than the loop.
 struct Part<'a, F: Real, S: Simd> {
     simd: S,
     first: usize, // row
@@ -323,53 +331,82 @@ struct Part<'a, F: Real, S: Simd> {
     onto: Option<&'a [F]>, // [columns]
 }
 
+/// The sums of `M` rows and `P` panels.
+type Sums<F, S, const M: usize, const P: usize> = [[[<F as Real>::Lanes<S>; 2]; P]; M];
+
 impl<F: Real, S: Simd> Part<'_, F, S> {
     #[inline(always)]
-    fn add<const M: usize>(self, chain: &[Link<F, S>], c: &mut [F]) {
+    fn add<const M: usize, const P: usize>(self, chain: &[Link<F, S, P>], c: &mut [F]) {
         let Self { simd, first, n, columns, onto } = self;
-        let mut sums = [[F::splat(simd, F::zero()); 2]; M];
+        let mut sums = [[[F::splat(simd, F::zero()); 2]; P]; M];
         for link in chain {
             match link.a {
                 Left::Rows(a, row) => {
-                    let terms = link.b.len();
+                    let terms = link.b[0].len();
                     let mut rows = [&a[..0]; M];
-                    each_row!(M, i => { rows[i] = &a[(first + i) * row + link.from..][..terms]; });
-                    sums = Self::add_link::<M>(simd, sums, InRows(rows), link.b);
+                    each!(M, i => { rows[i] = &a[(first + i) * row + link.from..][..terms]; });
+                    sums = Self::add_link::<_, M, P>(simd, sums, InRows(rows), link.b);
                 }
                 Left::Columns(a, apart) => {
                     let columns = InColumns::<F, M>(&a[link.from * apart + first..], apart);
-                    sums = Self::add_link::<M>(simd, sums, columns, link.b);
+                    sums = Self::add_link::<_, M, P>(simd, sums, columns, link.b);
                 }
                 Left::Packed(a) => {
                     let columns = InColumns::<F, M>(&a[first * link.k + link.from * M..], M);
-                    sums = Self::add_link::<M>(simd, sums, columns, link.b);
+                    sums = Self::add_link::<_, M, P>(simd, sums, columns, link.b);
                 }
             }
         }
-        each_row!(M, i => {
+        let width = panel_width::<F, S>();
+        each!(M, i => {
             let c = &mut c[(first + i) * n..][columns.clone()];
-            match onto {
-                Some(onto) => Self::put_row(simd, sums[i], onto, c),
-                None => Self::add_row(simd, sums[i], c),
-            }
+            each!(P, p => {
+                let own = p * width..c.len().min((p + 1) * width);
+                match onto {
+                    Some(onto) => Self::put_row(simd, sums[i][p], &onto[own.clone()], &mut c[own]),
+                    None => Self::add_row(simd, sums[i][p], &mut c[own]),
+                }
+            });
         });
     }
 
     #[inline(always)]
-    fn add_link<const M: usize>(
+    fn add_link<A: Block<F, M>, const M: usize, const P: usize>(
         simd: S,
-        mut sums: [[F::Lanes<S>; 2]; M],
-        a: impl Block<F>,
-        b: &[[F::Lanes<S>; 2]],
-    ) -> [[F::Lanes<S>; 2]; M] {
-        // Counted, and not by an iterator: so the compiler sees that `k` lies within all the rows.
-        #[allow(clippy::needless_range_loop)]
-        for k in 0..b.len() {
-            let b = b[k];
-            each_row!(M, i => {
-                let a = F::splat(simd, a.at(i, k));
-                sums[i][0] = F::mul_add_lanes(simd, a, b[0], sums[i][0]);
-                sums[i][1] = F::mul_add_lanes(simd, a, b[1], sums[i][1]);
+        sums: Sums<F, S, M, P>,
+        a: A,
+        b: [&[[F::Lanes<S>; 2]]; P],
+    ) -> Sums<F, S, M, P> {
+        let whole = b[0].len() / TURN * TURN;
+        let [mut turns, mut rest] = [b; 2];
+        each!(P, p => { (turns[p], rest[p]) = b[p].split_at(whole); });
+        let sums = Self::add_turns::<A, M, P, TURN>(simd, sums, &a, 0, turns);
+        Self::add_turns::<A, M, P, 1>(simd, sums, &a, whole, rest)
+    }
+
+    /// The terms from `first` on, `T` in a turn.
+    #[inline(always)]
+    fn add_turns<A: Block<F, M>, const M: usize, const P: usize, const T: usize>(
+        simd: S,
+        mut sums: Sums<F, S, M, P>,
+        a: &A,
+        first: usize,
+        b: [&[[F::Lanes<S>; 2]]; P],
+    ) -> Sums<F, S, M, P> {
+        let mut turns = [&[][..]; P];
+        each!(P, p => { turns[p] = b[p].as_chunks::<T>().0; });
+        #[allow(clippy::needless_range_loop)] // Of all panels.
+        for turn in 0..turns[0].len() {
+            let a = a.turn::<T>(first + turn * T);
+            each!(T, k => {
+                each!(M, i => {
+                    let a = F::splat(simd, A::at(&a, i, k));
+                    each!(P, p => {
+                        let b = turns[p][turn][k];
+                        sums[i][p][0] = F::mul_add_lanes(simd, a, b[0], sums[i][p][0]);
+                        sums[i][p][1] = F::mul_add_lanes(simd, a, b[1], sums[i][p][1]);
+                    });
+                });
             });
         }
         sums
@@ -405,27 +442,59 @@ impl<F: Real, S: Simd> Part<'_, F, S> {
     }
 }
 
-/// A few rows of A.
-trait Block<F> {
-    fn at(&self, row: usize, k: usize) -> F;
+/// `M` rows of A.
+trait Block<F, const M: usize> {
+    /// Where what they have of `T` terms lies.
+    type Turn<const T: usize>;
+
+    /// The turn that begins with term `k`.
+    fn turn<const T: usize>(&self, k: usize) -> Self::Turn<T>;
+
+    /// What one of the rows has of its term `k`.
+    fn at<const T: usize>(turn: &Self::Turn<T>, row: usize, k: usize) -> F;
 }
 
 struct InRows<'a, F, const M: usize>([&'a [F]; M]);
 
-impl<F: Copy, const M: usize> Block<F> for InRows<'_, F, M> {
+impl<'a, F: Copy, const M: usize> Block<F, M> for InRows<'a, F, M> {
+    type Turn<const T: usize> = [&'a [F; T]; M];
+
     #[inline(always)]
-    fn at(&self, row: usize, k: usize) -> F {
-        self.0[row][k]
+    fn turn<const T: usize>(&self, k: usize) -> Self::Turn<T> {
+        let mut turn = [first(&self.0[0][k..]); M];
+        each!(M, row => { turn[row] = first(&self.0[row][k..]); });
+        turn
+    }
+
+    #[inline(always)]
+    fn at<const T: usize>(turn: &Self::Turn<T>, row: usize, k: usize) -> F {
+        turn[row][k]
     }
 }
 
 struct InColumns<'a, F, const M: usize>(&'a [F], usize);
 
-impl<F: Copy, const M: usize> Block<F> for InColumns<'_, F, M> {
+impl<'a, F: Copy, const M: usize> Block<F, M> for InColumns<'a, F, M> {
+    type Turn<const T: usize> = [&'a [F; M]; T];
+
     #[inline(always)]
-    fn at(&self, row: usize, k: usize) -> F {
-        self.0[k * self.1..].first_chunk::<M>().expect("as many rows in each column")[row]
+    fn turn<const T: usize>(&self, k: usize) -> Self::Turn<T> {
+        let Self(from, apart) = *self;
+        let columns = &from[k * apart..][..(T - 1) * apart + M];
+        let mut turn = [first(columns); T];
+        each!(T, column => { turn[column] = first(&columns[column * apart..]); });
+        turn
     }
+
+    #[inline(always)]
+    fn at<const T: usize>(turn: &Self::Turn<T>, row: usize, k: usize) -> F {
+        turn[k][row]
+    }
+}
+
+#[inline(always)]
+fn first<F, const N: usize>(from: &[F]) -> &[F; N] {
+    from.first_chunk().expect("as many as each of the others has")
 }
 
 #[cfg(test)]
