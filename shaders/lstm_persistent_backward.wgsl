@@ -1,5 +1,5 @@
 // All time steps of one direction of one layer backwards, or a chunk of several such cells, in one dispatch, the recurrent
-// weights kept in registers:
+// weights kept on chip:
 //   d_h_t = d_y_t + d_gates_{t+1} · W_hh, at a sequence's last step d_y_t + the gradient of its final h
 //   d_c_t = d_c + d_h_t ∘ o ∘ (1 − tanh²(c_t)), and d_c = d_c_t ∘ f for the step before
 //   d_i = d_c_t ∘ g ∘ i(1 − i)    d_f = d_c_t ∘ c_{t−1} ∘ f(1 − f)

@@ -1,5 +1,5 @@
-// All time steps of one direction of one layer, or of several such cells, in one dispatch, the recurrent weights kept in
-// registers:
+// All time steps of one direction of one layer, or of several such cells, in one dispatch, the recurrent weights kept on
+// chip:
 //   (i, f, g, o) += h_{t−1} · W_hhᵀ, then i, f, o through σ and g through tanh
 //   c_t = f ∘ c_{t−1} + i ∘ g        h_t = o ∘ tanh(c_t)
 // With INPUTS the product of x, which has so many columns, is made here too. With ZONEOUT, elements of c_t and h_t keep their

@@ -347,7 +347,7 @@ fn gpu() {
 #[test]
 fn gpu_in_every_strategy() {
     let persistent = common::persistent(256, 2, 2, 7);
-    let near = Recurrence { lanes: 4, memory: usize::MAX, ..persistent };
+    let near = Recurrence { lanes: 4, blocks: 0, memory: usize::MAX, ..persistent };
     for recurrence in [common::STEPS, common::stacked(16, 2, 1), persistent, near] {
         all_cases(&format!("Gpu, {recurrence:?}"), &common::recurring(recurrence), &SINGLE);
     }

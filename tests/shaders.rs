@@ -1,5 +1,5 @@
 //! Every WGSL file, without a GPU: it parses and validates, its parameter struct and bindings are those that Rust
-//! declares, it keeps WebGPU's default limits, and it asks for nothing beyond the base language, but for the kernels of
+//! declares, it keeps WebGPU's default limits, or those it is made for, and it asks for nothing beyond the base language, but for the kernels of
 //! 16-bit numbers.
 
 use std::collections::BTreeSet;
@@ -22,6 +22,11 @@ const WORKGROUP_SIZE: [u32; 3] = [256, 256, 64];
 
 /// What is wrong with a kernel; nothing if all is well.
 fn problems(kernel: &Kernel) -> Vec<String> {
+    problems_within(kernel, WORKGROUP_BYTES)
+}
+
+/// Likewise of one that is made for an adapter whose workgroups have so many bytes.
+fn problems_within(kernel: &Kernel, bytes: u32) -> Vec<String> {
     let text = kernel.wgsl();
     let module = match naga::front::wgsl::parse_str(&text) {
         Ok(module) => module,
@@ -30,15 +35,11 @@ fn problems(kernel: &Kernel) -> Vec<String> {
     let mut problems = Vec::new();
     let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
     let (beyond, memory) = match kernel.entry {
-        "half" | "half_large" => (Capabilities::SHADER_FLOAT16, WORKGROUP_BYTES),
-        entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
-        _ => {
-            // Not for a page.
-            let lanes = kernel.shared.iter().any(|(name, _)| *name == "lstm_persistent_lanes");
-            // Where an adapter has so much.
-            let memory = if kernel.name.contains(" HOLDS=1") { 3 * WORKGROUP_BYTES } else { WORKGROUP_BYTES };
-            (if lanes { Capabilities::SUBGROUP } else { Capabilities::empty() }, memory)
-        }
+        "half" | "half_large" => (Capabilities::SHADER_FLOAT16, bytes),
+        entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * bytes),
+        // Not for a page.
+        _ if kernel.shared.iter().any(|(name, _)| *name == "lstm_persistent_lanes") => (Capabilities::SUBGROUP, bytes),
+        _ => (Capabilities::empty(), bytes),
     };
     if !beyond.contains(Capabilities::SHADER_FLOAT16) && text.starts_with("enable ") {
         problems.push(format!("asks to {}", text.lines().next().unwrap_or_default()));
@@ -172,10 +173,9 @@ fn every_unrolled_kernel_is_valid() {
     let in_lanes =
         [(4, in_memory[1]), (32, in_memory[0]), (64, in_memory[2])].map(|(lanes, tiles)| Tiles { lanes, ..tiles });
     // As little as there is, and the most that is filled.
-    let kept = [(16_384, in_memory[4]), (49_152, in_memory[2]), (49_152, in_lanes[1])]
+    let held = [(16_384, in_memory[4]), (49_152, in_memory[2]), (49_152, in_lanes[1])]
         .map(|(memory, tiles)| Tiles { memory, ..tiles });
-    let strategies = [&in_memory[..], &in_lanes, &kept].concat().into_iter().map(Strategy::Persistent);
-    let strategies = strategies.collect::<Vec<_>>();
+    let all = [&in_memory[..], &in_lanes, &held].concat();
     let sizes: [usize; 10] = [1, 4, 7, 33, 64, 65, 128, 129, 192, 256];
     let mut kernels = Vec::new();
     for (hidden_size, options) in sizes.into_iter().flat_map(|size| (0..12).map(move |options| (size, options))) {
@@ -184,15 +184,19 @@ fn every_unrolled_kernel_is_valid() {
         let noise = Noise { zoneout_h: if options / 3 % 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
         let layer_norm = options >= 6;
         let shape = LstmShape { hidden_size, proj_size, layer_norm, noise, ..LstmShape::default() };
-        kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
+        for &tiles in &all {
+            let made = Strategy::Persistent(tiles).kernels(&shape).into_iter();
+            kernels.extend(made.map(|kernel| (kernel, WORKGROUP_BYTES.max(tiles.memory as u32))));
+        }
     }
-    assert_eq!(kernels.len(), 2 * 12 * sizes.len() * strategies.len());
+    assert_eq!(kernels.len(), 2 * 12 * sizes.len() * all.len());
+    let usual = |kernel| (kernel, WORKGROUP_BYTES);
     // Inputs that are multiplied along with h.
     for (input_size, bidirectional, lanes) in [(1, false, 0), (4, true, 0), (4, false, 32), (1, true, 32)] {
         let shape = LstmShape { input_size, hidden_size: 65, bidirectional, ..LstmShape::default() };
         let along = Strategy::Persistent(Tiles { inputs: 4, lanes, ..tiles(256, 1, 10) }).kernels(&shape);
         assert_eq!(along.len(), 3);
-        kernels.extend(along);
+        kernels.extend(along.into_iter().map(usual));
     }
     let tiles = |units, groups, quads| Strategy::Steps(Steps::Tiles(StepTiles { units, groups, quads, workgroups: 0 }));
     for hidden_size in [1, 7, 192, 1024] {
@@ -201,21 +205,21 @@ fn every_unrolled_kernel_is_valid() {
         let shape = LstmShape { hidden_size, num_layers: 2, noise, ..LstmShape::default() };
         let strategies =
             [tiles(32, 4, 2), tiles(16, 4, 1), tiles(16, 2, 1), tiles(4, 1, 1), tiles(8, 2, 4), tiles(8, 16, 2)];
-        kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)));
+        kernels.extend(strategies.iter().flat_map(|strategy| strategy.kernels(&shape)).map(usual));
     }
     for (side, subgroups) in [(8, 32), (16, 8), (16, 4)] {
         for (hidden_size, batch) in [(16, 1), (256, 64), (1024, 128), (48, 33)] {
             let noise = Noise { dropout: if batch % 2 > 0 { 0.1 } else { 0.0 }, ..Noise::default() };
             let shape = LstmShape { hidden_size, batch, num_layers: 2, noise, ..LstmShape::default() };
             let matrices = Steps::Matrices(StepMatrices { side, subgroups });
-            kernels.extend(Strategy::Steps(matrices).kernels(&shape));
+            kernels.extend(Strategy::Steps(matrices).kernels(&shape).into_iter().map(usual));
         }
     }
     // Matrices of both sizes, subgroups of the sizes that there are, both tiles.
     let of_matrices: Vec<_> = bptt::kernels::of_matrices([(16, 32), (16, 64), (8, 8), (8, 32)]).collect();
     assert_eq!(of_matrices.len(), 2 * 2 * 4);
-    kernels.extend(of_matrices);
-    let problems: Vec<_> = kernels.into_iter().flat_map(problems).collect();
+    kernels.extend(of_matrices.into_iter().map(usual));
+    let problems: Vec<_> = kernels.into_iter().flat_map(|(kernel, bytes)| problems_within(kernel, bytes)).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 

@@ -184,7 +184,7 @@ impl Recurrence {
         ("256, sums through memory", Self { lanes: 0, ..Self::ALWAYS }),
         ("256, fewer workgroups", Self { groups: 16, ..Self::ALWAYS }),
         ("256, registers alone", Self { memory: 0, ..Self::ALWAYS }),
-        ("256, fewer registers", Self { blocks: 4, memory: 0, ..Self::ALWAYS }),
+        ("256, fewer registers", Self { blocks: 4, ..Self::ALWAYS }),
         ("256, no weights kept", Self { blocks: 0, memory: 0, ..Self::ALWAYS }),
     ];
     const ALWAYS: Self = Self { persistent_to: usize::MAX, ..Self::HARDWARE };

@@ -409,6 +409,21 @@ fn a_strategy_takes_its_dispatches() {
     }
 }
 
+/// Weights in workgroup memory take part in the sums in the same order as those that are read again.
+#[test]
+fn where_weights_are_changes_no_bit() {
+    let [read, held] =
+        [0, usize::MAX].map(|memory| common::recurring(Recurrence { memory, ..persistent(40, 2, 1, 2) }));
+    let plain = LstmCase::new([3, 5, 2, 22, 2], true, 1);
+    for (layer_norm, proj_size) in [(false, 0), (true, 0), (true, 13)] {
+        let case = LstmCase { shape: LstmShape { layer_norm, proj_size, ..plain.shape }, ..plain.clone() };
+        let kernels = |gpu| Strategy::of(gpu, &case.shape).kernels(&case.shape);
+        let hold = |gpu| kernels(gpu).iter().all(|kernel| kernel.name.contains(" HOLDS=1"));
+        assert_eq!([hold(&read), hold(&held)], [false, true], "{}", case.name());
+        assert_eq!(bits(&case.run(&read)), bits(&case.run(&held)), "{}", case.name());
+    }
+}
+
 /// The driver's bounds checks change no bit, and neither does running again.
 #[test]
 fn checks_change_no_bit() {
@@ -455,7 +470,9 @@ fn checks_change_no_bit_of_cells_together() {
     }
     cases.push(plain);
     let in_chunks = Recurrence { chunks: 2, ..persistent(16, 2, 4, 256) };
-    for recurrence in [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, ..persistent(64, 2, 1, 256) }] {
+    for recurrence in
+        [stacked(8, 2, 1), in_chunks, Recurrence { lanes: 4, memory: usize::MAX, ..persistent(64, 2, 1, 256) }]
+    {
         let tuning = Tuning { recurrence, ..Tuning::HARDWARE };
         let [trusted, checked] = [common::tuned(tuning), common::tuned_and_checked(tuning)];
         for case in &cases {

@@ -1,4 +1,4 @@
-//! A dispatch for all time steps of one direction of one layer, or of both, the recurrent weights in registers. Layers follow
+//! A dispatch for all time steps of one direction of one layer, or of both, the recurrent weights on chip. Layers follow
 //! each other, or walk back side by side, each a chunk of steps after the one above; what goes from one to another are products over
 //! all steps, or those of a chunk.
 

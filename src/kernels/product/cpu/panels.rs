@@ -499,7 +499,10 @@ fn first<F, const N: usize>(from: &[F]) -> &[F; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, PackColumns, Term, add_products, pack, panels_len};
+    use pulp::{Scalar, Simd, WithSimd};
+
+    use super::{AddProducts, Left, PackColumns, PackPanel, Term, add_products, pack, panel_width, panels_len};
+    use crate::device::Real;
     use crate::device::wide::dispatch;
     use crate::kernels::Matrix;
 
@@ -509,7 +512,8 @@ mod tests {
 
     #[test]
     fn packed_columns_give_the_same_bits() {
-        let (n, chains) = (35, [vec![1], vec![7], vec![128], vec![3, 130], vec![40, 40, 100]]);
+        // Two panels, and one by itself that is not full.
+        let (n, chains) = (67, [vec![1], vec![7], vec![128], vec![3, 130], vec![40, 40, 100]]);
         for (m, chain) in (1..=25).flat_map(|m| chains.iter().map(move |chain| (m, chain))) {
             let apart = m + 3;
             let part = |(seed, &k): (usize, &usize)| {
@@ -532,6 +536,55 @@ mod tests {
             });
             assert!(sums[0] != numbers(0, m * n), "nothing was added");
             assert_eq!(sums[0], sums[1], "{m} rows, {chain:?} columns");
+        }
+    }
+    /// Not those alone that this processor would take: numbers of which no sum is rounded.
+    #[test]
+    fn products_are_exact_with_every_set_of_instructions() {
+        fn exact<F: Real, S: Simd>(simd: S) {
+            let width = panel_width::<F, S>();
+            let number = |i: usize| ((i * 7919 + i / 13) % 17) as f64 - 8.0;
+            for (m, n, k) in
+                [(1, 1, 1), (7, width + 1, 5), (12, 2 * width, 131), (13, 3 * width + 2, 258), (5, 5 * width, 3)]
+            {
+                let numbers =
+                    |first: usize, len: usize| (first..first + len).map(|i| F::of(number(i))).collect::<Vec<_>>();
+                let (a, b, mut panels) =
+                    (numbers(0, m * k), numbers(5, k * n), vec![F::nan(); k * n.next_multiple_of(width)]);
+                for (panel, to) in panels.chunks_mut(k * width).enumerate() {
+                    PackPanel { n, b: Matrix::rows(0, n), from: &b, less: &[], panel, to }.with_simd(simd);
+                }
+                let mut packed = vec![F::nan(); m * k];
+                PackColumns { m, k, from: &a, apart: m, to: &mut packed }.with_simd(simd);
+                // A as it lies, and transposed.
+                for (left, place) in
+                    [(Left::Rows(&a, k), [k, 1]), (Left::Columns(&a, m), [1, m]), (Left::Packed(&packed), [1, m])]
+                {
+                    let mut c = numbers(9, m * n);
+                    AddProducts { m, n, terms: &[Term { k, a: left, panels: &panels }], onto: None, c: &mut c }
+                        .with_simd(simd);
+                    for (at, sum) in c.iter().enumerate() {
+                        let (i, j) = (at / n, at % n);
+                        let terms = (0..k).map(|k| a[i * place[0] + k * place[1]].double() * b[k * n + j].double());
+                        assert_eq!(
+                            sum.double(),
+                            number(9 + at) + terms.sum::<f64>(),
+                            "[{m}, {k}] · [{k}, {n}] at {i}, {j}"
+                        );
+                    }
+                }
+            }
+        }
+        fn both<S: Simd>(simd: S) {
+            exact::<f32, S>(simd);
+            exact::<f64, S>(simd);
+        }
+        both(Scalar);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use pulp::x86::{V3, V4};
+            V3::try_new().into_iter().for_each(both);
+            V4::try_new().into_iter().for_each(both);
         }
     }
 }
