@@ -1,6 +1,6 @@
 //! Every WGSL file, without a GPU: it parses and validates, its parameter struct and bindings are those that Rust
-//! declares, it keeps WebGPU's default limits, or those it is made for, and it asks for nothing beyond the base language, but for the kernels of
-//! 16-bit numbers.
+//! declares, it keeps WebGPU's default limits, or the memory it is made for, and it asks for nothing beyond the base language,
+//! but for the kernels of 16-bit numbers.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn problems_within(kernel: &Kernel, bytes: u32) -> Vec<String> {
     let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP;
     let (beyond, memory) = match kernel.entry {
         "half" | "half_large" => (Capabilities::SHADER_FLOAT16, bytes),
-        entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * bytes),
+        entry if entry.starts_with("matrices") => (Capabilities::SHADER_FLOAT16 | matrices, 2 * WORKGROUP_BYTES),
         // Not for a page.
         _ if kernel.shared.iter().any(|(name, _)| *name == "lstm_persistent_lanes") => (Capabilities::SUBGROUP, bytes),
         _ => (Capabilities::empty(), bytes),

@@ -119,6 +119,7 @@ pub struct Gpu {
     tuned: Tuned,
     half: Option<Half>,
     lanes: usize,
+    limits: wgpu::Limits,
     options: GpuOptions,
     faults: Arc<Mutex<Option<Fault>>>,
     allocated: Cell<u64>,
@@ -200,13 +201,13 @@ impl Gpu {
         let info = adapter.get_info();
         let offered = adapter.limits();
         let half = Half::wanted(adapter, &options)?;
-        let limits = wgpu::Limits::default();
-        let memory = offered.max_compute_workgroup_storage_size.max(limits.max_compute_workgroup_storage_size);
-        let required_limits = wgpu::Limits {
+        let least = wgpu::Limits::default();
+        let memory = offered.max_compute_workgroup_storage_size.max(least.max_compute_workgroup_storage_size);
+        let limits = wgpu::Limits {
             max_compute_workgroup_storage_size: memory,
             max_buffer_size: offered.max_buffer_size,
             max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-            ..limits
+            ..least
         };
         let lanes = adapter::lanes(adapter);
         let only = |wanted, feature| if wanted { feature } else { wgpu::Features::empty() };
@@ -214,7 +215,7 @@ impl Gpu {
         let features = only(lanes > 1, wgpu::Features::SUBGROUP) | half.map_or(wgpu::Features::empty(), Half::features);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("bptt"),
-            required_limits,
+            required_limits: limits.clone(),
             required_features: adapter.features() & timestamps | features,
             experimental_features: half.map_or(wgpu::ExperimentalFeatures::disabled(), Half::experimental),
             ..Default::default()
@@ -244,6 +245,7 @@ impl Gpu {
             kind: info.device_type,
             half,
             lanes,
+            limits,
             tuned: Tuned { adapter: key, tuning: options.tuning.or(measured).unwrap_or(by_kind) },
             options,
             faults,
@@ -272,7 +274,7 @@ impl Gpu {
 
     /// Bytes that a workgroup's memory may have.
     pub fn memory(&self) -> usize {
-        self.device.limits().max_compute_workgroup_storage_size as usize
+        self.limits.max_compute_workgroup_storage_size as usize
     }
 
     /// Whether it is a processor that runs the kernels.
@@ -282,7 +284,7 @@ impl Gpu {
 
     /// Bytes of the largest buffer that a kernel reads or writes.
     pub fn largest_binding(&self) -> u64 {
-        self.device.limits().max_storage_buffer_binding_size
+        self.limits.max_storage_buffer_binding_size
     }
 
     /// What was done so far.
@@ -482,7 +484,7 @@ impl Device for Gpu {
         }
     }
     fn check(&self, need: &[Need]) -> Result<()> {
-        let limits = self.device.limits();
+        let limits = &self.limits;
         let names = ["max_storage_buffer_binding_size", "max_buffer_size"];
         let values = [limits.max_storage_buffer_binding_size, limits.max_buffer_size];
         for part in need {
@@ -511,7 +513,7 @@ impl Device for Gpu {
     }
     fn buffers(&self, name: &'static str, len: usize, count: usize) -> Vec<GpuBuffer> {
         let apart = len.next_multiple_of(BORDER);
-        let (limits, bytes) = (self.device.limits(), (apart * count) as u64 * 4);
+        let (limits, bytes) = (&self.limits, (apart * count) as u64 * 4);
         if len == 0 || count < 2 || bytes > limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) {
             return (0..count).map(|_| self.buffer(name, len)).collect();
         }

@@ -16,7 +16,7 @@ pub fn made(lanes: usize, memory: usize, half: Option<Half>) -> Vec<(&'static Ke
     let mut made = Vec::new();
     for hidden_size in [64, 128, 192, 256, 512, 1024] {
         let plain = LstmShape { input_size: 1, hidden_size, batch: BATCH, steps: 128, ..LstmShape::default() };
-        for (how, strategy, shape) in strategies(&Tuning::HARDWARE.recurrence, plain, (lanes, memory), half) {
+        for (how, strategy, shape) in strategies(&Tuning::HARDWARE.recurrence, plain, lanes, memory, half) {
             made.extend(strategy.kernels(&shape).into_iter().map(|kernel| {
                 let inputs = if kernel.name.ends_with(" INPUTS=1") { ", D=1" } else { "" };
                 (kernel, format!("H={hidden_size}, N={BATCH}{inputs}{how}"))
@@ -38,7 +38,8 @@ pub fn made(lanes: usize, memory: usize, half: Option<Half>) -> Vec<(&'static Ke
 fn strategies(
     recurrence: &Recurrence,
     plain: LstmShape,
-    (lanes, memory): (usize, usize),
+    lanes: usize,
+    memory: usize,
     half: Option<Half>,
 ) -> Vec<(&'static str, Strategy, LstmShape)> {
     if let Some(tiles) = recurrence.step.filter(|_| plain.hidden_size > recurrence.persistent_to) {

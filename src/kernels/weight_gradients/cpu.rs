@@ -250,7 +250,7 @@ impl<'a, F: Real> WeightSums<'a, F> {
     pub fn new(size: AffineSize, outputs: Range<usize>, sums: &'a mut [F]) -> Self {
         sums.fill(F::zero());
         let (totals, columns) = (vec![0.0; outputs.len()], vec![F::zero(); outputs.len()]);
-        let [packed, panels] = [(); 2].map(|()| CpuBuffer::of(F::zero(), 0));
+        let [packed, panels] = [0; 2].map(|len| CpuBuffer::of(F::zero(), len));
         Self { size, totals, outputs, sums, packed, panels, columns }
     }
 

@@ -19,10 +19,10 @@ use crate::kernels::product::Matrix;
 /// in registers, too, and with more rows than four move the sums to memory and back.
 const ROWS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
 
-/// Panels side by side: with AVX-512 two, so that there are ten loads to 24 multiply-adds instead of ten to sixteen.
+/// Whether two panels lie side by side in registers: with AVX-512, so that there are ten loads to 24 multiply-adds, not ten to sixteen.
 #[inline(always)]
-const fn side_by_side<F: Real, S: Simd>() -> usize {
-    if size_of::<F::Lanes<S>>() == 64 { 2 } else { 1 }
+const fn in_pairs<F: Real, S: Simd>() -> bool {
+    size_of::<F::Lanes<S>>() == 64
 }
 
 /// Terms that the innermost loop adds in one turn; in a browser one, for less code to load.
@@ -242,12 +242,12 @@ impl<F: Real> WithSimd for AddProducts<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let (panels, side) = (self.n.div_ceil(panel_width::<F, S>()), const { side_by_side::<F, S>() });
-        let pairs = if side > 1 { panels / 2 * 2 } else { 0 };
-        if side > 1 {
-            self.panels::<S, 2>(simd, 0..pairs);
+        let mut alone = 0..self.n.div_ceil(panel_width::<F, S>());
+        if const { in_pairs::<F, S>() } {
+            alone.start = alone.end / 2 * 2;
+            self.panels::<S, 2>(simd, 0..alone.start);
         }
-        self.panels::<S, 1>(simd, pairs..panels);
+        self.panels::<S, 1>(simd, alone);
     }
 }
 
@@ -538,6 +538,7 @@ mod tests {
             assert_eq!(sums[0], sums[1], "{m} rows, {chain:?} columns");
         }
     }
+
     /// Not those alone that this processor would take: numbers of which no sum is rounded.
     #[test]
     fn products_are_exact_with_every_set_of_instructions() {
